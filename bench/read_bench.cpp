@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Reads a disk in a chosen way through this library, as a raw file, or through libqcow, and prints what that cost as one JSON line.
+/// usage: read_bench vdisk|raw|qcow IMAGE open|whole|random [THREADS [READS]]
+/// `whole` reads pieces of 1 MiB in order; `random` reads 64 KiB at READS offsets, the same ones for each reader.
+#include "format/open.hpp"
+
+#include "config.h"
+
+#include <nlohmann/json.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <random>
+#include <sys/resource.h>
+
+#ifdef HAVE_LIBQCOW
+#include <libqcow.h>
+#endif
+
+namespace {
+
+using namespace vdisk;
+
+class Reader {
+public:
+    virtual ~Reader() = default;
+    virtual std::uint64_t size() const = 0;
+    virtual bool read(std::uint64_t offset, std::span<std::byte> out) = 0;
+};
+
+class SourceReader final : public Reader {
+public:
+    explicit SourceReader(SourcePtr source) : source_(std::move(source)) {}
+    std::uint64_t size() const override { return source_->size(); }
+    bool read(std::uint64_t offset, std::span<std::byte> out) override { return source_->read_at(offset, out).has_value(); }
+
+private:
+    SourcePtr source_;
+};
+
+#ifdef HAVE_LIBQCOW
+class QcowReader final : public Reader {
+public:
+    explicit QcowReader(const char* path) {
+        if (libqcow_file_initialize(&file_, nullptr) != 1 || libqcow_file_open(file_, path, LIBQCOW_OPEN_READ, nullptr) != 1) return;
+        size64_t size = 0;
+        if (libqcow_file_get_media_size(file_, &size, nullptr) == 1) size_ = size;
+    }
+    ~QcowReader() override { libqcow_file_free(&file_, nullptr); }
+    std::uint64_t size() const override { return size_; }
+    bool read(std::uint64_t offset, std::span<std::byte> out) override {
+        return libqcow_file_read_buffer_at_offset(file_, out.data(), out.size(), static_cast<off64_t>(offset), nullptr) >= 0;
+    }
+
+private:
+    libqcow_file_t* file_ = nullptr;
+    std::uint64_t size_ = 0;
+};
+#endif
+
+std::unique_ptr<Reader> open_reader(const std::string& kind, const char* path, std::size_t threads) {
+    if (kind == "vdisk") {
+        OpenOptions options;
+        options.limits.threads = threads;
+        auto disk = open_disk(path, options);
+        if (disk.has_value()) return std::make_unique<SourceReader>(disk.value().image);
+        std::fprintf(stderr, "%s\n", disk.error().what.c_str());
+    }
+    if (kind == "raw") {
+        auto file = FileSource::open(path, FileKinds::regular_or_block_device);
+        if (file.has_value()) return std::make_unique<SourceReader>(file.value());
+    }
+#ifdef HAVE_LIBQCOW
+    if (kind == "qcow") return std::make_unique<QcowReader>(path);
+#endif
+    return nullptr;
+}
+
+bool read_whole(Reader& reader) {
+    std::vector<std::byte> piece(1U << 20);
+    for (std::uint64_t at = 0; at < reader.size(); at += piece.size())
+        if (!reader.read(at, std::span(piece).first(static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), reader.size() - at)))))
+            return false;
+    return true;
+}
+
+bool read_random(Reader& reader, std::uint64_t reads) {
+    std::vector<std::byte> piece(64U << 10);
+    std::mt19937_64 random(1);
+    const std::uint64_t places = reader.size() / piece.size();
+    for (std::uint64_t i = 0; i < reads; ++i)
+        if (!reader.read(random() % places * piece.size(), piece)) return false;
+    return true;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (argc < 4) return 2;
+    const std::string mode = argv[3];
+    const std::size_t threads = argc > 4 ? std::stoul(argv[4]) : 0;
+    const std::uint64_t reads = argc > 5 ? std::stoul(argv[5]) : 2000;
+    const auto start = std::chrono::steady_clock::now();
+    const auto reader = open_reader(argv[1], argv[2], threads);
+    if (!reader || reader->size() == 0) return 1;
+    const auto opened = std::chrono::steady_clock::now();
+    const bool good = mode == "open" || (mode == "whole" ? read_whole(*reader) : read_random(*reader, reads));
+    const auto end = std::chrono::steady_clock::now();
+    struct rusage usage {};
+    getrusage(RUSAGE_SELF, &usage);
+    nlohmann::ordered_json line;
+    line["open"] = std::chrono::duration<double>(opened - start).count();
+    line["seconds"] = std::chrono::duration<double>(end - (mode == "open" ? start : opened)).count();
+    line["peak_rss"] = usage.ru_maxrss * 1024;
+    std::printf("%s\n", line.dump().c_str());
+    return good ? 0 : 1;
+}

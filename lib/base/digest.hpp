@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Message digests, by libcrypto.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+
+struct evp_md_ctx_st;
+struct evp_md_st;
+
+namespace vdisk {
+
+/// A digest being taken. One thread. Can be used again after finish().
+class Hasher {
+public:
+    /// `algorithm` as libcrypto names it: "MD5", "SHA256".
+    explicit Hasher(const char* algorithm);
+
+    void add(std::span<const std::byte> bytes);
+    template<class Struct> void add_struct(const Struct& value) { add(std::as_bytes(std::span(&value, 1))); }
+
+    /// The digest of what was added; nothing if its size is not `Size` or libcrypto can't: it lacks the algorithm (MD5
+    /// in FIPS mode) or memory.
+    template<std::size_t Size> [[nodiscard]] std::optional<std::array<std::byte, Size>> finish() {
+        std::array<std::byte, Size> digest;
+        if (!finish_into(digest))
+            return std::nullopt;
+        return digest;
+    }
+
+private:
+    void start();
+    bool finish_into(std::span<std::byte> digest);
+
+    std::unique_ptr<evp_md_st, void (*)(evp_md_st*)> algorithm_;
+    std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
+    bool good_ = false;
+};
+
+} // namespace vdisk

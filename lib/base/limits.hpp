@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What a file may ask of us, in one place. A count from a file meets one of these before it meets an allocator.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace vdisk {
+
+struct Limits {
+    /// Layers of one disk, the image itself included. VirtualBox and libvirt warn at some 30; QEMU has no limit but its
+    /// stack. 200 is beyond every chain seen and keeps a hostile one from costing 10,000 open files.
+    std::size_t chain_depth = 200;
+
+    /// Bytes of one table that is kept in memory whole (L1 table, block map). A 32 MiB L1 is what QEMU itself
+    /// accepts (QCOW_MAX_L1_SIZE): 4 Mi entries, 2 EiB of disk with 64 KiB clusters.
+    std::size_t table_bytes = 32U << 20;
+
+    /// Bytes of metadata slices (L2 tables) kept per image: covers 64 GiB of disk at 64 KiB clusters.
+    std::size_t metadata_cache_bytes = 8U << 20;
+
+    /// Bytes of expanded (decompressed) clusters kept per image.
+    std::size_t cluster_cache_bytes = 16U << 20;
+
+    /// Threads that may expand clusters for one disk, the reader's own included; 0: as many as there are processors.
+    std::size_t threads = 0;
+
+    /// Files whose headers a search for a parent reads at most: a folder with 200 snapshots of 20 disks has 4000, and reading so
+    /// many takes a tenth of a second.
+    std::size_t search_files = 4096;
+
+    /// Bytes of a VirtualBox settings file. Each snapshot adds some 10 KiB, so that the deepest chain has 2 MiB.
+    std::size_t registry_bytes = 16U << 20;
+
+    /// Findings of one kind that an audit keeps the text of: more than anyone reads; the rest are counted.
+    std::size_t audit_findings = 1000;
+
+    /// Bytes that an audit may keep about the clusters of a file: at 4 bytes a cluster, 64 Mi clusters, which is 4 TiB of file
+    /// at 64 KiB and 64 TiB at VDI's 1 MiB.
+    std::size_t audit_bytes = 256U << 20;
+
+    /// Bytes of the map of one archive's clusters: 12 a run of clusters that are stored one behind the other, so enough for 5 TiB
+    /// of data in the worst order. A few megabytes of compressed headers could ask for any number of them.
+    std::uint64_t cluster_map_bytes = std::uint64_t{2} << 30;
+
+    /// Bytes of all indexes that are kept between processes. An index takes at most 1.5 % of a compressed archive, so this
+    /// is enough for some 270 GB of them.
+    std::uint64_t index_cache_bytes = std::uint64_t{4} << 30;
+
+    /// Snapshots in one file, and bytes of their table with all names. QEMU's own limits (QCOW_MAX_SNAPSHOTS,
+    /// QCOW_MAX_SNAPSHOTS_SIZE): it refuses what has more.
+    std::uint32_t snapshots = 65536;
+    std::uint64_t snapshot_table_bytes = 64U << 20;
+
+    /// Iterations of PBKDF2 that trying one passphrase may take, all key slots together. cryptsetup spends two seconds a slot,
+    /// a few million iterations on the fastest machines of today; this is minutes, which a person still waits for.
+    std::uint64_t key_iterations = std::uint64_t{1} << 27;
+
+    /// Bytes of a key file: cryptsetup's own limit.
+    std::uint64_t key_file_bytes = 8U << 20;
+
+    /// Characters of a file name that an image names. PATH_MAX is 4096 on Linux; qcow2 itself allows 1023.
+    std::size_t name_bytes = 4096;
+
+    /// Bytes that a compressed stream may make us look back: `zstd -d` itself refuses more without a switch, and it is half of
+    /// what we want to take at all.
+    std::size_t stream_window_bytes = 128U << 20;
+
+    /// Bytes of decoded segments kept per compressed stream: half a dozen of the usual 8 MiB.
+    std::size_t stream_cache_bytes = 64U << 20;
+};
+
+} // namespace vdisk

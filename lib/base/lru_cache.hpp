@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A cache of shared, immutable values, bounded in bytes, safe for concurrent use.
+#pragma once
+
+#include "base/error.hpp"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+namespace vdisk {
+
+struct CacheStatistics {
+    std::uint64_t hits = 0;
+    std::uint64_t misses = 0;
+};
+
+/// Least recently used out. Values are shared: an evicted one lives on with whoever still reads it.
+/// The lock of a shard is held for look-ups only, never while a value is made. Two threads that miss the same key at once
+/// both make it; the values are equal, so the second replaces the first.
+template<class Key, class Value, class Hash = std::hash<Key>>
+class LruCache {
+public:
+    using Pointer = std::shared_ptr<const Value>;
+
+    /// `capacity` in the unit of the costs given to put(), for all shards together.
+    explicit LruCache(std::size_t capacity) noexcept : shard_capacity_(capacity / kShards) {}
+
+    /// The value, or nullptr.
+    [[nodiscard]] Pointer get(const Key& key) {
+        Shard& shard = shard_of(key);
+        const std::lock_guard lock(shard.mutex);
+        const auto found = shard.index.find(key);
+        if (found == shard.index.end()) {
+            misses_.fetch_add(1, std::memory_order_relaxed);
+            return nullptr;
+        }
+        hits_.fetch_add(1, std::memory_order_relaxed);
+        shard.order.splice(shard.order.begin(), shard.order, found->second);
+        return found->second->value;
+    }
+
+    /// Whether get() would find it; does not count as a use.
+    [[nodiscard]] bool holds(const Key& key) {
+        Shard& shard = shard_of(key);
+        const std::lock_guard lock(shard.mutex);
+        return shard.index.contains(key);
+    }
+
+    /// Keeps `value`; pushes out older ones. A value that costs more than a shard holds is kept alone.
+    void put(const Key& key, Pointer value, std::size_t cost) {
+        Shard& shard = shard_of(key);
+        const std::lock_guard lock(shard.mutex);
+        if (const auto found = shard.index.find(key); found != shard.index.end()) remove(shard, found->second);
+        shard.order.push_front(Entry{key, std::move(value), cost});
+        shard.index.emplace(key, shard.order.begin());
+        shard.cost += cost;
+        while (shard.cost > shard_capacity_ && shard.order.size() > 1) remove(shard, std::prev(shard.order.end()));
+    }
+
+    /// The cached value, or what `make()` (returning Result<std::pair<Pointer, cost>>) gives. An error is not cached.
+    template<class Make>
+    [[nodiscard]] Result<Pointer> get_or_make(const Key& key, Make&& make) {
+        if (Pointer cached = get(key)) return cached;
+        VDISK_TRY(made, make());
+        Pointer value = made.first;
+        put(key, value, made.second);
+        return value;
+    }
+
+    [[nodiscard]] CacheStatistics statistics() const noexcept {
+        return {hits_.load(std::memory_order_relaxed), misses_.load(std::memory_order_relaxed)};
+    }
+
+private:
+    static constexpr std::size_t kShards = 4;
+    struct Entry {
+        Key key;
+        Pointer value;
+        std::size_t cost;
+    };
+    using Order = std::list<Entry>;
+    struct Shard {
+        std::mutex mutex;
+        Order order;
+        std::unordered_map<Key, typename Order::iterator, Hash> index;
+        std::size_t cost = 0;
+    };
+
+    // Keys hold offsets with long runs of low zero bits: a multiplication spreads them over the shards.
+    Shard& shard_of(const Key& key) noexcept {
+        return shards_[(static_cast<std::uint64_t>(Hash{}(key)) * 0x9E3779B97F4A7C15ULL) >> 62];
+    }
+
+    static void remove(Shard& shard, typename Order::iterator entry) {
+        shard.cost -= entry->cost;
+        shard.index.erase(entry->key);
+        shard.order.erase(entry);
+    }
+
+    std::size_t shard_capacity_;
+    std::array<Shard, kShards> shards_;
+    std::atomic<std::uint64_t> hits_{0};
+    std::atomic<std::uint64_t> misses_{0};
+};
+
+} // namespace vdisk

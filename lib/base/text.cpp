@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/text.hpp"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <array>
+
+namespace vdisk {
+std::size_t utf8_length(std::string_view text) noexcept {
+    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
+    const auto tail = [&](std::size_t i) { return (byte(i) & 0xC0U) == 0x80U; };
+    const unsigned first = byte(0);
+    if (first < 0x80) return 1;
+    if (first >= 0xC2 && first <= 0xDF) return tail(1) ? 2 : 0;
+    if (first >= 0xE0 && first <= 0xEF) {
+        const bool overlong = first == 0xE0 && byte(1) < 0xA0;
+        const bool surrogate = first == 0xED && byte(1) > 0x9F;
+        return tail(1) && tail(2) && !overlong && !surrogate ? 3 : 0;
+    }
+    if (first >= 0xF0 && first <= 0xF4) {
+        const bool overlong = first == 0xF0 && byte(1) < 0x90;
+        const bool beyond = first == 0xF4 && byte(1) > 0x8F;
+        return tail(1) && tail(2) && tail(3) && !overlong && !beyond ? 4 : 0;
+    }
+    return 0;
+}
+
+bool is_utf8(std::string_view text) noexcept {
+    while (!text.empty()) {
+        const std::size_t length = utf8_length(text);
+        if (length == 0) return false;
+        text.remove_prefix(length);
+    }
+    return true;
+}
+
+std::string printable(std::string_view text) {
+    std::string shown;
+    shown.reserve(text.size());
+    while (!text.empty()) {
+        const std::size_t length = utf8_length(text);
+        const auto first = static_cast<unsigned char>(text[0]);
+        const bool c1_control = length == 2 && first == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+        const bool plain = length > 0 && first >= 0x20 && first != 0x7F && !c1_control;
+        const std::size_t taken = plain ? length : 1;
+        if (plain) shown.append(text.substr(0, taken));
+        else shown += fmt::format("\\x{:02x}", first);
+        text.remove_prefix(taken);
+    }
+    return shown;
+}
+
+std::string shortened(std::string_view text, std::size_t bytes) {
+    if (text.size() <= bytes) return std::string(text);
+    std::size_t kept = bytes - 3;
+    while (kept > 0 && (static_cast<unsigned char>(text[kept]) & 0xC0U) == 0x80U) --kept; // never before a continuation byte
+    return std::string(text.substr(0, kept)) + "...";
+}
+
+std::string human_size(std::uint64_t bytes) {
+    static constexpr std::array kUnits{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    std::size_t unit = 0;
+    std::uint64_t scale = 1;
+    while (unit + 1 < kUnits.size() && bytes / scale >= 1024) {
+        scale *= 1024;
+        ++unit;
+    }
+    if (bytes % scale == 0) return fmt::format("{} {}", bytes / scale, kUnits[unit]);
+    return fmt::format("{:.2f} {}", static_cast<double>(bytes) / static_cast<double>(scale), kUnits[unit]);
+}
+
+std::string utc_time(std::int64_t seconds, std::uint32_t nanoseconds) {
+    // Years 0 to 9999: what four digits show, and what gmtime is sure to take.
+    if (seconds < -62167219200 || seconds > 253402300799) return fmt::format("{}", seconds);
+    const std::time_t time = seconds;
+    std::tm parts{};
+    gmtime_r(&time, &parts);
+    const bool fraction = nanoseconds > 0 && nanoseconds < 1'000'000'000;
+    return fmt::format("{:%Y-%m-%d %H:%M:%S}{} UTC", parts, fraction ? fmt::format(".{:09}", nanoseconds) : "");
+}
+
+std::string hex(std::span<const std::byte> bytes) {
+    static constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string digits(bytes.size() * 2, '0');
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        const auto byte = static_cast<unsigned>(bytes[i]);
+        digits[2 * i] = kDigits[byte >> 4];
+        digits[2 * i + 1] = kDigits[byte & 15U];
+    }
+    return digits;
+}
+
+} // namespace vdisk

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Text that came from a file, made safe to show.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace vdisk {
+
+/// Length of the valid UTF-8 sequence at the start of `text` (Unicode 15, table 3-7), or 0.
+std::size_t utf8_length(std::string_view text) noexcept;
+
+/// Whether all of `text` is valid UTF-8.
+bool is_utf8(std::string_view text) noexcept;
+
+/// `text` with control characters and bytes that are not valid UTF-8 written as \xNN: safe on a terminal and in JSON.
+std::string printable(std::string_view text);
+
+/// `text` if it has at most `bytes` bytes; else its beginning, cut between two characters of UTF-8, with "..." behind, at most
+/// `bytes` (>= 3) bytes long.
+std::string shortened(std::string_view text, std::size_t bytes);
+
+/// A byte count as people read it, exact where it is exact: "64 KiB", "1.5 GiB", "1234 bytes".
+std::string human_size(std::uint64_t bytes);
+
+/// Unix seconds as "2024-01-02 03:04:05 UTC"; out-of-range values as the bare number. Nanoseconds other than 0 make it
+/// "03:04:05.123456789"; ones beyond a second are left out.
+std::string utc_time(std::int64_t seconds, std::uint32_t nanoseconds = 0);
+
+/// Lower-case hexadecimal, two digits a byte, no separators.
+std::string hex(std::span<const std::byte> bytes);
+
+} // namespace vdisk

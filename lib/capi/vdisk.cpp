@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capi/vdisk.h"
+
+#include "base/text.hpp"
+#include "capi/boundary.hpp"
+#include "config.h"
+#include "format/open.hpp"
+#include "format/report.hpp"
+
+#include <limits>
+
+struct vdisk_file {
+    struct Texts {
+        std::string name, id, description;
+    };
+    vdisk::OpenedFile opened;
+    vdisk::OpenOptions options;
+    std::vector<Texts> texts; ///< one a disk
+};
+
+struct vdisk_disk {
+    vdisk::OpenedDisk opened;
+};
+
+namespace vdisk::capi {
+namespace {
+
+vdisk_disk_kind to_c(Disk::Kind kind) {
+    switch (kind) {
+    case Disk::Kind::active: return VDISK_KIND_ACTIVE;
+    case Disk::Kind::snapshot: return VDISK_KIND_SNAPSHOT;
+    case Disk::Kind::device: return VDISK_KIND_DEVICE;
+    case Disk::Kind::memory: return VDISK_KIND_MEMORY;
+    }
+    return VDISK_KIND_DEVICE;
+}
+
+vdisk_extent_kind to_c(Extent::Kind kind) {
+    switch (kind) {
+    case Extent::Kind::stored: return VDISK_EXTENT_STORED;
+    case Extent::Kind::packed: return VDISK_EXTENT_PACKED;
+    case Extent::Kind::zero:
+    case Extent::Kind::parent: return VDISK_EXTENT_ZERO; // resolve() leaves no parent to ask
+    case Extent::Kind::unreadable: return VDISK_EXTENT_UNREADABLE;
+    }
+    return VDISK_EXTENT_STORED;
+}
+
+Result<void> need(bool given, std::string_view what) {
+    if (!given) return fail(ErrorKind::usage, "{} is NULL", what);
+    return ok();
+}
+
+Result<OpenOptions> to_options(const vdisk_open_options* given) {
+    VDISK_TRY(policy, reference_policy_from_environment());
+    OpenOptions options{.references = policy, .index_cache = IndexCache::from_environment()};
+    if (given == nullptr) return options;
+    if (given->struct_size < sizeof *given)
+        return fail(ErrorKind::usage, "vdisk_open_options::struct_size is {}, not {}", given->struct_size, sizeof *given);
+    if (given->format != nullptr) options.format = given->format;
+    if (given->progress != nullptr)
+        options.progress = [progress = given->progress, data = given->progress_data](std::uint64_t done, std::uint64_t total) {
+            return progress(data, done, total) == 0;
+        };
+    return options;
+}
+
+Result<vdisk_file*> open_file(const char* path, const vdisk_open_options* given) {
+    VDISK_CHECK(need(path != nullptr, "path"));
+    VDISK_TRY(options, to_options(given));
+    VDISK_TRY(opened, vdisk::open_file(path, options));
+    auto file = std::make_unique<vdisk_file>(vdisk_file{std::move(opened), std::move(options), {}});
+    for (const Disk& disk : file->opened.disks->disks())
+        file->texts.push_back({printable(disk.name), printable(disk.id), one_line(disk)});
+    return file.release();
+}
+
+Result<int> disk_info(const vdisk_file* file, std::size_t index, vdisk_disk_info* info) {
+    VDISK_CHECK(need(file != nullptr, "file"));
+    VDISK_CHECK(need(info != nullptr, "info"));
+    if (index >= file->texts.size())
+        return fail(ErrorKind::usage, "{}: has {} disks, none is number {}", file->opened.source->name(), file->texts.size(), index);
+    const Disk& disk = file->opened.disks->disks()[index];
+    const vdisk_file::Texts& texts = file->texts[index];
+    *info = {to_c(disk.kind), texts.name.c_str(), texts.id.c_str(), texts.description.c_str(), disk.size};
+    return 0;
+}
+
+Result<std::size_t> selected(const vdisk_file* file) {
+    VDISK_CHECK(need(file != nullptr, "file"));
+    return select_disk(*file->opened.disks, file->opened.context.selector);
+}
+
+Result<vdisk_disk*> open_disk(const vdisk_file* file, std::size_t index) {
+    vdisk_disk_info info;
+    VDISK_CHECK(disk_info(file, index, &info));
+    VDISK_TRY(opened, open_disk_at(file->opened, index, file->options));
+    return new vdisk_disk{std::move(opened)};
+}
+
+Result<std::int64_t> read(const vdisk_disk* disk, void* buffer, std::size_t count, std::uint64_t offset) {
+    VDISK_CHECK(need(disk != nullptr, "disk"));
+    VDISK_CHECK(need(buffer != nullptr || count == 0, "buffer"));
+    VDISK_TRY(got, disk->opened.image->read_at(offset, std::span(static_cast<std::byte*>(buffer), count)));
+    return static_cast<std::int64_t>(got);
+}
+
+Result<int> extent_at(const vdisk_disk* disk, std::uint64_t offset, std::uint64_t wanted, vdisk_extent* extent) {
+    VDISK_CHECK(need(disk != nullptr, "disk"));
+    VDISK_CHECK(need(extent != nullptr, "extent"));
+    const Image& image = *disk->opened.image;
+    if (wanted == 0 || offset >= image.size())
+        return fail(ErrorKind::usage, "{}: no extent of {} bytes at disk offset {}: the disk has {}", image.name(), wanted, offset, image.size());
+    VDISK_TRY(found, image.resolve(GuestOffset{offset}, wanted));
+    *extent = {to_c(found.extent.kind), static_cast<std::uint32_t>(found.depth), offset, found.extent.length};
+    return 0;
+}
+
+} // namespace
+} // namespace vdisk::capi
+
+namespace capi = vdisk::capi;
+
+extern "C" {
+
+const char* vdisk_version(void) { return PACKAGE_VERSION; }
+
+vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options) {
+    return capi::guarded<vdisk_file*>(nullptr, [&] { return capi::open_file(path, options); });
+}
+
+void vdisk_file_close(vdisk_file* file) { delete file; }
+
+const char* vdisk_file_format(const vdisk_file* file) {
+    // The names of formats are literals, so they end in NUL.
+    return file == nullptr ? "" : file->opened.disks->format().name.data();
+}
+
+size_t vdisk_file_disk_count(const vdisk_file* file) { return file == nullptr ? 0 : file->texts.size(); }
+
+int vdisk_file_disk_info(const vdisk_file* file, size_t index, vdisk_disk_info* info) {
+    return capi::guarded(-1, [&] { return capi::disk_info(file, index, info); });
+}
+
+int64_t vdisk_file_selected(const vdisk_file* file) {
+    return capi::guarded<std::int64_t>(-1, [&]() -> vdisk::Result<std::int64_t> {
+        VDISK_TRY(index, capi::selected(file));
+        return static_cast<std::int64_t>(index);
+    });
+}
+
+vdisk_disk* vdisk_file_open_disk(const vdisk_file* file, size_t index) {
+    return capi::guarded<vdisk_disk*>(nullptr, [&] { return capi::open_disk(file, index); });
+}
+
+vdisk_disk* vdisk_open(const char* path, const vdisk_open_options* options) {
+    return capi::guarded<vdisk_disk*>(nullptr, [&]() -> vdisk::Result<vdisk_disk*> {
+        VDISK_TRY(opened, capi::open_file(path, options));
+        const std::unique_ptr<vdisk_file> file(opened);
+        VDISK_TRY(index, capi::selected(file.get()));
+        return capi::open_disk(file.get(), index);
+    });
+}
+
+void vdisk_close(vdisk_disk* disk) { delete disk; }
+
+uint64_t vdisk_size(const vdisk_disk* disk) { return disk == nullptr ? 0 : disk->opened.image->size(); }
+
+int64_t vdisk_read(const vdisk_disk* disk, void* buffer, size_t count, uint64_t offset) {
+    return capi::guarded<std::int64_t>(-1, [&] { return capi::read(disk, buffer, count, offset); });
+}
+
+int vdisk_extent_at(const vdisk_disk* disk, uint64_t offset, uint64_t wanted, vdisk_extent* extent) {
+    return capi::guarded(-1, [&] { return capi::extent_at(disk, offset, wanted, extent); });
+}
+
+} // extern "C"

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/audit.hpp"
+
+#include "base/text.hpp"
+#include "format/open.hpp"
+
+namespace vdisk {
+namespace {
+
+nlohmann::ordered_json describe_finding(const Finding& finding) {
+    nlohmann::ordered_json facts = nlohmann::ordered_json::object();
+    facts["severity"] = to_string(finding.severity);
+    facts["kind"] = finding.kind;
+    if (finding.place.host) facts["host offset"] = finding.place.host->value;
+    if (!finding.place.disk.empty()) facts["disk"] = finding.place.disk;
+    if (finding.place.guest) facts["disk offset"] = finding.place.guest->value;
+    if (finding.place.length > 0) facts["length"] = finding.place.length;
+    facts["text"] = finding.text;
+    return facts;
+}
+
+void add_chain(AuditReport& report, const OpenedFile& file, const OpenOptions& options) {
+    const auto disk = open_disk(file, options);
+    if (disk.has_error()) {
+        report.add(Severity::error, "parent-missing", {}, "{}", disk.error().what);
+        return;
+    }
+    for (const ChainLink& link : disk.value().chain)
+        for (const std::string& remark : link.remarks) report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark);
+}
+
+// A file with several disks has no chain of its own, and one without a parent nothing to look at.
+bool has_parent(const OpenedFile& file) {
+    const auto index = select_disk(*file.disks, file.context.selector);
+    if (index.has_error()) return false;
+    const auto layer = file.disks->layer(index.value());
+    return layer.has_value() && layer.value().parent.has_value();
+}
+
+} // namespace
+
+std::string_view to_string(Severity severity) noexcept {
+    switch (severity) {
+    case Severity::note: return "note";
+    case Severity::warning: return "warning";
+    case Severity::error: return "error";
+    }
+    return "error";
+}
+
+bool AuditReport::count(Severity severity, std::string_view kind) {
+    Count& so_far = counts_[kind];
+    so_far.severity = severity;
+    return ++so_far.number <= limits_.audit_findings;
+}
+
+void AuditReport::count_more(Severity severity, std::string_view kind, std::uint64_t number) {
+    if (number == 0) return;
+    Count& so_far = counts_[kind];
+    so_far.severity = severity;
+    so_far.number += number;
+}
+
+Result<void> AuditReport::leak(HostOffset offset, std::uint64_t length) {
+    if (length == 0) return ok();
+    leaked_bytes_ += length;
+    if (!leaked_.empty() && leaked_.back().offset.value + leaked_.back().length == offset.value) {
+        leaked_.back().length += length;
+        return ok();
+    }
+    const std::size_t most = limits_.audit_bytes / sizeof(HostRange);
+    if (leaked_.size() >= most)
+        return fail_at(offset.value, ErrorKind::limit_exceeded, "more than {} separate ranges that nothing refers to", most);
+    leaked_.push_back({offset, length});
+    return ok();
+}
+
+std::uint64_t AuditReport::number_of(Severity least) const noexcept {
+    std::uint64_t number = 0;
+    for (const auto& [kind, count] : counts_)
+        if (count.severity >= least) number += count.number;
+    return number;
+}
+
+Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {
+    VDISK_TRY(report, file.disks->audit(options.progress));
+    if (has_parent(file)) add_chain(report, file, options);
+    return std::move(report);
+}
+
+nlohmann::ordered_json describe(const AuditReport& report) {
+    nlohmann::ordered_json facts = report.facts;
+    facts["counts"] = nlohmann::ordered_json::object();
+    for (const auto& [kind, count] : report.counts()) facts["counts"][std::string(kind)] = count.number;
+    facts["findings"] = nlohmann::ordered_json::array();
+    for (const Finding& finding : report.findings()) facts["findings"].push_back(describe_finding(finding));
+    facts["leaked ranges"] = report.leaked().size();
+    facts["leaked bytes"] = report.leaked_bytes();
+    return facts;
+}
+
+} // namespace vdisk

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/// One constant row a format.
+#pragma once
+
+#include "base/progress.hpp"
+#include "format/disk_file.hpp"
+#include "format/selector.hpp"
+#include "io/index_cache.hpp"
+#include "io/stream_source.hpp"
+
+namespace vdisk {
+
+/// How sure a format is that a file is its own.
+enum class Match : std::uint8_t { no, weak, sure };
+
+/// What opening a file needs to know. Copied freely.
+struct OpenContext {
+    Limits limits{};
+    CachesPtr caches;                                          ///< never null
+    std::shared_ptr<const References> references;              ///< the gate beside this file; never null
+    Selector selector{};                                       ///< what the user selected in this file
+    FilePtr file;                                              ///< the file of the operating system below the source; may be null in tests
+    Progress progress{};                                       ///< may be empty
+    std::shared_ptr<StreamSource> stream{};                    ///< what `source` is if the file is compressed, else null
+    IndexCache index_cache{};                                  ///< where a pass over the whole file may be remembered; off by default
+    std::filesystem::path registry{};                          ///< a VirtualBox settings file to find parents by; may be empty
+};
+
+/// A format: adding one is one folder and one such row in the registry.
+struct Format {
+    std::string_view name;        ///< what `-i` takes; matches \w+
+    std::string_view description; ///< for lists
+    /// Looks at the first bytes (kProbeBytes or the whole file) and, if it must, at the source. Must be quick.
+    Match (*probe)(std::span<const std::byte> head, const ByteSource& source);
+    /// Parses the metadata. Errors name file, field and value.
+    Result<std::shared_ptr<const DiskFile>> (*open)(SourcePtr source, const OpenContext& context);
+    /// open() goes over a compressed stream by scan_forward() before it reads from the source, so the stream need not be
+    /// indexed before.
+    bool scans_forward = false;
+};
+
+constexpr std::size_t kProbeBytes = 4096;
+
+} // namespace vdisk

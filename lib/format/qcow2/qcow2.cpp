@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/qcow2/qcow2.hpp"
+
+#include "base/text.hpp"
+#include "format/qcow2/audit.hpp"
+#include "format/qcow2/bitmaps.hpp"
+#include "format/qcow2/encryption.hpp"
+#include "format/qcow2/features.hpp"
+#include "format/qcow2/snapshots.hpp"
+
+#include <cstring>
+
+namespace vdisk {
+namespace qcow2 {
+namespace {
+
+std::vector<Disk> list_disks(const Header& header, const SnapshotTable& table) {
+    std::vector<Disk> disks{Disk{.size = header.size}};
+    for (const Snapshot& snapshot : table.snapshots) disks.push_back(describe_snapshot(snapshot));
+    return disks;
+}
+
+// disks()[0] is the active state, disks()[i] the table's snapshot i - 1.
+class File final : public DiskFile {
+public:
+    File(Header header, SnapshotTable table, SourcePtr source, OpenContext context)
+        : header_(std::move(header)), table_(std::move(table)), source_(std::move(source)), context_(std::move(context)),
+          disks_(list_disks(header_, table_)) {}
+
+    const Format& format() const noexcept override { return kQcow2Format; }
+    const std::vector<Disk>& disks() const noexcept override { return disks_; }
+    Result<Layer> layer(std::size_t index) const override;
+    Facts facts() const override;
+    Result<SavedState> saved_state(std::size_t index) const override;
+    Result<AuditReport> audit(const Progress& progress) const override;
+    Result<DirtyBitmap> bitmap(std::string_view name) const override { return open_bitmap(source_, header_, name, context_.limits); }
+
+private:
+    Result<State> state(std::size_t index) const;
+    Result<Layer> layer_of(const State& state) const;
+    Result<FoundFile> open_data_file() const;
+    std::optional<ParentLink> parent_link() const;
+    void add_features(Facts& facts) const;
+    std::vector<std::string> damage() const;
+
+    Header header_;
+    SnapshotTable table_;
+    SourcePtr source_;
+    OpenContext context_;
+    std::vector<Disk> disks_;
+};
+
+Result<State> File::state(std::size_t index) const {
+    if (index == 0) return State{.disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
+    const Snapshot& snapshot = table_.snapshots[index - 1];
+    const State& state = snapshot.state;
+    const std::string context = fmt::format("{}: snapshot '{}'", source_->name(), printable(snapshot.id));
+    // Every cluster of a data file has its one place there, which is the active state's.
+    if (header_.has(kDataFile)) return fail(ErrorKind::corrupt, "{}: an image with a data file can't have snapshots", context);
+    if (state.disk_size > kMaxDiskSize) return fail(ErrorKind::corrupt, "{}: disk size is {}, beyond 2^62", context, state.disk_size);
+    if (!fits(state.l1_table_offset, std::uint64_t{state.l1_size} * sizeof(std::uint64_t), source_->size()))
+        return fail(ErrorKind::corrupt, "{}: l1_table_offset is {} and l1_size is {}, but the file has {} bytes", context, state.l1_table_offset,
+                    state.l1_size, source_->size());
+    return state;
+}
+
+Result<Layer> File::layer(std::size_t index) const {
+    VDISK_TRY(chosen, state(index));
+    VDISK_TRY(layer, layer_of(chosen));
+    layer.parent = parent_link();
+    return std::move(layer);
+}
+
+// Without a parent.
+Result<Layer> File::layer_of(const State& state) const {
+    Layer layer(std::make_shared<const ClusterLayout>(header_, state, source_, context_.caches), {source_});
+    VDISK_TRY(encryption, open_encryption(header_, source_, context_));
+    layer.encryption = std::move(encryption);
+    if (!header_.has(kDataFile)) {
+        if (context_.selector.data_file) return fail(ErrorKind::usage, "{}: has no external data file, but data-file is given", source_->name());
+        return layer;
+    }
+    VDISK_TRY(data, open_data_file());
+    layer.files["data file used"] = data.file->name();
+    if (!data.how.empty()) layer.files["data file found"] = data.how;
+    layer.sources.push_back(std::move(data.file));
+    return layer;
+}
+
+Result<FoundFile> File::open_data_file() const {
+    if (context_.selector.data_file) return context_.references->open_given(*context_.selector.data_file);
+    if (!header_.data_file)
+        return fail(ErrorKind::usage, "{}: needs an external data file, but names none; say data-file=PATH", source_->name());
+    auto found = context_.references->open(*header_.data_file);
+    if (found.has_error())
+        return std::move(found).error().in(fmt::format("{}: data file '{}'", source_->name(), printable(*header_.data_file)));
+    return found;
+}
+
+// "Snapshots", "Size of the VM state": it starts with the first L1 entry that holds nothing of the disk.
+Result<SavedState> File::saved_state(std::size_t index) const {
+    if (index == 0) return fail(ErrorKind::usage, "machine states are saved with snapshots, and none is selected");
+    const Snapshot& snapshot = table_.snapshots[index - 1];
+    if (snapshot.vm_state_size == 0) return fail(ErrorKind::usage, "snapshot '{}' has no machine state", printable(snapshot.id));
+    VDISK_TRY(disk, state(index));
+    const std::uint64_t start = *align_up(disk.disk_size, l1_entry_covers(header_)); // at most 2^62
+    if (snapshot.vm_state_size > kMaxDiskSize)
+        return fail(ErrorKind::corrupt, "snapshot '{}': vm state size is {}, beyond 2^62", printable(snapshot.id), snapshot.vm_state_size);
+    State reaching = disk;
+    reaching.disk_size = start + snapshot.vm_state_size;
+    VDISK_TRY(layer, layer_of(reaching));
+    return SavedState{.layer = std::move(layer), .start = GuestOffset{start}, .size = snapshot.vm_state_size};
+}
+
+Result<AuditReport> File::audit(const Progress& progress) const {
+    return qcow2::audit({.header = header_, .snapshots = table_, .file = source_, .context = context_}, progress);
+}
+
+std::optional<ParentLink> File::parent_link() const {
+    if (!header_.backing_file) return std::nullopt;
+    ParentLink link;
+    link.described = fmt::format("backing file '{}'", printable(*header_.backing_file));
+    link.format = header_.backing_format;
+    link.locate = [name = *header_.backing_file](const References& references) { return references.open(name); };
+    return link;
+}
+
+Facts File::facts() const {
+    Facts facts = Facts::object();
+    facts["version"] = header_.version;
+    facts["cluster size"] = header_.cluster_size();
+    facts["compression"] = header_.codec == Codec::zstd ? "zstd" : "zlib";
+    facts["refcount bits"] = 1U << header_.refcount_order;
+    if (Facts encryption = describe_encryption(header_, source_); !encryption.is_null()) facts["encryption"] = std::move(encryption);
+    if (header_.backing_file) facts["backing file"] = printable(*header_.backing_file);
+    if (!header_.backing_format.empty()) facts["backing format"] = printable(header_.backing_format);
+    if (header_.data_file) facts["data file"] = printable(*header_.data_file);
+    if (header_.has(kDirty)) facts["dirty"] = true;
+    if (header_.has(kCorrupt)) facts["marked corrupt"] = true;
+    add_features(facts);
+    if (const auto extensions = unknown_extensions(header_); !extensions.empty()) facts["unknown header extensions"] = extensions;
+    facts["snapshots"] = header_.nb_snapshots;
+    if (Facts bitmaps = describe_bitmaps(source_, header_, context_.limits); !bitmaps.is_null()) facts["bitmaps"] = std::move(bitmaps);
+    if (const auto found = damage(); !found.empty()) facts["damage"] = found;
+    return facts;
+}
+
+void File::add_features(Facts& facts) const {
+    const auto add = [&](std::string_view key, FeatureType type, std::uint64_t bits) {
+        if (bits != 0) facts[std::string(key)] = feature_names(*source_, header_, type, bits);
+    };
+    add("incompatible features", FeatureType::incompatible, header_.incompatible_features);
+    add("compatible features", FeatureType::compatible, header_.compatible_features);
+    add("autoclear features", FeatureType::autoclear, header_.autoclear_features);
+}
+
+std::vector<std::string> File::damage() const {
+    std::vector<std::string> found;
+    const std::uint64_t entries = div_ceil(header_.size, l1_entry_covers(header_));
+    if (header_.l1_size < entries) found.push_back(fmt::format("l1_size is {}, but the disk's size needs {} entries", header_.l1_size, entries));
+    if (table_.damage) found.push_back(table_.damage->what);
+    if (!header_.has(kDataFile) && (header_.autoclear_features & kDataFileRaw) != 0)
+        found.emplace_back("autoclear_features says that the external data file is raw, but there is none");
+    return found;
+}
+
+Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
+    big_uint32_buf_t magic;
+    big_uint32_buf_t version;
+    if (head.size() < sizeof magic + sizeof version) return Match::no;
+    std::memcpy(&magic, head.data(), sizeof magic);
+    std::memcpy(&version, head.data() + sizeof magic, sizeof version);
+    // Version 1 is another format under the same magic.
+    return magic.value() == kMagic && version.value() >= 2 ? Match::sure : Match::no;
+}
+
+Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
+    VDISK_TRY(header, Header::parse(*source));
+    SnapshotTable table = read_snapshots(*source, header, context.limits);
+    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(header), std::move(table), std::move(source), context));
+}
+
+} // namespace
+} // namespace qcow2
+
+const Format kQcow2Format{"qcow2", "QEMU copy-on-write (qcow2)", qcow2::probe, qcow2::open};
+
+} // namespace vdisk

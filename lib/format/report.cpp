@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/report.hpp"
+
+#include "base/text.hpp"
+
+namespace vdisk {
+namespace {
+
+Facts describe_link(const ChainLink& link) {
+    Facts facts = Facts::object();
+    facts["file"] = link.path;
+    facts["format"] = link.format->name;
+    facts["virtual size"] = link.size;
+    if (!link.how.empty()) facts["found"] = link.how;
+    facts.update(link.files);
+    if (!link.remarks.empty()) facts["remarks"] = link.remarks;
+    return facts;
+}
+
+Facts describe(const StreamSource& stream) {
+    const StreamStatistics statistics = stream.statistics();
+    Facts facts = Facts::object();
+    facts["method"] = to_string(stream.compression());
+    facts["decompressed size"] = stream.size();
+    facts["restart points"] = statistics.segments;
+    facts["index size"] = statistics.index_size;
+    for (const std::string& finding : stream.findings()) facts["damage"].push_back(printable(finding));
+    return facts;
+}
+
+bool is_size(std::string_view key) { return key.ends_with("size") || key.ends_with("bytes"); }
+
+std::string scalar_text(std::string_view key, const Facts& value) {
+    if (value.is_string()) return value.get<std::string>();
+    if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
+    if (!value.is_number_unsigned() || !is_size(key)) return value.dump();
+    const auto bytes = value.get<std::uint64_t>();
+    return bytes < 1024 ? fmt::format("{} bytes", bytes) : fmt::format("{} bytes ({})", bytes, human_size(bytes));
+}
+
+void append_text(std::string& text, const Facts& facts, std::size_t indent) {
+    for (const auto& [key, value] : facts.items()) {
+        const bool item = facts.is_array(); // the keys of an array are just numbers
+        const std::string head = fmt::format("{:{}}{}", "", indent, item ? "-" : fmt::format("{}:", key));
+        if (!value.is_structured()) {
+            text += fmt::format("{} {}\n", head, scalar_text(key, value));
+        } else if (item) {
+            std::string nested;
+            append_text(nested, value, indent + 2);
+            nested.replace(indent, 1, "-"); // "  key: value" becomes "- key: value"
+            text += nested;
+        } else if (!value.empty()) {
+            text += head + "\n";
+            append_text(text, value, indent + 2);
+        }
+    }
+}
+
+constexpr std::size_t kLongestLine = 512;
+
+std::string shown_name(std::string_view name) { return shortened(printable(name), kLongestLine / 4); }
+
+} // namespace
+
+Facts describe(const Disk& disk) {
+    Facts facts = Facts::object();
+    facts["kind"] = to_string(disk.kind);
+    if (!disk.id.empty()) facts["id"] = printable(disk.id);
+    if (!disk.name.empty()) facts["name"] = printable(disk.name);
+    facts["size"] = disk.size;
+    facts.update(disk.facts);
+    return facts;
+}
+
+std::string one_line(const Disk& disk) {
+    std::string line(to_string(disk.kind));
+    if (!disk.name.empty()) line += fmt::format(" '{}'", shown_name(disk.name));
+    if (!disk.id.empty() && disk.id != disk.name) line += fmt::format(", id {}", shown_name(disk.id));
+    line += fmt::format(", {}", human_size(disk.size));
+    for (const auto& [key, value] : disk.facts.items()) {
+        if (value.is_structured()) continue;
+        const std::string fact = fmt::format(", {} {}", key, scalar_text(key, value));
+        if (line.size() + fact.size() <= kLongestLine) line += fact;
+    }
+    return line;
+}
+
+Facts describe(const OpenedFile& file) {
+    Facts facts = Facts::object();
+    facts["file"] = file.source->name();
+    facts["format"] = file.disks->format().name;
+    const std::vector<Disk>& disks = file.disks->disks();
+    if (!disks.empty() && (disks.size() == 1 || disks.front().kind == Disk::Kind::active)) facts["virtual size"] = disks.front().size;
+    facts["file size"] = file.context.file ? file.context.file->size() : file.source->size();
+    if (file.context.stream) facts["compression"] = describe(*file.context.stream);
+    facts.update(file.disks->facts());
+    if (disks.size() > 1)
+        for (const Disk& disk : disks) facts["disks"].push_back(describe(disk));
+    return facts;
+}
+
+Facts describe(const OpenedDisk& disk) {
+    Facts facts = describe(disk.file);
+    facts["virtual size"] = disk.image->size();
+    if (disk.file.disks->disks().size() > 1) facts["selected"] = describe(disk.file.disks->disks()[disk.index]);
+    if (disk.chain.size() == 1) facts.update(disk.chain.front().files);
+    else
+        for (const ChainLink& link : disk.chain) facts["chain"].push_back(describe_link(link));
+    return facts;
+}
+
+std::string to_text(const Facts& facts) {
+    std::string text;
+    append_text(text, facts, 0);
+    return text;
+}
+
+} // namespace vdisk

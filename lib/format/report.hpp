@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What `vdisk info` and the TSK backend's img_stat tell about a file.
+#pragma once
+
+#include "format/open.hpp"
+
+namespace vdisk {
+
+/// The file's own facts and its disks; works without any parent.
+[[nodiscard]] Facts describe(const OpenedFile& file);
+
+/// The same with the selected disk and the chain of files that it is really read from.
+[[nodiscard]] Facts describe(const OpenedDisk& disk);
+
+/// One disk of a file.
+[[nodiscard]] Facts describe(const Disk& disk);
+
+/// What is known of one disk in a file, in one line of at most some 500 bytes: its kind, names, size, then facts as far as they fit.
+[[nodiscard]] std::string one_line(const Disk& disk);
+
+/// Facts as lines of text, nested ones indented. A number under a key that ends in "size" or "bytes" is shown with its unit.
+[[nodiscard]] std::string to_text(const Facts& facts);
+
+} // namespace vdisk

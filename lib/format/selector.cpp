@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/selector.hpp"
+
+#include "base/text.hpp"
+
+#include <array>
+#include <system_error>
+#include <vector>
+
+namespace vdisk {
+namespace {
+
+struct Key {
+    std::string_view name;
+    std::optional<std::string> Selector::* member;
+};
+
+constexpr std::array kKeys{
+    Key{"device", &Selector::device},   Key{"snapshot", &Selector::snapshot},   Key{"key-file", &Selector::key_file},
+    Key{"backing", &Selector::backing}, Key{"data-file", &Selector::data_file}, Key{"parent", &Selector::parent},
+};
+
+// The parts between unescaped commas, unescaped.
+std::vector<std::string> split(std::string_view text) {
+    std::vector<std::string> parts(1);
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const bool escaped = text[i] == '\\' && i + 1 < text.size() && (text[i + 1] == ',' || text[i + 1] == '\\');
+        if (escaped) parts.back() += text[++i];
+        else if (text[i] == ',') parts.emplace_back();
+        else parts.back() += text[i];
+    }
+    return parts;
+}
+
+const Key* key_of(std::string_view part) {
+    const std::string_view name = part.substr(0, part.find('='));
+    for (const Key& key : kKeys)
+        if (name.size() < part.size() && key.name == name) return &key;
+    return nullptr;
+}
+
+Result<void> assign(std::optional<std::string>& member, std::string value, std::string_view what) {
+    if (member) return fail(ErrorKind::usage, "selector gives '{}' twice", what);
+    if (value.empty()) return fail(ErrorKind::usage, "selector gives '{}' no value", what);
+    member = std::move(value);
+    return ok();
+}
+
+Result<void> read_part(Selector& selector, const std::string& part) {
+    if (const Key* key = key_of(part))
+        return assign(selector.*key->member, part.substr(key->name.size() + 1), key->name);
+    return assign(selector.word, part, "a name");
+}
+
+bool file_exists(std::string_view path) {
+    std::error_code error;
+    return std::filesystem::exists(std::filesystem::path(path), error);
+}
+
+} // namespace
+
+bool Selector::empty() const noexcept {
+    return !device && !snapshot && !key_file && !backing && !data_file && !parent && !word;
+}
+
+Result<Selector> parse_selector(std::string_view text) {
+    Selector selector;
+    selector.path = std::filesystem::path(text);
+    if (text.find('#') == std::string_view::npos || file_exists(text)) return selector;
+
+    // Of several '#', the first behind an existing file separates: names of disks inside may have a '#' too.
+    std::size_t hash = text.find('#');
+    for (std::size_t next = hash; next != std::string_view::npos; next = text.find('#', next + 1))
+        if (file_exists(text.substr(0, next))) {
+            hash = next;
+            break;
+        }
+    selector.path = std::filesystem::path(text.substr(0, hash));
+    for (const std::string& part : split(text.substr(hash + 1))) VDISK_CHECK(read_part(selector, part));
+    return selector;
+}
+
+std::string selector_word(std::string_view word) {
+    std::string escaped;
+    for (const char c : word) {
+        if (c == ',' || c == '\\') escaped += '\\';
+        escaped += c;
+    }
+    return escaped;
+}
+
+} // namespace vdisk

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A VirtualBox machine's settings as a file that holds disks: those attached now, those of its snapshots, and those that the
+/// registry knows besides.
+#pragma once
+
+#include "format/format.hpp"
+
+namespace vdisk {
+
+extern const Format kVboxFormat;
+
+} // namespace vdisk

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+/// VirtualBox disk images.
+#pragma once
+
+#include "format/format.hpp"
+
+namespace vdisk {
+
+extern const Format kVdiFormat;
+
+} // namespace vdisk

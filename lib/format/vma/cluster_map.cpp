@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/vma/cluster_map.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace vdisk::vma {
+namespace {
+
+std::uint64_t stored_units(std::uint16_t mask) {
+    return static_cast<std::uint64_t>(std::popcount(mask)) * (kBlockBytes / kAlignment);
+}
+
+bool comes_before(const Run& left, const Run& right) {
+    return left.first() != right.first() ? left.first() < right.first() : left.units() < right.units();
+}
+
+bool range_before(const Range& left, const Range& right) {
+    return left.first < right.first;
+}
+
+// The clusters that the sorted runs and zero ranges of a device leave out, and those that they cover more than once.
+class Coverage {
+public:
+    void cover(std::uint64_t first, std::uint64_t last) {
+        if (first > next_)
+            add(lost, next_, first - 1);
+        if (first < next_)
+            add(twice, first, std::min(last, next_ - 1));
+        next_ = std::max(next_, last + 1);
+    }
+    void end(std::uint64_t clusters) {
+        if (next_ < clusters)
+            add(lost, next_, clusters - 1);
+    }
+
+    std::vector<Range> lost;
+    std::vector<Range> twice;
+
+private:
+    static void add(std::vector<Range>& ranges, std::uint64_t first, std::uint64_t last) {
+        if (!ranges.empty() && first <= std::uint64_t{ranges.back().last} + 1) {
+            ranges.back().last = std::max<std::uint32_t>(ranges.back().last, static_cast<std::uint32_t>(last));
+        } else {
+            ranges.push_back({static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)});
+        }
+    }
+    std::uint64_t next_ = 0;
+};
+
+Coverage coverage_of(const std::vector<Run>& runs, const std::vector<Range>& zeros, std::uint64_t clusters) {
+    Coverage coverage;
+    auto zero = zeros.begin();
+    const auto zeros_before = [&](std::uint64_t cluster) {
+        for (; zero != zeros.end() && zero->first < cluster; ++zero)
+            coverage.cover(zero->first, zero->last);
+    };
+    for (const Run& run : runs) {
+        zeros_before(run.first());
+        coverage.cover(run.first(), run.last());
+    }
+    zeros_before(clusters);
+    coverage.end(clusters);
+    return coverage;
+}
+
+// The first range that ends at or behind `cluster`; `ranges` is sorted and without overlaps.
+std::vector<Range>::const_iterator at_or_behind(const std::vector<Range>& ranges, std::uint32_t cluster) {
+    return std::ranges::partition_point(ranges, [&](const Range& range) { return range.last < cluster; });
+}
+
+bool contains(const std::vector<Range>& ranges, std::uint32_t cluster) {
+    const auto range = at_or_behind(ranges, cluster);
+    return range != ranges.end() && range->first <= cluster;
+}
+
+bool touches(const std::vector<Range>& ranges, const Run& run) {
+    const auto range = at_or_behind(ranges, run.first());
+    return range != ranges.end() && range->first <= run.last();
+}
+
+// Takes the clusters of `twice` out of the runs; the copies of each become `duplicates`.
+void separate_duplicates(ClusterMap::Parts& parts, const std::vector<Range>& zeros, const std::vector<Range>& twice) {
+    std::vector<Run> kept;
+    for (const Run& run : parts.runs) {
+        if (!touches(twice, run)) {
+            kept.push_back(run);
+            continue;
+        }
+        for (std::uint32_t i = 0; i < run.count(); ++i)
+            (contains(twice, run.first() + i) ? parts.duplicates : kept).push_back(run.single(i));
+    }
+    for (const Range& zero : zeros)
+        for (auto range = at_or_behind(twice, zero.first); range != twice.end() && range->first <= zero.last; ++range)
+            for (std::uint64_t cluster = std::max<std::uint32_t>(range->first, zero.first);
+                 cluster <= std::min<std::uint32_t>(range->last, zero.last); ++cluster)
+                parts.duplicates.emplace_back(static_cast<std::uint32_t>(cluster), std::uint16_t{0}, std::uint64_t{0});
+    std::ranges::sort(kept, comes_before);
+    std::ranges::sort(parts.duplicates, comes_before);
+    parts.runs = std::move(kept);
+}
+
+} // namespace
+
+Run Run::single(std::uint32_t index) const noexcept {
+    return {first() + index, mask(), units() + index * stored_units(mask())};
+}
+
+bool Run::take(const Run& next) noexcept {
+    const std::uint32_t clusters = count();
+    const bool follows =
+        next.first() == std::uint64_t{first()} + clusters && next.units() == units() + clusters * stored_units(mask());
+    if (!follows || next.mask() != mask() || next.count() != 1 || clusters == kMostClusters)
+        return false;
+    rest_ += std::uint32_t{1} << 16;
+    return true;
+}
+
+Result<ClusterMap> ClusterMap::from_parts(Parts parts, std::uint64_t clusters) {
+    const auto wrong = [](std::string_view what) {
+        return fail(ErrorKind::corrupt, "cluster map: {} out of order or range", what);
+    };
+    std::uint64_t next = 0;
+    for (const Run& run : parts.runs) {
+        const std::uint64_t end = std::uint64_t{run.first()} + run.count();
+        if (run.mask() == 0 || run.first() < next || end > clusters)
+            return wrong("runs");
+        next = end;
+    }
+    next = 0;
+    for (const Range& range : parts.lost) {
+        if (range.first < next || range.last < range.first || range.last >= clusters)
+            return wrong("lost ranges");
+        next = std::uint64_t{range.last} + 1;
+    }
+    next = 0;
+    for (const Run& run : parts.duplicates) {
+        if (run.count() != 1 || run.first() < next || run.first() >= clusters)
+            return wrong("duplicates");
+        next = run.first();
+    }
+    return ClusterMap(std::move(parts), clusters);
+}
+
+ClusterMap::Found ClusterMap::find(std::uint32_t cluster) const {
+    std::uint64_t next = clusters_; // the first cluster behind that is not as this one
+    const auto run = std::ranges::partition_point(parts_.runs, [&](const Run& r) { return r.last() < cluster; });
+    if (run != parts_.runs.end()) {
+        if (run->first() <= cluster)
+            return {Found::Kind::stored, run->last(), std::span(&*run, 1)};
+        next = std::min<std::uint64_t>(next, run->first());
+    }
+    const auto copies =
+        std::ranges::partition_point(parts_.duplicates, [&](const Run& r) { return r.first() < cluster; });
+    if (copies != parts_.duplicates.end()) {
+        const auto end =
+            std::find_if(copies, parts_.duplicates.end(), [&](const Run& r) { return r.first() != cluster; });
+        if (copies != end)
+            return {Found::Kind::duplicate, cluster, std::span(copies, end)};
+        next = std::min<std::uint64_t>(next, copies->first());
+    }
+    const auto lost = at_or_behind(parts_.lost, cluster);
+    if (lost != parts_.lost.end()) {
+        if (lost->first <= cluster)
+            return {Found::Kind::lost, lost->last, {}};
+        next = std::min<std::uint64_t>(next, lost->first);
+    }
+    return {Found::Kind::zero, static_cast<std::uint32_t>(next - 1), {}};
+}
+
+std::uint64_t ClusterMap::stored_blocks() const noexcept {
+    std::uint64_t blocks = 0;
+    for (const std::vector<Run>* runs : {&parts_.runs, &parts_.duplicates})
+        for (const Run& run : *runs)
+            blocks += run.count() * static_cast<std::uint64_t>(std::popcount(run.mask()));
+    return blocks;
+}
+
+std::uint64_t ClusterMap::stored_clusters() const noexcept {
+    std::uint64_t clusters = 0;
+    for (const Run& run : parts_.runs)
+        clusters += run.count();
+    return clusters;
+}
+
+std::uint64_t ClusterMap::lost_clusters() const noexcept {
+    std::uint64_t clusters = 0;
+    for (const Range& range : parts_.lost)
+        clusters += range.count();
+    return clusters;
+}
+
+std::uint64_t ClusterMap::duplicate_clusters() const noexcept {
+    std::uint64_t clusters = 0;
+    const Run* before = nullptr;
+    for (const Run& run : parts_.duplicates) {
+        clusters += before == nullptr || before->first() != run.first() ? 1U : 0U;
+        before = &run;
+    }
+    return clusters;
+}
+
+std::uint64_t ClusterMap::zero_clusters() const noexcept {
+    return clusters_ - stored_clusters() - lost_clusters() - duplicate_clusters();
+}
+
+void ClusterMapBuilder::add_stored(const Run& cluster) {
+    if (open_ && runs_.back().take(cluster))
+        return;
+    runs_.push_back(cluster);
+    open_ = true;
+}
+
+void ClusterMapBuilder::add_zero(std::uint32_t cluster) {
+    if (!zeros_.empty() && cluster != 0 && zeros_.back().last == cluster - 1)
+        zeros_.back().last = cluster;
+    else
+        zeros_.push_back({cluster, cluster});
+}
+
+ClusterMap ClusterMapBuilder::finish(std::uint64_t clusters) {
+    open_ = false;
+    if (!std::ranges::is_sorted(runs_, comes_before))
+        std::ranges::sort(runs_, comes_before);
+    if (!std::ranges::is_sorted(zeros_, range_before))
+        std::ranges::sort(zeros_, range_before);
+    Coverage coverage = coverage_of(runs_, zeros_, clusters);
+    ClusterMap::Parts parts{.runs = std::exchange(runs_, {}), .duplicates = {}, .lost = std::move(coverage.lost)};
+    const std::vector<Range> zeros = std::exchange(zeros_, {});
+    if (!coverage.twice.empty())
+        separate_duplicates(parts, zeros, coverage.twice);
+    parts.runs.shrink_to_fit();
+    return ClusterMap(std::move(parts), clusters);
+}
+
+} // namespace vdisk::vma

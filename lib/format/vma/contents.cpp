@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/vma/contents.hpp"
+
+namespace vdisk::vma {
+namespace {
+
+using boost::endian::little_uint64_buf_t;
+
+// An index: this, the findings as JSON, and for each device a RawMap and the parts that it counts.
+struct RawContents {
+    Md5 header;
+    little_uint64_buf_t extents;
+    little_uint64_buf_t size;
+    little_uint64_buf_t devices;
+    little_uint64_buf_t findings; // bytes
+};
+
+struct RawMap {
+    little_uint64_buf_t clusters;
+    little_uint64_buf_t runs;
+    little_uint64_buf_t duplicates;
+    little_uint64_buf_t lost;
+};
+
+// The next bytes of an index: every count is compared with what is left of it before it is allocated.
+class Cursor {
+public:
+    explicit Cursor(const ByteSource& source) : source_(source) {}
+
+    template<class Struct> bool read(Struct& value) { return fill(std::as_writable_bytes(std::span(&value, 1))); }
+    template<class Array> bool read_array(Array& array, std::uint64_t count) {
+        if (count > (source_.size() - at_) / sizeof(array[0]))
+            return false;
+        array.resize(static_cast<std::size_t>(count));
+        return fill(std::as_writable_bytes(std::span(array)));
+    }
+    bool at_end() const { return at_ == source_.size(); }
+
+private:
+    bool fill(std::span<std::byte> out) {
+        if (read_exact(source_, at_, out).has_error())
+            return false;
+        at_ += out.size();
+        return true;
+    }
+    const ByteSource& source_;
+    std::uint64_t at_ = 0;
+};
+
+bool read_map(Cursor& cursor, const Device& device, std::vector<ClusterMap>& maps) {
+    RawMap raw;
+    ClusterMap::Parts parts;
+    if (!cursor.read(raw) || raw.clusters.value() != device.clusters())
+        return false;
+    if (!cursor.read_array(parts.runs, raw.runs.value()) ||
+        !cursor.read_array(parts.duplicates, raw.duplicates.value()) ||
+        !cursor.read_array(parts.lost, raw.lost.value()))
+        return false;
+    auto map = ClusterMap::from_parts(std::move(parts), device.clusters());
+    if (map.has_error())
+        return false;
+    maps.push_back(std::move(map).value());
+    return true;
+}
+
+template<class Struct> std::span<const std::byte> bytes_of(const Struct& value) {
+    return std::as_bytes(std::span(&value, 1));
+}
+
+Result<void> write_map(IndexWriter& writer, const Device& device, const ClusterMap& map) {
+    const ClusterMap::Parts& parts = map.parts();
+    const RawMap raw{.clusters = little_uint64_buf_t(device.clusters()),
+                     .runs = little_uint64_buf_t(parts.runs.size()),
+                     .duplicates = little_uint64_buf_t(parts.duplicates.size()),
+                     .lost = little_uint64_buf_t(parts.lost.size())};
+    VDISK_CHECK(writer.append(bytes_of(raw)));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.runs))));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.duplicates))));
+    return writer.append(std::as_bytes(std::span(parts.lost)));
+}
+
+} // namespace
+
+std::string_view to_string(Oddity oddity) noexcept {
+    switch (oddity) {
+    case Oddity::damaged_extent:
+        return "damaged-extent";
+    case Oddity::skipped_bytes:
+        return "skipped-bytes";
+    case Oddity::truncated:
+        return "truncated";
+    case Oddity::trailing_bytes:
+        return "trailing-bytes";
+    case Oddity::unreadable_data:
+        return "unreadable-data";
+    case Oddity::reserved_field:
+        return "reserved-field";
+    case Oddity::unknown_device:
+        return "unknown-device";
+    case Oddity::cluster_past_end:
+        return "cluster-past-end";
+    case Oddity::block_past_end:
+        return "block-past-end";
+    case Oddity::memory_order:
+        return "memory-order";
+    case Oddity::memory_past_end:
+        return "memory-past-end";
+    }
+    return "damaged-extent";
+}
+
+Severity severity_of(Oddity oddity) noexcept {
+    switch (oddity) {
+    case Oddity::damaged_extent:
+    case Oddity::skipped_bytes:
+    case Oddity::truncated:
+    case Oddity::unreadable_data:
+        return Severity::error;
+    case Oddity::trailing_bytes:
+    case Oddity::reserved_field:
+    case Oddity::unknown_device:
+    case Oddity::cluster_past_end:
+    case Oddity::block_past_end:
+    case Oddity::memory_order:
+        return Severity::warning;
+    case Oddity::memory_past_end:
+        return Severity::note;
+    }
+    return Severity::error;
+}
+
+void Findings::report_to(AuditReport& report) const {
+    std::array<std::uint64_t, kOddities> told{};
+    for (const Kept& kept : kept_) {
+        report.add(severity_of(kept.oddity), to_string(kept.oddity), {.host = HostOffset{kept.offset}},
+                   "at offset {}: {}", kept.offset, kept.what);
+        ++told[static_cast<std::size_t>(kept.oddity)];
+    }
+    for (std::size_t i = 0; i < kOddities; ++i)
+        report.count_more(severity_of(static_cast<Oddity>(i)), to_string(static_cast<Oddity>(i)), counts_[i] - told[i]);
+}
+
+std::string Findings::to_json() const {
+    Facts kept = Facts::array();
+    for (const Kept& each : kept_)
+        kept.push_back(Facts::array({static_cast<unsigned>(each.oddity), each.offset, each.what}));
+    return Facts{{"counts", counts_}, {"kept", kept}}.dump();
+}
+
+std::optional<Findings> Findings::from_json(std::string_view text) {
+    const Facts json = Facts::parse(text, nullptr, false);
+    if (!json.is_object() || !json.contains("counts") || !json.contains("kept"))
+        return std::nullopt;
+    Findings findings;
+    const Facts& counts = json["counts"];
+    if (!counts.is_array() || counts.size() != kOddities)
+        return std::nullopt;
+    for (std::size_t i = 0; i < kOddities; ++i) {
+        if (!counts[i].is_number_unsigned())
+            return std::nullopt;
+        findings.counts_[i] = counts[i].get<std::uint64_t>();
+    }
+    for (const Facts& each : json["kept"]) {
+        const bool sound = each.is_array() && each.size() == 3 && each[0].is_number_unsigned() &&
+                           each[1].is_number_unsigned() && each[2].is_string();
+        if (!sound || each[0].get<std::uint64_t>() >= kOddities)
+            return std::nullopt;
+        findings.kept_.push_back(
+            {static_cast<Oddity>(each[0].get<unsigned>()), each[1].get<std::uint64_t>(), each[2].get<std::string>()});
+    }
+    return findings;
+}
+
+std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header) {
+    const SourcePtr index = cache.open(key);
+    if (!index)
+        return std::nullopt;
+    Cursor cursor(*index);
+    RawContents raw;
+    std::string findings;
+    if (!cursor.read(raw) || raw.header != header.md5 || raw.devices.value() != header.devices.size())
+        return std::nullopt;
+    if (!cursor.read_array(findings, raw.findings.value()))
+        return std::nullopt;
+    auto parsed = Findings::from_json(findings);
+    if (!parsed)
+        return std::nullopt;
+    Contents contents{
+        .maps = {}, .findings = std::move(*parsed), .extents = raw.extents.value(), .size = raw.size.value()};
+    for (const Device& device : header.devices)
+        if (!read_map(cursor, device, contents.maps))
+            return std::nullopt;
+    if (!cursor.at_end())
+        return std::nullopt;
+    return contents;
+}
+
+Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
+                            const Contents& contents) {
+    const std::string findings = contents.findings.to_json();
+    const RawContents raw{.header = header.md5,
+                          .extents = little_uint64_buf_t(contents.extents),
+                          .size = little_uint64_buf_t(contents.size),
+                          .devices = little_uint64_buf_t(contents.maps.size()),
+                          .findings = little_uint64_buf_t(findings.size())};
+    VDISK_TRY(writer, cache.create(key));
+    VDISK_CHECK(writer.append(bytes_of(raw)));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(findings))));
+    for (std::size_t i = 0; i < contents.maps.size(); ++i)
+        VDISK_CHECK(write_map(writer, header.devices[i], contents.maps[i]));
+    return writer.commit();
+}
+
+} // namespace vdisk::vma

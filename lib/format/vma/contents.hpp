@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What a pass over an archive's extents found, and how the index cache keeps it.
+#pragma once
+
+#include "format/vma/cluster_map.hpp"
+#include "io/index_cache.hpp"
+
+#include <string>
+#include <vector>
+
+namespace vdisk::vma {
+
+/// What can be found on the way over an archive's extents. The numbers are kept in the index cache.
+enum class Oddity : std::uint8_t {
+    damaged_extent,   ///< its header can't be trusted
+    skipped_bytes,    ///< what lies between it and the next sound one
+    truncated,        ///< the archive ends inside an extent
+    trailing_bytes,   ///< something else follows the last one
+    unreadable_data,  ///< a cluster's data could not be read
+    reserved_field,   ///< is not 0
+    unknown_device,   ///< a slot names a device that is not in the table
+    cluster_past_end, ///< a slot's cluster is beyond the end of its device
+    block_past_end,   ///< a cluster has blocks stored beyond the end of its device
+    memory_order,     ///< the clusters of a saved state are not in order
+    memory_past_end,  ///< a saved state is longer than was announced
+};
+constexpr std::size_t kOddities = 11;
+
+/// A stable word with static storage.
+std::string_view to_string(Oddity oddity) noexcept;
+Severity severity_of(Oddity oddity) noexcept;
+
+/// The findings of a pass: of each kind all are counted, and the first are kept.
+class Findings {
+public:
+    struct Kept {
+        Oddity oddity;
+        std::uint64_t offset; ///< in the archive
+        std::string what;     ///< valid UTF-8
+    };
+
+    explicit Findings(std::size_t most_kept = Limits{}.audit_findings) : most_kept_(most_kept) {}
+
+    /// Counts one and keeps it if there is room; the text is made only then.
+    template<class... Args>
+    void add(Oddity oddity, std::uint64_t offset, fmt::format_string<Args...> format, Args&&... args) {
+        if (++counts_[static_cast<std::size_t>(oddity)] <= most_kept_)
+            kept_.push_back({oddity, offset, fmt::format(format, std::forward<Args>(args)...)});
+    }
+
+    [[nodiscard]] const std::vector<Kept>& kept() const noexcept { return kept_; }
+    [[nodiscard]] std::uint64_t count(Oddity oddity) const noexcept {
+        return counts_[static_cast<std::size_t>(oddity)];
+    }
+    /// Adds all of them to `report`.
+    void report_to(AuditReport& report) const;
+
+    [[nodiscard]] std::string to_json() const;
+    [[nodiscard]] static std::optional<Findings> from_json(std::string_view text);
+
+private:
+    std::size_t most_kept_;
+    std::array<std::uint64_t, kOddities> counts_{};
+    std::vector<Kept> kept_;
+};
+
+/// All that is known of an archive behind its header.
+struct Contents {
+    std::vector<ClusterMap> maps; ///< one for each of the header's devices
+    Findings findings;
+    std::uint64_t extents = 0; ///< sound ones
+    std::uint64_t size = 0;    ///< bytes of the archive, uncompressed
+};
+
+/// From the index cache: nothing unless all of it is there, sound, and of the archive with that header.
+[[nodiscard]] std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header);
+
+/// Into the index cache.
+[[nodiscard]] Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
+                                          const Contents& contents);
+
+/// The kind of these indexes.
+constexpr std::string_view kContentsKind = "vma-contents-1";
+
+} // namespace vdisk::vma

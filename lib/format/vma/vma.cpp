@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/vma/vma.hpp"
+
+#include "base/text.hpp"
+#include "format/vma/layout.hpp"
+#include "format/vma/scan.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vdisk {
+namespace vma {
+namespace {
+
+using ArchivePtr = std::shared_ptr<const Archive>;
+
+// An archive of fewer extents (some 1 GiB of data) is gone over in no time.
+constexpr std::uint64_t kExtentsWorthKeeping = 256;
+
+// Firmware variables, TPM state, RAM: devices that nobody means who does not name them.
+bool is_side_device(std::string_view name) {
+    for (const std::string_view part : {"efidisk", "tpmstate", "vmstate"})
+        if (name.find(part) != std::string_view::npos)
+            return true;
+    return false;
+}
+
+Disk disk_of(const Device& device, const ClusterMap& map) {
+    Disk disk{.kind = device.is_memory() ? Disk::Kind::memory : Disk::Kind::device,
+              .name = device.name,
+              .id = fmt::format("{}", device.id),
+              .size = device.size,
+              .chosen_by_default = !is_side_device(device.name)};
+    disk.facts["stored bytes"] = map.stored_blocks() * kBlockBytes;
+    disk.facts["clusters"] = device.clusters();
+    disk.facts["zero clusters"] = map.zero_clusters();
+    disk.facts["lost clusters"] = map.lost_clusters();
+    if (map.duplicate_clusters() != 0)
+        disk.facts["clusters stored more than once"] = map.duplicate_clusters();
+    return disk;
+}
+
+// What is wrong with an archive: of each kind the first; an audit tells them all.
+std::vector<std::string> problems(const Archive& archive) {
+    std::vector<std::string> lines = archive.header.remarks;
+    for (std::size_t i = 0; i < archive.header.devices.size(); ++i) {
+        const ClusterMap& map = archive.contents.maps[i];
+        const std::string name = printable(archive.header.devices[i].name);
+        if (map.lost_clusters() != 0)
+            lines.push_back(fmt::format("device '{}': {} of {} clusters are lost: the archive is incomplete", name,
+                                        map.lost_clusters(), archive.header.devices[i].clusters()));
+        if (map.duplicate_clusters() != 0)
+            lines.push_back(
+                fmt::format("device '{}': {} clusters are stored more than once", name, map.duplicate_clusters()));
+    }
+    std::array<bool, kOddities> told{};
+    for (const Findings::Kept& finding : archive.contents.findings.kept()) {
+        bool& known = told[static_cast<std::size_t>(finding.oddity)];
+        if (std::exchange(known, true) || severity_of(finding.oddity) == Severity::note)
+            continue;
+        const std::uint64_t more = archive.contents.findings.count(finding.oddity) - 1;
+        lines.push_back(fmt::format("at offset {}: {}{}", finding.offset, finding.what,
+                                    more == 0 ? "" : fmt::format(" (and {} more such)", more)));
+    }
+    return lines;
+}
+
+// One finding for each range of the device that is lost.
+void report_lost(AuditReport& report, const Device& device, const ClusterMap& map) {
+    const std::string name = printable(device.name);
+    for (const Range& range : map.parts().lost) {
+        const std::uint64_t start = std::uint64_t{range.first} * kClusterBytes;
+        const std::uint64_t length = std::min(range.count() * kClusterBytes, device.size - start);
+        report.add(Severity::error, "lost", {.disk = name, .guest = GuestOffset{start}, .length = length},
+                   "device '{}': bytes {} to {} ({} clusters) are lost", name, start, start + length - 1,
+                   range.count());
+    }
+}
+
+// One finding for each cluster that is stored more than once: an error if the copies differ or can't be compared.
+void report_duplicates(AuditReport& report, const ArchivePtr& archive, std::size_t index) {
+    const Device& device = archive->header.devices[index];
+    const std::string name = printable(device.name);
+    const DeviceLayout layout(archive, index);
+    std::optional<std::uint32_t> before;
+    for (const Run& copy : archive->contents.maps[index].parts().duplicates) {
+        if (before == copy.first())
+            continue;
+        before = copy.first();
+        const std::uint64_t start = std::uint64_t{copy.first()} * kClusterBytes;
+        const std::uint64_t length = std::min<std::uint64_t>(kClusterBytes, device.size - start);
+        const Place place{.disk = name, .guest = GuestOffset{start}, .length = length};
+        const auto extent = layout.map(GuestOffset{start}, length);
+        const bool agree = extent.has_value() && extent.value().kind != Extent::Kind::unreadable;
+        if (agree)
+            report.add(Severity::warning, "duplicate", place,
+                       "device '{}': bytes {} to {} are stored more than once, always the same", name, start,
+                       start + length - 1);
+        else
+            report.add(Severity::error, "conflict", place, "device '{}': bytes {} to {}: {}", name, start,
+                       start + length - 1, extent.has_error() ? extent.error().what : extent.value().why->what);
+    }
+}
+
+AuditReport report_of(const ArchivePtr& archive, const Limits& limits) {
+    AuditReport report(limits);
+    report.facts["uuid"] = uuid_text(archive->header.uuid);
+    report.facts["extents"] = archive->contents.extents;
+    report.facts["devices"] = archive->header.devices.size();
+    for (const std::string& remark : archive->header.remarks)
+        report.add(Severity::warning, "damaged-entry", {}, "{}", remark);
+    archive->contents.findings.report_to(report);
+    for (std::size_t i = 0; i < archive->header.devices.size(); ++i) {
+        report_lost(report, archive->header.devices[i], archive->contents.maps[i]);
+        report_duplicates(report, archive, i);
+    }
+    return report;
+}
+
+class File final : public DiskFile {
+public:
+    File(ArchivePtr archive, OpenContext context) : archive_(std::move(archive)), context_(std::move(context)) {
+        for (std::size_t i = 0; i < archive_->header.devices.size(); ++i)
+            disks_.push_back(disk_of(archive_->header.devices[i], archive_->contents.maps[i]));
+    }
+
+    const Format& format() const noexcept override { return kVmaFormat; }
+    const std::vector<Disk>& disks() const noexcept override { return disks_; }
+    Result<Layer> layer(std::size_t index) const override {
+        return Layer(std::make_shared<const DeviceLayout>(archive_, index), {archive_->source});
+    }
+    Facts facts() const override;
+    Result<std::vector<Configuration>> configurations() const override { return archive_->header.configurations; }
+    Result<AuditReport> audit(const Progress& /*progress*/) const override {
+        return report_of(archive_, context_.limits);
+    }
+    Result<AuditReport> verify(const Progress& progress) const override;
+
+private:
+    ArchivePtr archive_;
+    OpenContext context_;
+    std::vector<Disk> disks_;
+};
+
+Facts File::facts() const {
+    Facts facts = Facts::object();
+    facts["uuid"] = uuid_text(archive_->header.uuid);
+    facts["created"] = utc_time(archive_->header.created);
+    facts["extents"] = archive_->contents.extents;
+    facts["configurations"] = Facts::array();
+    for (const Configuration& config : archive_->header.configurations)
+        facts["configurations"].push_back(Facts{{"name", printable(config.name)}, {"size", config.data.size()}});
+    for (const std::string& line : problems(*archive_))
+        facts["problems"].push_back(line);
+    return facts;
+}
+
+// The whole pass once more, whatever the index cache knows, in which everything is read.
+Result<AuditReport> File::verify(const Progress& progress) const {
+    SourcePtr source = archive_->source;
+    std::shared_ptr<StreamSource> stream;
+    if (context_.stream) {
+        VDISK_TRY(fresh,
+                  StreamSource::open(context_.file, context_.stream->compression(), IndexCache(), context_.limits));
+        stream = fresh;
+        source = stream;
+    }
+    auto archive = std::make_shared<Archive>();
+    const ForwardScan pass = [&](ForwardReader& reader) -> Result<void> {
+        VDISK_TRY(header, Header::read(reader, source->name(), context_.limits));
+        VDISK_TRY(contents,
+                  scan(reader, source->name(), header,
+                       {.limits = context_.limits, .progress = stream ? Progress() : progress, .read_data = true}));
+        archive->header = std::move(header);
+        archive->contents = std::move(contents);
+        return ok();
+    };
+    VDISK_CHECK(scan_forward(*source, stream.get(), pass, progress));
+    archive->source = source;
+    AuditReport report = report_of(archive, context_.limits);
+    if (stream)
+        for (const std::string& finding : stream->findings())
+            report.add(Severity::error, "damaged-stream", {}, "{}", finding);
+    return report;
+}
+
+// The key under which a pass over the file is remembered; nothing if it can't be.
+std::optional<IndexKey> cache_key(const OpenContext& context) {
+    if (!context.index_cache.enabled() || !context.file)
+        return std::nullopt;
+    auto key = IndexKey::of(*context.file, kContentsKind);
+    if (key.has_error())
+        return std::nullopt;
+    return std::move(key).value();
+}
+
+Result<void> go_over(ForwardReader& reader, const OpenContext& context, Archive& archive) {
+    const std::string_view name = archive.source->name();
+    VDISK_TRY(header, Header::read(reader, name, context.limits));
+    archive.header = std::move(header);
+    const std::optional<IndexKey> key = cache_key(context);
+    const bool in_pass = context.stream && !context.stream->indexed();
+    if (key && !in_pass) {
+        if (auto kept = load_contents(context.index_cache, *key, archive.header)) {
+            archive.contents = std::move(*kept);
+            return ok();
+        }
+    }
+    VDISK_TRY(contents, scan(reader, name, archive.header,
+                             {.limits = context.limits, .progress = in_pass ? Progress() : context.progress}));
+    archive.contents = std::move(contents);
+    if (key && (context.stream || archive.contents.extents >= kExtentsWorthKeeping))
+        (void)store_contents(context.index_cache, *key, archive.header, archive.contents);
+    return ok();
+}
+
+Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
+    return head.size() >= kMagic.size() && std::memcmp(head.data(), kMagic.data(), kMagic.size()) == 0 ? Match::sure
+                                                                                                       : Match::no;
+}
+
+Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
+    auto archive = std::make_shared<Archive>();
+    archive->source = source;
+    const ForwardScan pass = [&](ForwardReader& reader) { return go_over(reader, context, *archive); };
+    VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
+    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(archive), context));
+}
+
+} // namespace
+} // namespace vma
+
+const Format kVmaFormat{"vma", "Proxmox backup (vma)", vma::probe, vma::open, true};
+
+} // namespace vdisk

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hyperv/machine.hpp"
+
+#include "hyperv/value.hpp"
+
+#include <map>
+
+namespace vdisk::hyperv {
+namespace {
+
+/// Longer texts are no names or paths.
+constexpr std::uint64_t kLongestText = 1U << 20;
+constexpr std::string_view kIdeController = "83f8638b-8dca-4152-9eda-2ca8b33039b4";
+
+class Describer {
+public:
+    explicit Describer(const Storage& storage) : storage_(storage) {}
+
+    Machine run() {
+        read_manifest();
+        read_properties();
+        read_settings();
+        for (KeyId id = 0; id < storage_.keys().size(); ++id)
+            if (storage_.key(id).entry.type == KeyType::node)
+                read_device(id);
+        return std::move(machine_);
+    }
+
+private:
+    std::string text(KeyId id) const {
+        if (id == kNoKey || storage_.key(id).entry.type != KeyType::string || storage_.value_size(id) > kLongestText)
+            return "";
+        const auto bytes = storage_.value(id);
+        return bytes.has_value() ? decode_utf16(bytes.value()).utf8 : std::string();
+    }
+
+    std::optional<std::int64_t> number(KeyId id) const {
+        if (id == kNoKey)
+            return std::nullopt;
+        const KeyEntry& entry = storage_.key(id).entry;
+        if (entry.type == KeyType::integer || entry.type == KeyType::unsigned_integer)
+            return as_integer(entry.data);
+        return std::nullopt;
+    }
+
+    std::optional<bool> truth(KeyId id) const {
+        if (id == kNoKey || storage_.key(id).entry.type != KeyType::boolean)
+            return std::nullopt;
+        return as_boolean(storage_.key(id).entry.data);
+    }
+
+    KeyId at(std::string_view path) const { return find_key(storage_, path); }
+    KeyId child(KeyId parent, std::string_view name) const { return find_child(storage_, parent, name); }
+    std::string name_of(KeyId id) const { return id == kNoKey ? "" : escape_name(storage_.key(id).entry.name); }
+
+    // "_83f8638b-..._" without its underscores; empty if it is no such name.
+    std::string device_of(KeyId id) const {
+        const std::string name = name_of(id);
+        return name.size() == 38 && name.front() == '_' && name.back() == '_' ? name.substr(1, 36) : "";
+    }
+
+    void read_manifest() {
+        const KeyId manifest = at("/configuration/manifest");
+        if (manifest == kNoKey)
+            return;
+        for (const KeyId device : storage_.tree().children(manifest)) {
+            const std::string instance = text(child(device, "instance"));
+            if (!instance.empty())
+                device_names_.emplace(instance, text(child(device, "name")));
+        }
+    }
+
+    void read_properties() {
+        machine_.name = text(at("/configuration/properties/name"));
+        machine_.id = text(at("/configuration/properties/global_id"));
+        machine_.type = text(at("/configuration/properties/type_id"));
+        machine_.notes = text(at("/configuration/properties/notes"));
+        machine_.owner = text(at("/configuration/global_settings/owner/sid"));
+        machine_.version = number(at("/configuration/properties/version"));
+        machine_.created = creation_time();
+        if (const auto subtype = number(at("/configuration/properties/subtype"));
+            subtype && (*subtype == 0 || *subtype == 1))
+            machine_.generation = static_cast<unsigned>(*subtype) + 1;
+        else if (at(std::string("/configuration/_") + std::string(kIdeController) + "_") != kNoKey)
+            machine_.generation = 1; // 2 has no IDE
+    }
+
+    std::optional<std::int64_t> creation_time() const {
+        constexpr std::uint64_t kSecond = 10'000'000;
+        constexpr std::int64_t kYear1970 = 11'644'473'600;
+        const KeyId id = at("/configuration/properties/creation_time");
+        if (id == kNoKey || storage_.value_size(id) != sizeof(std::uint64_t))
+            return std::nullopt;
+        const auto ticks = as_unsigned(storage_.key(id).entry.data);
+        if (!ticks || *ticks == 0)
+            return std::nullopt;
+        return static_cast<std::int64_t>(*ticks / kSecond) - kYear1970;
+    }
+
+    void read_settings() {
+        machine_.memory_mib = number(at("/configuration/settings/memory/bank/size"));
+        machine_.least_memory_mib = number(at("/configuration/settings/memory/bank/reservation"));
+        machine_.most_memory_mib = number(at("/configuration/settings/memory/bank/limit"));
+        machine_.dynamic_memory = truth(at("/configuration/settings/memory/bank/dynamic_memory_enabled"));
+        machine_.processors = number(at("/configuration/settings/processors/count"));
+        machine_.nested_virtualization = truth(at("/configuration/settings/processors/nested_virtualization/enabled"));
+    }
+
+    void read_device(KeyId node) {
+        if (const KeyId file = child(node, "pathname"); file != kNoKey)
+            add_drive(node, file);
+        if (const KeyId mac = child(node, "MacAddress"); mac != kNoKey)
+            add_adapter(node, mac);
+        if (const KeyId state = child(node, "StateFilePath"); state != kNoKey)
+            add_file(state, "guest state");
+        if (const KeyId pipe = child(node, "connection");
+            pipe != kNoKey && storage_.key(pipe).entry.type == KeyType::string)
+            add_file(pipe, "serial " + name_of(node));
+        if (const auto secure = truth(child(node, "secure_boot_enabled")))
+            machine_.secure_boot = secure;
+    }
+
+    void add_drive(KeyId node, KeyId file) {
+        const KeyId controller = storage_.tree().parent(node);
+        const KeyId device = controller == kNoKey ? kNoKey : storage_.tree().parent(controller);
+        Drive drive{.path = path_of(storage_, node), .device = device_of(device)};
+        const auto known = device_names_.find(drive.device);
+        drive.controller = known == device_names_.end() ? name_of(device) : known->second;
+        drive.location = controller == kNoKey ? name_of(node) : name_of(controller) + "/" + name_of(node);
+        drive.type = text(child(node, "type"));
+        drive.file = text(file);
+        machine_.drives.push_back(std::move(drive));
+    }
+
+    void add_adapter(KeyId node, KeyId mac) {
+        machine_.adapters.push_back({.path = path_of(storage_, node),
+                                     .device = device_of(node),
+                                     .name = text(child(node, "FriendlyName")),
+                                     .mac_address = text(mac),
+                                     .mac_is_static = truth(child(node, "MacAddressIsStatic")),
+                                     .switch_name = text(child(node, "SwitchName")),
+                                     .connected = truth(child(node, "IsConnected"))});
+    }
+
+    void add_file(KeyId key, std::string what) {
+        if (std::string file = text(key); !file.empty())
+            machine_.files.push_back({path_of(storage_, key), std::move(what), std::move(file)});
+    }
+
+    const Storage& storage_;
+    std::map<std::string, std::string> device_names_;
+    Machine machine_;
+};
+
+} // namespace
+
+Machine describe_machine(const Storage& storage) {
+    return Describer(storage).run();
+}
+
+} // namespace vdisk::hyperv

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What a configuration says about the machine: what an examiner asks first.
+#pragma once
+
+#include "hyperv/storage.hpp"
+
+namespace vdisk::hyperv {
+
+struct Drive {
+    std::string path;       ///< of its key
+    std::string device;     ///< the controller's instance, "83f8638b-..."; empty if not known
+    std::string controller; ///< what the manifest calls that device, or its key's name
+    std::string location;   ///< "controller0/drive1"
+    std::string type;       ///< VHD, ISO, VFD, PHYSICAL, NONE, ...
+    std::string file;       ///< empty: no medium
+};
+
+struct NetworkAdapter {
+    std::string path;
+    std::string device;
+    std::string name;
+    std::string mac_address;
+    std::optional<bool> mac_is_static;
+    std::string switch_name;
+    std::optional<bool> connected;
+};
+
+/// A file or pipe that is no drive: the guest state file, a serial port.
+struct OtherFile {
+    std::string path;
+    std::string what;
+    std::string file;
+};
+
+struct Machine {
+    std::string name;
+    std::string id;
+    std::string type;
+    std::string notes;
+    std::string owner; ///< SID
+    std::optional<unsigned> generation;
+    std::optional<std::int64_t> version; ///< (major << 8) | minor of the configuration
+    std::optional<std::int64_t> created; ///< seconds since 1970
+    std::optional<std::int64_t> memory_mib, least_memory_mib, most_memory_mib;
+    std::optional<bool> dynamic_memory;
+    std::optional<std::int64_t> processors;
+    std::optional<bool> nested_virtualization;
+    std::optional<bool> secure_boot;
+    std::vector<Drive> drives;
+    std::vector<NetworkAdapter> adapters;
+    std::vector<OtherFile> files;
+};
+
+/// Gathers what can be read; drives and adapters also among keys that have lost their parents.
+[[nodiscard]] Machine describe_machine(const Storage& storage);
+
+} // namespace vdisk::hyperv

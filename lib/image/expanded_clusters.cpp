@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image/expanded_clusters.hpp"
+
+#include <algorithm>
+#include <exception>
+#include <system_error>
+
+namespace vdisk {
+namespace {
+
+// More threads than this gain nothing where one reader waits for the clusters in order.
+constexpr std::size_t kMostThreads = 7;
+// Clusters waiting to be expanded; more are not taken on.
+constexpr std::size_t kMostQueued = 256;
+
+// The reader expands too, so one thread less than there are processors.
+std::size_t threads_for(const Limits& limits) {
+    const std::size_t wanted = limits.threads != 0 ? limits.threads : std::max(1U, std::thread::hardware_concurrency());
+    return std::min(wanted - 1, kMostThreads);
+}
+
+} // namespace
+
+ExpandedClusters::ExpandedClusters(const Limits& limits) : cache_(limits.cluster_cache_bytes), thread_limit_(threads_for(limits)) {}
+
+ExpandedClusters::~ExpandedClusters() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopping_ = true;
+    }
+    queued_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+}
+
+Result<BlockPtr> ExpandedClusters::get(const BlockKey& key, const Expand& expand) {
+    if (BlockPtr cached = cache_.get(key)) return cached;
+    const auto [job, ours] = claim(key, expand);
+    if (ours) return run(key, *job);
+    std::unique_lock lock(mutex_);
+    finished_.wait(lock, [&job = job] { return job->state == Job::State::done; });
+    return *job->result;
+}
+
+// The job for `key` and whether the caller has to run it: one that nobody has begun is taken over.
+std::pair<ExpandedClusters::JobPtr, bool> ExpandedClusters::claim(const BlockKey& key, const Expand& expand) {
+    const std::lock_guard lock(mutex_);
+    JobPtr& job = jobs_[key];
+    if (!job) {
+        job = std::make_shared<Job>();
+        job->expand = expand;
+    }
+    const bool ours = job->state == Job::State::queued;
+    if (ours) job->state = Job::State::running;
+    return {job, ours};
+}
+
+Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
+    Result<BlockPtr> result = [&]() -> Result<BlockPtr> {
+        try {
+            VDISK_TRY(block, job.expand());
+            cache_.put(key, block, block->size());
+            return block;
+        } catch (const std::exception& error) { // the standard library's: no memory
+            return fail(ErrorKind::io, "expanding a cluster: {}", error.what());
+        }
+    }();
+    expanded_.fetch_add(1, std::memory_order_relaxed);
+    {
+        const std::lock_guard lock(mutex_);
+        job.result = result;
+        job.state = Job::State::done;
+        jobs_.erase(key);
+    }
+    finished_.notify_all();
+    return result;
+}
+
+void ExpandedClusters::prepare(const BlockKey& key, Expand expand) {
+    if (thread_limit_ == 0 || cache_.holds(key)) return;
+    {
+        const std::lock_guard lock(mutex_);
+        if (threads_.empty()) start_threads();
+        if (threads_.empty() || queue_.size() >= kMostQueued || jobs_.contains(key)) return;
+        const auto job = std::make_shared<Job>();
+        job->expand = std::move(expand);
+        jobs_.emplace(key, job);
+        queue_.push_back(key);
+    }
+    queued_.notify_one();
+}
+
+void ExpandedClusters::start_threads() {
+    try {
+        while (threads_.size() < thread_limit_) threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) { // no more threads to be had: the reader expands alone
+        if (threads_.empty()) thread_limit_ = 0;
+    }
+}
+
+void ExpandedClusters::work() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+        if (stopping_) return;
+        const BlockKey key = queue_.front();
+        queue_.pop_front();
+        const auto found = jobs_.find(key);
+        if (found == jobs_.end() || found->second->state != Job::State::queued) continue; // its reader was faster
+        const JobPtr job = found->second;
+        job->state = Job::State::running;
+        lock.unlock();
+        ahead_.fetch_add(1, std::memory_order_relaxed);
+        (void)run(key, *job); // an error is told to who asks for the cluster, by trying again
+        lock.lock();
+    }
+}
+
+} // namespace vdisk

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Expanded clusters: a cache, and a few threads that expand ahead of a sequential reader.
+#pragma once
+
+#include "base/limits.hpp"
+#include "base/lru_cache.hpp"
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+namespace vdisk {
+
+/// Whose bytes (a number from Caches::new_owner), at which host offset, and for compressed clusters how many are stored:
+/// two entries of a hostile table may disagree about that.
+struct BlockKey {
+    std::uint64_t owner = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t stored = 0;
+    friend bool operator==(const BlockKey&, const BlockKey&) = default;
+};
+
+struct BlockKeyHash {
+    std::size_t operator()(const BlockKey& key) const noexcept {
+        return static_cast<std::size_t>(key.offset ^ (key.owner * 0xD6E8FEB86659FD93ULL) ^ (key.stored << 48));
+    }
+};
+
+using Block = std::vector<std::byte>;
+using BlockPtr = std::shared_ptr<const Block>;
+using BlockCache = LruCache<BlockKey, Block, BlockKeyHash>;
+
+/// Thread-safe. No lock is held while a cluster is expanded, and no cluster is expanded twice at the same time. An error is not
+/// kept: the next one who asks tries again.
+class ExpandedClusters {
+public:
+    /// Expands one cluster. Must own all that it needs: it may run later, in another thread.
+    using Expand = std::function<Result<BlockPtr>()>;
+
+    explicit ExpandedClusters(const Limits& limits);
+    ~ExpandedClusters();
+    ExpandedClusters(const ExpandedClusters&) = delete;
+    ExpandedClusters& operator=(const ExpandedClusters&) = delete;
+
+    /// The cluster, from the cache, from a thread that is at it, or expanded here.
+    [[nodiscard]] Result<BlockPtr> get(const BlockKey& key, const Expand& expand);
+
+    /// Has it expanded in the background, if threads are allowed and have time. The first call starts the threads.
+    void prepare(const BlockKey& key, Expand expand);
+
+    /// Whether prepare() does anything.
+    [[nodiscard]] bool has_threads() const noexcept { return thread_limit_ > 0; }
+
+    [[nodiscard]] CacheStatistics statistics() const noexcept { return cache_.statistics(); }
+    /// Clusters expanded so far, and how many of them ahead of their reader.
+    [[nodiscard]] std::uint64_t expanded() const noexcept { return expanded_.load(std::memory_order_relaxed); }
+    [[nodiscard]] std::uint64_t expanded_ahead() const noexcept { return ahead_.load(std::memory_order_relaxed); }
+
+private:
+    struct Job {
+        enum class State : std::uint8_t { queued, running, done };
+        State state = State::queued;
+        Expand expand;
+        std::optional<Result<BlockPtr>> result;
+    };
+    using JobPtr = std::shared_ptr<Job>;
+
+    std::pair<JobPtr, bool> claim(const BlockKey& key, const Expand& expand);
+    Result<BlockPtr> run(const BlockKey& key, Job& job);
+    void start_threads();
+    void work();
+
+    BlockCache cache_;
+    std::size_t thread_limit_;
+    std::atomic<std::uint64_t> expanded_{0};
+    std::atomic<std::uint64_t> ahead_{0};
+
+    std::mutex mutex_; // guards what follows, and the jobs' states and results
+    std::condition_variable queued_;
+    std::condition_variable finished_;
+    std::unordered_map<BlockKey, JobPtr, BlockKeyHash> jobs_;
+    std::deque<BlockKey> queue_;
+    std::vector<std::thread> threads_;
+    bool stopping_ = false;
+};
+
+} // namespace vdisk

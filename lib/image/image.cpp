@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "image/image.hpp"
+
+#include "base/text.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vdisk {
+
+std::string_view to_string(Extent::Kind kind) noexcept {
+    switch (kind) {
+    case Extent::Kind::zero: return "zero";
+    case Extent::Kind::stored: return "stored";
+    case Extent::Kind::packed: return "packed";
+    case Extent::Kind::parent: return "parent";
+    case Extent::Kind::unreadable: return "unreadable";
+    }
+    return "unreadable";
+}
+
+Image::Image(Parts parts)
+    : parts_(std::move(parts)), size_(parts_.layout->disk_size()), cache_owner_(parts_.caches->new_owner()) {}
+
+Image::~Image() = default;
+
+Result<std::size_t> Image::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+    if (offset >= size_) return std::size_t{0};
+    out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset)));
+    if (parts_.caches->clusters.has_threads())
+        if (const auto range = sequence_.advance(offset, out.size())) prepare(*range);
+    for (std::size_t done = 0; done < out.size();) {
+        const GuestOffset at{offset + done};
+        VDISK_TRY(found, resolve(at, out.size() - done));
+        const auto piece = out.subspan(done, static_cast<std::size_t>(found.extent.length));
+        if (auto read = found.layer->read_extent(found.extent, at, piece); read.has_error()) {
+            Error error = std::move(read).error();
+            error.offset = at.value;
+            return std::move(error).in(fmt::format("{}: disk offset {}", parts_.name, at.value));
+        }
+        done += piece.size();
+    }
+    return out.size();
+}
+
+Result<ResolvedExtent> Image::resolve(GuestOffset at, std::uint64_t wanted) const {
+    wanted = std::min(wanted, size_ - at.value);
+    const Image* layer = this;
+    for (std::size_t depth = 0;; ++depth, layer = layer->parts_.parent.get()) {
+        VDISK_TRY(extent, layer->map_here(at, wanted));
+        if (extent.kind != Extent::Kind::parent) return ResolvedExtent{std::move(extent), layer, depth};
+        wanted = extent.length;
+        const Image* parent = layer->parts_.parent.get();
+        if (parent == nullptr || at.value >= parent->size_) return ResolvedExtent{Extent::zero(wanted), layer, depth};
+    }
+}
+
+// This layer's own answer, cut to `wanted`, to the disk's end and to the bytes that the source really has.
+Result<Extent> Image::map_here(GuestOffset at, std::uint64_t wanted) const {
+    wanted = std::min(wanted, size_ - at.value);
+    VDISK_TRY(extent, parts_.layout->map(at, wanted));
+    if (extent.length == 0) return fail_at(at.value, ErrorKind::corrupt, "{}: empty extent at disk offset {}", parts_.name, at.value);
+    extent.length = std::min(extent.length, wanted);
+    return clip_to_source(std::move(extent));
+}
+
+Extent Image::clip_to_source(Extent extent) const {
+    if (extent.kind != Extent::Kind::stored) return extent;
+    const ByteSource& source = *parts_.sources[extent.source];
+    // Of an enciphered sector that is cut off, nothing can be read.
+    const std::uint64_t end = extent.enciphered ? align_down(source.size(), SectorCipher::kSectorBytes) : source.size();
+    if (fits(extent.host.value, extent.length, end)) return extent;
+    if (extent.host.value < end) {
+        extent.length = end - extent.host.value;
+        return extent;
+    }
+    return Extent::unreadable(extent.length,
+                              fail_at(extent.host.value, ErrorKind::truncated, "{}: data at offset {} lies past the end of the file at {}",
+                                      source.name(), extent.host.value, source.size()));
+}
+
+Result<void> Image::read_extent(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {
+    switch (extent.kind) {
+    case Extent::Kind::zero:
+    case Extent::Kind::parent: // resolve() gives zeros where there is no parent
+        std::ranges::fill(out, std::byte{0});
+        return ok();
+    case Extent::Kind::stored: return read_stored(extent, at, out);
+    case Extent::Kind::packed: return read_packed(extent, at, out);
+    case Extent::Kind::unreadable: return Error(*extent.why);
+    }
+    return ok();
+}
+
+Result<void> Image::read_stored(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {
+    const ByteSource& source = *parts_.sources[extent.source];
+    if (!extent.enciphered) return read_exact(source, extent.host.value, out);
+    if (!parts_.encryption.cipher)
+        return fail_at(at.value, ErrorKind::usage, "{}: data at offset {} are enciphered and there is no key", source.name(), extent.host.value);
+    return read_deciphered(parts_.encryption, source, {.host = extent.host, .guest = at}, out);
+}
+
+Result<void> Image::read_packed(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {
+    VDISK_TRY(cluster, parts_.caches->clusters.get(cluster_key(extent), expander(extent)));
+    const std::uint64_t skipped = at.value - extent.packed.start.value;
+    if (!fits(skipped, out.size(), cluster->size()))
+        return fail_at(at.value, ErrorKind::corrupt, "{}: compressed cluster at disk offset {} is too short", parts_.name, at.value);
+    std::memcpy(out.data(), cluster->data() + skipped, out.size());
+    return ok();
+}
+
+BlockKey Image::cluster_key(const Extent& extent) const {
+    return {cache_owner_ ^ (std::uint64_t{extent.source} << 32), extent.host.value, extent.packed.host_length};
+}
+
+// Owns what it needs, because it may outlive this image in a queue.
+ExpandedClusters::Expand Image::expander(const Extent& extent) const {
+    return [source = parts_.sources[extent.source], host = extent.host.value, packed = extent.packed]() -> Result<BlockPtr> {
+        std::vector<std::byte> stored(static_cast<std::size_t>(packed.host_length));
+        VDISK_TRY(got, source->read_at(host, stored));
+        auto cluster = std::make_shared<Block>(packed.expanded);
+        if (auto done = expand(packed.codec, std::span(stored).first(got), *cluster); done.has_error())
+            return std::move(done).error().in(fmt::format("{}: compressed cluster at offset {}", source->name(), host));
+        return BlockPtr(std::move(cluster));
+    };
+}
+
+// Has the compressed clusters in `range` expanded ahead. What can't be resolved now is left to whoever reads it.
+void Image::prepare(Sequence::Range range) const {
+    const std::uint64_t end = std::min(range.end, size_);
+    for (std::uint64_t at = range.start; at < end;) {
+        const auto found = resolve(GuestOffset{at}, end - at);
+        if (found.has_error()) return;
+        const auto& [extent, layer, depth] = found.value();
+        if (extent.kind == Extent::Kind::packed) parts_.caches->clusters.prepare(layer->cluster_key(extent), layer->expander(extent));
+        at += extent.length;
+    }
+}
+
+} // namespace vdisk

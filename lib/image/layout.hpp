@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The cluster resolver: all that a format is.
+#pragma once
+
+#include "image/extent.hpp"
+
+namespace vdisk {
+
+/// Answers where guest bytes are. Immutable to its users, thread-safe; it moves no guest data.
+class Layout {
+public:
+    Layout() = default;
+    Layout(const Layout&) = delete;
+    Layout& operator=(const Layout&) = delete;
+    virtual ~Layout() = default;
+
+    /// Bytes of the virtual disk.
+    [[nodiscard]] virtual std::uint64_t disk_size() const noexcept = 0;
+
+    /// The longest run from `at` that comes from one place: longer than 0, at most `wanted` unless that costs nothing, and not
+    /// past the end of the disk. Asked only with `at` inside the disk and `wanted` > 0. Damaged metadata are an unreadable
+    /// extent as long as what they describe; an Error is for the passing kind (the file could not be read just now).
+    [[nodiscard]] virtual Result<Extent> map(GuestOffset at, std::uint64_t wanted) const = 0;
+};
+
+} // namespace vdisk

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Notices that a disk is read from front to back.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <mutex>
+#include <optional>
+
+namespace vdisk {
+
+/// Thread-safe; one for each disk.
+class Sequence {
+public:
+    struct Range {
+        std::uint64_t start;
+        std::uint64_t end;
+    };
+
+    /// Notes a read of `length` bytes at `offset`. If that is part of a long run, the bytes worth preparing now: what is left
+    /// of this read and the window behind it, each byte once.
+    [[nodiscard]] std::optional<Range> advance(std::uint64_t offset, std::uint64_t length) {
+        const std::lock_guard lock(mutex_);
+        const bool continues = offset == expected_;
+        run_ = continues ? run_ + length : length;
+        expected_ = offset + length;
+        if (!continues) prepared_ = offset;
+        if (run_ <= kShortRun) return std::nullopt;
+        const std::uint64_t start = std::max(prepared_, offset);
+        const std::uint64_t end = expected_ + kWindow;
+        if (end - start < kWindow / 4) return std::nullopt; // not worth a look at the tables yet
+        prepared_ = end;
+        return Range{start, end};
+    }
+
+private:
+    // TSK reads 64 KiB at a time; a small file is read before threads would pay.
+    static constexpr std::uint64_t kShortRun = 256U << 10;
+    // Two of the largest clusters, and a quarter of the default cluster cache.
+    static constexpr std::uint64_t kWindow = 4U << 20;
+
+    std::mutex mutex_;
+    std::uint64_t expected_ = 0;
+    std::uint64_t run_ = 0;
+    std::uint64_t prepared_ = 0;
+};
+
+} // namespace vdisk

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Bytes at offsets: what everything is read from.
+#pragma once
+
+#include "base/checked.hpp"
+#include "base/error.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vdisk {
+
+/// A fixed number of bytes that can be read at any offset. No cursor and no visible state: every member is const and may be
+/// called from several threads at once.
+class ByteSource {
+public:
+    ByteSource() = default;
+    ByteSource(const ByteSource&) = delete;
+    ByteSource& operator=(const ByteSource&) = delete;
+    virtual ~ByteSource() = default;
+
+    /// Bytes in all.
+    [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
+
+    /// Fills `out` from `offset`; returns how many bytes that were, fewer than asked only at the end of the source (0 at or
+    /// past it). On an error `out`'s content is unspecified and must not be used.
+    [[nodiscard]] virtual Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const = 0;
+
+    /// What messages call it: usually the path.
+    [[nodiscard]] virtual std::string_view name() const noexcept = 0;
+};
+
+using SourcePtr = std::shared_ptr<const ByteSource>;
+
+/// Fills all of `out` from `offset`, or an error: `truncated` if the source ends before.
+[[nodiscard]] Result<void> read_exact(const ByteSource& source, std::uint64_t offset, std::span<std::byte> out);
+
+/// `length` bytes from `offset`. Checks the range against the source before it allocates. `what` names it in errors.
+[[nodiscard]] Result<std::vector<std::byte>> read_bytes(const ByteSource& source, std::uint64_t offset,
+                                                        std::uint64_t length, std::string_view what);
+
+/// One on-disk structure (made of Boost.Endian buffers) at `offset`, read by copying bytes. `what` names it in errors.
+template<class Struct>
+[[nodiscard]] Result<Struct> read_struct(const ByteSource& source, std::uint64_t offset, std::string_view what) {
+    static_assert(std::is_trivially_copyable_v<Struct> && alignof(Struct) == 1);
+    Struct value;
+    if (!fits(offset, sizeof value, source.size()))
+        return fail_at(offset, ErrorKind::truncated, "{}: {} at offset {} needs {} bytes, but the file ends at {}",
+                       source.name(), what, offset, sizeof value, source.size());
+    VDISK_CHECK(read_exact(source, offset, std::as_writable_bytes(std::span(&value, 1))));
+    return value;
+}
+
+} // namespace vdisk

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Files of the operating system, opened read-only.
+#pragma once
+
+#include "io/byte_source.hpp"
+
+#include <compare>
+#include <filesystem>
+
+namespace vdisk {
+
+/// What makes two paths the same file.
+struct FileIdentity {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
+};
+
+/// Which kinds of file may be opened. A path that a person typed may be a block device; one that an image names may not.
+enum class FileKinds : std::uint8_t { regular_only, regular_or_block_device };
+
+/// A file, opened O_RDONLY and read by pread(). The descriptor is closed with the object. The size is the one at opening:
+/// a file that shrinks later gives `truncated` for what is gone.
+class FileSource final : public ByteSource {
+public:
+    /// Never blocks on a FIFO or a terminal and never opens a directory: those are `io` errors.
+    [[nodiscard]] static Result<std::shared_ptr<const FileSource>> open(const std::filesystem::path& path, FileKinds kinds);
+
+    ~FileSource() override;
+    [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
+    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+    [[nodiscard]] std::string_view name() const noexcept override { return name_; }
+
+    [[nodiscard]] FileIdentity identity() const noexcept { return identity_; }
+    /// Last modification, nanoseconds since 1970.
+    [[nodiscard]] std::int64_t modified() const noexcept { return modified_; }
+    /// Last change of the content or of anything about the file, nanoseconds since 1970. Unlike modified(), nobody can put it back.
+    [[nodiscard]] std::int64_t changed() const noexcept { return changed_; }
+    /// The user that the file belongs to.
+    [[nodiscard]] std::uint32_t owner() const noexcept { return owner_; }
+    /// False for a block device, whose content changes without a trace in the times.
+    [[nodiscard]] bool is_regular() const noexcept { return regular_; }
+    [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
+private:
+    FileSource(int descriptor, std::filesystem::path path);
+
+    int descriptor_;
+    std::filesystem::path path_;
+    std::string name_;
+    std::uint64_t size_ = 0;
+    FileIdentity identity_{};
+    std::int64_t modified_ = 0;
+    std::int64_t changed_ = 0;
+    std::uint32_t owner_ = 0;
+    bool regular_ = false;
+};
+
+using FilePtr = std::shared_ptr<const FileSource>;
+
+} // namespace vdisk

@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/index_cache.hpp"
+
+#include "base/digest.hpp"
+#include "base/text.hpp"
+
+#include <boost/endian/buffers.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <system_error>
+#include <vector>
+
+namespace vdisk {
+namespace {
+
+namespace fs = std::filesystem;
+using boost::endian::little_int64_buf_t;
+using boost::endian::little_uint32_buf_t;
+using boost::endian::little_uint64_buf_t;
+
+constexpr std::uint32_t kVersion = 1;
+constexpr std::array<char, 8> kMagic{'v', 'd', 'i', 's', 'k', 'i', 'd', 'x'};
+constexpr std::uint64_t kBlock = 64U << 10;
+constexpr std::uint64_t kHashedEnds = 64U << 10;
+constexpr std::string_view kSuffix = ".index";
+constexpr std::string_view kUnfinished = "unfinished-";
+// A writer that is alive has touched its file within this time: even the largest index is appended to all the while.
+constexpr auto kAbandoned = std::chrono::hours(24);
+
+using Digest = IndexKey::Digest;
+// 128 bits of SHA-256 a block: no accident gets past them, and they cost 0.03 %.
+using BlockDigest = std::array<std::byte, 16>;
+
+// A file in the cache: this header, the index, and a BlockDigest for each kBlock bytes of it.
+struct RawHeader {
+    std::array<char, 8> magic;
+    little_uint32_buf_t version;
+    little_uint32_buf_t block_size;
+    little_uint64_buf_t length; // of the index
+    Digest key;
+    Digest check; // SHA-256 of this header with `check` zeroed and of the block digests
+};
+static_assert(sizeof(RawHeader) == 88 && alignof(RawHeader) == 1);
+
+std::optional<BlockDigest> block_digest(std::span<const std::byte> block) {
+    Hasher hasher("SHA256");
+    hasher.add(block);
+    const auto whole = hasher.finish<sizeof(Digest)>();
+    if (!whole)
+        return std::nullopt;
+    BlockDigest digest;
+    std::copy_n(whole->begin(), digest.size(), digest.begin());
+    return digest;
+}
+
+std::optional<Digest> frame_check(RawHeader header, std::span<const BlockDigest> blocks) {
+    header.check = {};
+    Hasher hasher("SHA256");
+    hasher.add_struct(header);
+    hasher.add(std::as_bytes(blocks));
+    return hasher.finish<sizeof(Digest)>();
+}
+
+Error os_error(const fs::path& path, std::string_view what) {
+    return fail(ErrorKind::io, "{}: {}: {}", printable(path.native()), what, std::generic_category().message(errno));
+}
+
+std::string file_name(const IndexKey& key) {
+    return hex(std::span(key.digest()).first(16)).append(kSuffix);
+}
+
+// The index in a cache file whose frame was found good. Reads check the blocks that they touch.
+class IndexSource final : public ByteSource {
+public:
+    static SourcePtr open(const fs::path& path, const IndexKey& key);
+
+    std::uint64_t size() const noexcept override { return size_; }
+    std::string_view name() const noexcept override { return file_->name(); }
+    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+
+private:
+    IndexSource(FilePtr file, std::uint64_t size, std::vector<BlockDigest> blocks)
+        : file_(std::move(file)), size_(size), blocks_(std::move(blocks)) {}
+    Result<void> check(std::uint64_t block, std::span<const std::byte> bytes) const;
+    Result<void> read_part(std::uint64_t offset, std::span<std::byte> out) const;
+
+    FilePtr file_;
+    std::uint64_t size_;
+    std::vector<BlockDigest> blocks_;
+};
+
+std::optional<std::vector<BlockDigest>> read_frame(const ByteSource& file, const RawHeader& header,
+                                                   const IndexKey& key) {
+    if (header.magic != kMagic || header.version.value() != kVersion || header.block_size.value() != kBlock)
+        return std::nullopt;
+    if (header.key != key.digest())
+        return std::nullopt;
+    const std::uint64_t length = header.length.value();
+    if (!fits(sizeof header, length, file.size()))
+        return std::nullopt;
+    std::vector<BlockDigest> blocks;
+    const std::uint64_t table = sizeof header + length;
+    // The table must be all that is left, so it is no larger than the file before it is allocated.
+    if (file.size() - table != div_ceil(length, kBlock) * sizeof(BlockDigest))
+        return std::nullopt;
+    blocks.resize(static_cast<std::size_t>(div_ceil(length, kBlock)));
+    if (read_exact(file, table, std::as_writable_bytes(std::span(blocks))).has_error())
+        return std::nullopt;
+    if (frame_check(header, blocks) != std::optional(header.check))
+        return std::nullopt;
+    return blocks;
+}
+
+SourcePtr IndexSource::open(const fs::path& path, const IndexKey& key) {
+    auto file = FileSource::open(path, FileKinds::regular_only);
+    // What somebody else left there is none of ours, however well it checks.
+    if (file.has_error() || file.value()->owner() != ::geteuid())
+        return nullptr;
+    const auto header = read_struct<RawHeader>(*file.value(), 0, "index header");
+    if (header.has_error())
+        return nullptr;
+    auto blocks = read_frame(*file.value(), header.value(), key);
+    if (!blocks)
+        return nullptr;
+    return SourcePtr(new IndexSource(std::move(file).value(), header.value().length.value(), std::move(*blocks)));
+}
+
+Result<void> IndexSource::check(std::uint64_t block, std::span<const std::byte> bytes) const {
+    if (block_digest(bytes) == std::optional(blocks_[static_cast<std::size_t>(block)]))
+        return ok();
+    return fail_at(block * kBlock, ErrorKind::corrupt, "{}: block {} of the index is damaged", name(), block);
+}
+
+// Part of one block: the whole of it is read, because that is what can be checked.
+Result<void> IndexSource::read_part(std::uint64_t offset, std::span<std::byte> out) const {
+    const std::uint64_t start = align_down(offset, kBlock);
+    std::vector<std::byte> block(static_cast<std::size_t>(std::min(kBlock, size_ - start)));
+    VDISK_CHECK(read_exact(*file_, sizeof(RawHeader) + start, block));
+    VDISK_CHECK(check(start / kBlock, block));
+    std::memcpy(out.data(), block.data() + (offset - start), out.size());
+    return ok();
+}
+
+Result<std::size_t> IndexSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+    if (offset >= size_)
+        return std::size_t{0};
+    out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset)));
+    for (std::size_t done = 0; done < out.size();) {
+        const std::uint64_t at = offset + done;
+        const std::uint64_t end = std::min(align_down(at, kBlock) + kBlock, size_);
+        const auto piece =
+            out.subspan(done, static_cast<std::size_t>(std::min<std::uint64_t>(end - at, out.size() - done)));
+        VDISK_CHECK(read_part(at, piece));
+        done += piece.size();
+    }
+    return out.size();
+}
+
+// The time that must have passed since a file's last change until a further one is sure to carry another time. Kernels
+// stamp with the time of their last tick, 10 ms at most; some file systems keep whole seconds, FAT even pairs of them.
+std::chrono::nanoseconds time_granularity(std::int64_t changed) {
+    if (changed % 1'000'000'000 == 0)
+        return std::chrono::seconds(3);
+    return std::chrono::milliseconds(100);
+}
+
+Result<void> hash_range(Hasher& hasher, const FileSource& file, std::uint64_t offset, std::uint64_t length) {
+    VDISK_TRY(bytes, read_bytes(file, offset, length, "the bytes that identify the file"));
+    hasher.add(bytes);
+    return ok();
+}
+
+bool ours(const fs::path& path, std::string_view name_start, std::string_view name_end) {
+    const std::string name = path.filename().native();
+    return name.starts_with(name_start) && name.ends_with(name_end);
+}
+
+struct KeptIndex {
+    fs::path path;
+    fs::file_time_type used;
+    std::uint64_t bytes;
+};
+
+// All errors are passed over: another process may be doing the same.
+std::vector<KeptIndex> list_indexes(const fs::path& folder) {
+    std::vector<KeptIndex> found;
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+        std::error_code gone;
+        const auto used = entry->last_write_time(gone);
+        const std::uint64_t bytes = gone ? 0 : entry->file_size(gone);
+        if (gone)
+            continue;
+        if (ours(entry->path(), kUnfinished, "") && used + kAbandoned < fs::file_time_type::clock::now())
+            fs::remove(entry->path(), gone);
+        else if (ours(entry->path(), "", kSuffix))
+            found.push_back({entry->path(), used, bytes});
+    }
+    return found;
+}
+
+void remove_oldest(const fs::path& folder, std::uint64_t capacity) {
+    std::vector<KeptIndex> kept = list_indexes(folder);
+    std::ranges::sort(kept, std::greater{}, &KeptIndex::used);
+    std::uint64_t total = 0;
+    for (const KeptIndex& index : kept) {
+        total += index.bytes;
+        std::error_code ignored;
+        if (total > capacity)
+            fs::remove(index.path, ignored);
+    }
+}
+
+fs::path environment_path(const char* variable) {
+    const char* value = ::secure_getenv(variable);
+    return value == nullptr ? fs::path() : fs::path(value);
+}
+
+} // namespace
+
+Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind) {
+    if (!file.is_regular())
+        return fail(ErrorKind::unsupported, "{}: is no regular file: its indexes can't be kept", file.name());
+    struct {
+        little_uint64_buf_t device, inode, size;
+        little_int64_buf_t modified, changed;
+    } state;
+    state.device = file.identity().device;
+    state.inode = file.identity().inode;
+    state.size = file.size();
+    state.modified = file.modified();
+    state.changed = file.changed();
+
+    Hasher hasher("SHA256");
+    hasher.add_struct(state);
+    hasher.add(std::as_bytes(std::span(kind)));
+    const std::uint64_t end = std::min(kHashedEnds, file.size());
+    VDISK_CHECK(hash_range(hasher, file, 0, end));
+    VDISK_CHECK(hash_range(hasher, file, file.size() - end, end));
+    const auto digest = hasher.finish<sizeof(Digest)>();
+    if (!digest)
+        return fail(ErrorKind::io, "SHA-256 is not available");
+
+    IndexKey key;
+    key.digest_ = *digest;
+    key.settled_ = std::chrono::system_clock::now().time_since_epoch() - std::chrono::nanoseconds(file.changed()) >
+                   time_granularity(file.changed());
+    return key;
+}
+
+struct IndexWriter::State {
+    fs::path folder;
+    std::uint64_t capacity = 0;
+    fs::path unfinished;
+    fs::path finished;
+    int descriptor = -1;
+    bool failed = false;
+    RawHeader header{};
+    std::uint64_t length = 0;       ///< bytes appended
+    std::vector<std::byte> block{}; ///< the ones that are not written yet
+    std::vector<BlockDigest> digests{};
+
+    Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) {
+        while (!bytes.empty()) {
+            const ssize_t put = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+            if (put < 0 && errno == EINTR)
+                continue;
+            if (put < 0)
+                return os_error(unfinished, "writing");
+            offset += static_cast<std::uint64_t>(put);
+            bytes = bytes.subspan(static_cast<std::size_t>(put));
+        }
+        return ok();
+    }
+
+    Result<void> write_block() {
+        const auto digest = block_digest(block);
+        if (!digest)
+            return fail(ErrorKind::io, "SHA-256 is not available");
+        VDISK_CHECK(write(sizeof header + digests.size() * kBlock, block));
+        digests.push_back(*digest);
+        block.clear();
+        return ok();
+    }
+
+    Result<void> append(std::span<const std::byte> bytes) {
+        if (bytes.size() > capacity - length)
+            return fail(ErrorKind::limit_exceeded, "{}: an index of more than {} bytes", printable(folder.native()),
+                        capacity);
+        length += bytes.size();
+        while (!bytes.empty()) {
+            const std::size_t taken = std::min<std::size_t>(bytes.size(), kBlock - block.size());
+            block.insert(block.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
+            bytes = bytes.subspan(taken);
+            if (block.size() == kBlock)
+                VDISK_CHECK(write_block());
+        }
+        return ok();
+    }
+
+    // No fsync(): an index that a power cut leaves half written does not check, and is built again.
+    Result<void> finish() {
+        if (!block.empty())
+            VDISK_CHECK(write_block());
+        VDISK_CHECK(write(sizeof header + length, std::as_bytes(std::span(digests))));
+        header.length = length;
+        const auto check = frame_check(header, digests);
+        if (!check)
+            return fail(ErrorKind::io, "SHA-256 is not available");
+        header.check = *check;
+        VDISK_CHECK(write(0, std::as_bytes(std::span(&header, 1))));
+        const int closed = ::close(std::exchange(descriptor, -1));
+        if (closed != 0)
+            return os_error(unfinished, "closing");
+        if (::rename(unfinished.c_str(), finished.c_str()) != 0)
+            return os_error(finished, "renaming");
+        unfinished.clear();
+        return ok();
+    }
+};
+
+IndexWriter::IndexWriter(std::unique_ptr<State> state) : state_(std::move(state)) {}
+IndexWriter::IndexWriter(IndexWriter&& other) noexcept = default;
+
+IndexWriter::~IndexWriter() {
+    if (!state_)
+        return;
+    if (state_->descriptor >= 0)
+        ::close(state_->descriptor);
+    if (!state_->unfinished.empty())
+        ::unlink(state_->unfinished.c_str());
+}
+
+Result<void> IndexWriter::append(std::span<const std::byte> bytes) {
+    auto done = state_->append(bytes);
+    state_->failed = state_->failed || done.has_error();
+    return done;
+}
+
+Result<void> IndexWriter::commit() {
+    if (state_->failed || state_->unfinished.empty())
+        return fail(ErrorKind::usage, "an index that can't be committed");
+    auto done = state_->finish();
+    state_->failed = done.has_error();
+    if (done.has_value())
+        remove_oldest(state_->folder, state_->capacity);
+    return done;
+}
+
+IndexCache::IndexCache(fs::path folder, std::uint64_t capacity) : folder_(std::move(folder)), capacity_(capacity) {}
+
+IndexCache IndexCache::from_environment() {
+    const fs::path chosen = environment_path("VDISK_CACHE_DIR");
+    if (chosen == "none")
+        return {};
+    if (!chosen.empty())
+        return IndexCache(chosen);
+    // The XDG base directory specification: a path that is not absolute is to be ignored.
+    const fs::path user_cache = environment_path("XDG_CACHE_HOME");
+    if (user_cache.is_absolute())
+        return IndexCache(user_cache / "tsk-vdisk");
+    const fs::path home = environment_path("HOME");
+    if (home.is_absolute())
+        return IndexCache(home / ".cache" / "tsk-vdisk");
+    return {};
+}
+
+SourcePtr IndexCache::open(const IndexKey& key) const {
+    if (!enabled())
+        return nullptr;
+    const fs::path path = folder_ / file_name(key);
+    SourcePtr index = IndexSource::open(path, key);
+    // So that the ones in use are not the oldest.
+    if (index)
+        ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
+    return index;
+}
+
+std::optional<std::vector<std::byte>> IndexCache::load(const IndexKey& key, std::uint64_t most) const {
+    const SourcePtr index = open(key);
+    if (!index || index->size() > most)
+        return std::nullopt;
+    auto bytes = read_bytes(*index, 0, index->size(), "index");
+    if (bytes.has_error())
+        return std::nullopt;
+    return std::move(bytes).value();
+}
+
+Result<IndexWriter> IndexCache::create(const IndexKey& key) const {
+    if (!enabled())
+        return fail(ErrorKind::unsupported, "the index cache is off");
+    if (!key.settled())
+        return fail(ErrorKind::unsupported, "the file has changed just now: its index is not kept");
+    std::error_code error;
+    if (folder_.has_parent_path())
+        fs::create_directories(folder_.parent_path(), error);
+    // For this user alone, who may not want others to know what was looked at.
+    if (::mkdir(folder_.c_str(), 0700) != 0 && errno != EEXIST)
+        return os_error(folder_, "making the folder");
+
+    auto state = std::make_unique<IndexWriter::State>();
+    state->folder = folder_;
+    state->capacity = capacity_;
+    state->finished = folder_ / file_name(key);
+    state->header = {.magic = kMagic,
+                     .version = little_uint32_buf_t(kVersion),
+                     .block_size = little_uint32_buf_t(std::uint32_t{kBlock}),
+                     .key = key.digest()};
+    std::string name = (folder_ / kUnfinished).native() + "XXXXXX";
+    state->descriptor = ::mkostemp(name.data(), O_CLOEXEC);
+    if (state->descriptor < 0)
+        return os_error(folder_, "making a file");
+    state->unfinished = name;
+    return IndexWriter(std::move(state));
+}
+
+Result<void> IndexCache::store(const IndexKey& key, std::span<const std::byte> bytes) const {
+    VDISK_TRY(writer, create(key));
+    VDISK_CHECK(writer.append(bytes));
+    return writer.commit();
+}
+
+} // namespace vdisk

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Sources that are not files: bytes in memory, a slice of another source.
+#pragma once
+
+#include "io/byte_source.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vdisk {
+
+/// Bytes that the source owns.
+class MemorySource final : public ByteSource {
+public:
+    MemorySource(std::vector<std::byte> bytes, std::string name) : bytes_(std::move(bytes)), name_(std::move(name)) {}
+
+    [[nodiscard]] std::uint64_t size() const noexcept override { return bytes_.size(); }
+    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (offset >= bytes_.size()) return std::size_t{0};
+        const std::size_t count = std::min(out.size(), bytes_.size() - static_cast<std::size_t>(offset));
+        if (count > 0) std::memcpy(out.data(), bytes_.data() + offset, count);
+        return count;
+    }
+    [[nodiscard]] std::string_view name() const noexcept override { return name_; }
+
+private:
+    std::vector<std::byte> bytes_;
+    std::string name_;
+};
+
+/// [start, start + length) of another source, which it keeps alive; shorter if that source ends before.
+class SliceSource final : public ByteSource {
+public:
+    SliceSource(SourcePtr source, std::uint64_t start, std::uint64_t length)
+        : source_(std::move(source)), start_(std::min(start, source_->size())),
+          length_(std::min(length, source_->size() - start_)) {}
+
+    [[nodiscard]] std::uint64_t size() const noexcept override { return length_; }
+    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (offset >= length_) return std::size_t{0};
+        const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), length_ - offset));
+        return source_->read_at(start_ + offset, out.first(count));
+    }
+    [[nodiscard]] std::string_view name() const noexcept override { return source_->name(); }
+
+private:
+    SourcePtr source_;
+    std::uint64_t start_;
+    std::uint64_t length_;
+};
+
+} // namespace vdisk

@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/stream/sparse_window.hpp"
+
+#include "base/limits.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+#include <zstd.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+namespace vdisk {
+namespace {
+
+// Byte k of the pattern: its top two bits are k modulo 4, the others one of four digits to the base of 64 of k / 4, the lowest
+// first. So any four bytes in a row tell where in the period they stand.
+constexpr unsigned kDigits = 4;
+constexpr unsigned kDigitBits = 6;
+constexpr std::uint32_t kDigitMask = 63;
+constexpr std::uint32_t kGroups = WindowPattern::kPeriod / kDigits;
+
+// Gaps between marked bytes that cost more to tell than to keep.
+constexpr std::size_t kSmallGap = 6;
+constexpr int kPackLevel = 5;
+
+constexpr std::uint32_t kNumberMask = (1U << kDigits * kDigitBits) - 1;
+
+void fill_period(std::span<std::byte> period) {
+    for (std::size_t k = 0; k < period.size(); ++k)
+        period[k] = static_cast<std::byte>((k % kDigits) << kDigitBits | (k / kDigits >> k % kDigits * kDigitBits & kDigitMask));
+}
+
+// Four bytes of output, read as the pattern's.
+class FourBytes {
+public:
+    explicit FourBytes(const std::byte* bytes) { // in whichever byte order: the shifts below count from the first byte
+        for (unsigned i = 0; i < kDigits; ++i) word_ |= std::to_integer<std::uint32_t>(bytes[i]) << 8 * i;
+    }
+
+    // Whether the first `count` can stand side by side in the pattern at all. Most of what a short copy was repeated from fails here.
+    bool in_phase(unsigned count) const noexcept {
+        constexpr std::array<std::uint32_t, kDigits> kPhases{0xC0804000, 0x00C08040, 0x4000C080, 0x804000C0};
+        const std::uint32_t looked_at = 0xC0C0C0C0 >> 8 * (kDigits - count);
+        return ((word_ ^ kPhases[phase()]) & looked_at) == 0;
+    }
+
+    // Where in the period they stand: the first ones are the higher digits of one number, the others the lower ones of the next.
+    std::uint32_t place() const noexcept {
+        const std::uint32_t digits = (word_ & 0x3F) | (word_ >> 2 & 0xFC0) | (word_ >> 4 & 0x3F000) | (word_ >> 6 & 0xFC0000);
+        const unsigned turn = phase() * kDigitBits;
+        std::uint32_t number = (digits << turn | digits >> (kDigits * kDigitBits - turn)) & kNumberMask;
+        const std::uint32_t low = (std::uint32_t{1} << turn) - 1;
+        if (turn > 0) number = (number & low) != 0 ? number - 1 : number + low;
+        return number % kGroups * kDigits + phase();
+    }
+
+    // The fourth digit replaced by a guess.
+    FourBytes with_last(std::uint32_t digit) const noexcept {
+        FourBytes guessed = *this;
+        guessed.word_ = (word_ & 0x00FFFFFF) | digit << 24;
+        return guessed;
+    }
+
+private:
+    unsigned phase() const noexcept { return word_ >> kDigitBits & 3; }
+    std::uint32_t word_ = 0;
+};
+
+class Marker {
+public:
+    Marker(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowMarks& marks)
+        : patterned_(output.patterned.data()), truth_(output.truth.data()), size_(output.truth.size()), pattern_(output.pattern.data()), ring_(ring),
+          window_place_(ring.place(at - marks.size())), short_copies_(short_copies), marks_(marks) {}
+
+    void run() {
+        for (std::size_t i = next_difference(0); i < size_; i = next_difference(i)) i = explain(i);
+        // Copies that begin in the last bytes of the window and go on in the output may be too short to be recognised.
+        const std::size_t tail = std::min<std::size_t>(marks_.size(), 2 * kDigits);
+        marks_.set(marks_.size() - tail, marks_.size());
+    }
+
+private:
+    std::size_t next_difference(std::size_t i) const noexcept {
+        while (i + 8 <= size_ && std::memcmp(&patterned_[i], &truth_[i], 8) == 0) i += 8;
+        while (i < size_ && patterned_[i] == truth_[i]) ++i;
+        return i;
+    }
+
+    // Byte i came from the window. Marks the run that it is part of; returns where to go on. The run may start some bytes
+    // earlier, where the pattern happens to be the truth.
+    std::size_t explain(std::size_t i) {
+        for (std::size_t back = 0; back < kDigits && back <= i && i - back + kDigits <= size_; ++back) {
+            const FourBytes bytes(&patterned_[i - back]);
+            if (!bytes.in_phase(kDigits)) continue;
+            const std::size_t end = mark_from(i - back, bytes.place(), kDigits);
+            if (end > i) return end;
+        }
+        return short_copies_ == ShortCopies::seek ? explain_short(i) : i + 1;
+    }
+
+    std::size_t explain_short(std::size_t i) {
+        std::size_t end = i + 1;
+        for (std::size_t back = 0; back < kShortest && back <= i && i - back + kDigits <= size_; ++back) {
+            const FourBytes bytes(&patterned_[i - back]);
+            if (!bytes.in_phase(kShortest)) continue;
+            for (std::uint32_t digit = 0; digit <= kDigitMask; ++digit)
+                end = std::max(end, mark_from(i - back, bytes.with_last(digit).place(), kShortest));
+        }
+        return end;
+    }
+
+    // If the `least` bytes at i are those at `place`, in any of the periods, marks them and their neighbours that are too.
+    std::size_t mark_from(std::size_t i, std::size_t place, std::size_t least) {
+        std::size_t end = i;
+        for (std::size_t k = place; k + least <= marks_.size(); k += WindowPattern::kPeriod) {
+            if (!is_from(i, k, least)) continue;
+            std::size_t same = least;
+            while (i + same < size_ && k + same < marks_.size() && patterned_[i + same] == pattern_[k + same]) ++same;
+            std::size_t before = 0;
+            while (before < i && before < k && patterned_[i - before - 1] == pattern_[k - before - 1]) ++before;
+            marks_.set(k - before, k + same);
+            end = std::max(end, i + same);
+        }
+        return end;
+    }
+
+    bool is_from(std::size_t i, std::size_t k, std::size_t count) const noexcept {
+        std::uint64_t place = window_place_ + k;
+        for (std::size_t j = 0; j < count; ++j, ++place)
+            if (patterned_[i + j] != pattern_[k + j] || truth_[i + j] != ring_.at_place(place)) return false;
+        return true;
+    }
+
+    static constexpr unsigned kShortest = 3; // no match in a zstd block is shorter
+
+    const std::byte* patterned_;
+    const std::byte* truth_;
+    std::size_t size_; ///< bytes of both
+    const std::byte* pattern_;
+    const PlainRing& ring_;
+    std::uint64_t window_place_;
+    ShortCopies short_copies_;
+    WindowMarks& marks_;
+};
+
+void put_number(std::vector<std::byte>& out, std::uint64_t value) {
+    for (; value >= 0x80; value >>= 7) out.push_back(static_cast<std::byte>(value | 0x80));
+    out.push_back(static_cast<std::byte>(value));
+}
+
+Error bad_window() { return fail(ErrorKind::corrupt, "stream index: a window is damaged"); }
+
+class NumberReader {
+public:
+    explicit NumberReader(std::span<const std::byte> bytes) : rest_(bytes) {}
+    Result<std::size_t> get() {
+        std::uint64_t value = 0;
+        for (unsigned shift = 0; shift < 63 && !rest_.empty(); shift += 7) {
+            const auto byte = std::to_integer<std::uint64_t>(rest_.front());
+            rest_ = rest_.subspan(1);
+            value |= (byte & 0x7F) << shift;
+            if (byte < 0x80) return static_cast<std::size_t>(value);
+        }
+        return bad_window();
+    }
+    std::span<const std::byte> rest() const noexcept { return rest_; }
+
+private:
+    std::span<const std::byte> rest_;
+};
+
+struct MarkedRun {
+    std::size_t start;
+    std::size_t length;
+};
+
+std::vector<MarkedRun> marked_runs(const WindowMarks& marks) {
+    std::vector<MarkedRun> runs;
+    for (std::size_t at = marks.next(0); at < marks.size();) {
+        const std::size_t end = marks.next_gap(at);
+        if (!runs.empty() && at - (runs.back().start + runs.back().length) <= kSmallGap) runs.back().length = end - runs.back().start;
+        else runs.push_back({at, end - at});
+        at = marks.next(end);
+    }
+    return runs;
+}
+
+Result<std::vector<std::byte>> compress(std::span<const std::byte> bytes) {
+    std::vector<std::byte> out(ZSTD_compressBound(bytes.size()));
+    const std::size_t size = ZSTD_compress(out.data(), out.size(), bytes.data(), bytes.size(), kPackLevel);
+    if (ZSTD_isError(size)) return fail(ErrorKind::io, "no memory for a window");
+    out.resize(size);
+    return out;
+}
+
+Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed) {
+    const unsigned long long size = ZSTD_getFrameContentSize(packed.data(), packed.size());
+    // Numbers and bytes together are at most some twice the window.
+    if (size > 4 * std::uint64_t{Limits{}.stream_window_bytes}) return bad_window();
+    std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+    if (ZSTD_decompress(bytes.data(), bytes.size(), packed.data(), packed.size()) != bytes.size()) return bad_window();
+    return bytes;
+}
+
+} // namespace
+
+void WindowMarks::set(std::size_t from, std::size_t to) noexcept {
+    while (from < to) {
+        const std::size_t count = std::min(to - from, 64 - from % 64);
+        bits_[from / 64] |= (~std::uint64_t{0} >> (64 - count)) << from % 64;
+        from += count;
+    }
+}
+
+std::size_t WindowMarks::next(std::size_t at) const noexcept {
+    if (at >= size_) return size_;
+    std::size_t word = at / 64;
+    std::uint64_t bits = bits_[word] >> at % 64 << at % 64;
+    while (bits == 0 && ++word < bits_.size()) bits = bits_[word];
+    return bits == 0 ? size_ : word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
+}
+
+std::size_t WindowMarks::next_gap(std::size_t at) const noexcept {
+    if (at >= size_) return size_;
+    std::size_t word = at / 64;
+    std::uint64_t gaps = ~bits_[word] >> at % 64 << at % 64;
+    while (gaps == 0 && ++word < bits_.size()) gaps = ~bits_[word];
+    return gaps == 0 ? size_ : std::min(size_, word * 64 + static_cast<std::size_t>(std::countr_zero(gaps)));
+}
+
+Result<SparseBuffer> SparseBuffer::make(std::size_t size) {
+    // Not by calloc(), which may clear recycled memory by writing to all of it.
+    void* data = ::mmap(nullptr, std::max<std::size_t>(size, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (data == MAP_FAILED) return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
+    return SparseBuffer(static_cast<std::byte*>(data), size);
+}
+
+SparseBuffer::~SparseBuffer() {
+    if (data_ != nullptr) ::munmap(data_, std::max<std::size_t>(size_, 1));
+}
+
+Result<WindowPattern> WindowPattern::make(std::size_t size) {
+    const std::size_t period = std::min(size, kPeriod);
+    const int descriptor = ::memfd_create("vdisk-window-pattern", MFD_CLOEXEC);
+    if (descriptor < 0 || ::ftruncate(descriptor, static_cast<off_t>(period)) != 0) {
+        if (descriptor >= 0) ::close(descriptor);
+        return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
+    }
+    void* whole = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    bool good = whole != MAP_FAILED;
+    auto* data = static_cast<std::byte*>(whole);
+    for (std::size_t at = 0; good && at < size; at += period) {
+        const int access = at == 0 ? PROT_READ | PROT_WRITE : PROT_READ;
+        good = ::mmap(data + at, std::min(period, size - at), access, MAP_SHARED | MAP_FIXED, descriptor, 0) != MAP_FAILED;
+        if (good && at == 0) fill_period({data, period});
+    }
+    ::close(descriptor);
+    if (good) return WindowPattern(data, size);
+    if (whole != MAP_FAILED) ::munmap(whole, size);
+    return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
+}
+
+WindowPattern::~WindowPattern() {
+    if (data_ != nullptr) ::munmap(data_, size_);
+}
+
+void WindowPattern::forget() const noexcept {
+    if (size_ > kPeriod) ::madvise(data_, size_, MADV_DONTNEED); // shared: the bytes stay in the file
+}
+
+void PlainRing::copy(std::uint64_t at, std::span<std::byte> out) const noexcept {
+    while (!out.empty()) {
+        const auto start = static_cast<std::size_t>(at % bytes_.size());
+        const std::size_t count = std::min(out.size(), bytes_.size() - start);
+        std::memcpy(out.data(), bytes_.data() + start, count);
+        out = out.subspan(count);
+        at += count;
+    }
+}
+
+void mark_used(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowMarks& marks) {
+    Marker(output, ring, at, short_copies, marks).run();
+}
+
+Result<SparseBuffer> sparse_window(const WindowMarks& marks, const PlainRing& ring, std::uint64_t at) {
+    VDISK_TRY(window, SparseBuffer::make(marks.size()));
+    for (std::size_t start = marks.next(0); start < marks.size();) {
+        const std::size_t end = marks.next_gap(start);
+        ring.copy(at - marks.size() + start, window.bytes().subspan(start, end - start));
+        start = marks.next(end);
+    }
+    return Result<SparseBuffer>(std::move(window));
+}
+
+// The size of the window and the number of runs; for each run the gap before it and its length; all bytes of all runs.
+Result<std::vector<std::byte>> pack_window(const WindowMarks& marks, const PlainRing& ring, std::uint64_t at) {
+    const std::vector<MarkedRun> runs = marked_runs(marks);
+    std::vector<std::byte> plain;
+    put_number(plain, marks.size());
+    put_number(plain, runs.size());
+    std::size_t end = 0;
+    for (const MarkedRun& run : runs) {
+        put_number(plain, run.start - end);
+        put_number(plain, run.length);
+        end = run.start + run.length;
+    }
+    for (const MarkedRun& run : runs) {
+        plain.resize(plain.size() + run.length);
+        ring.copy(at - marks.size() + run.start, std::span(plain).last(run.length));
+    }
+    return compress(plain);
+}
+
+Result<SparseBuffer> unpack_window(std::span<const std::byte> packed) {
+    VDISK_TRY(plain, decompress(packed));
+    NumberReader numbers(plain);
+    VDISK_TRY(size, numbers.get());
+    if (size > Limits{}.stream_window_bytes) return bad_window();
+    VDISK_TRY(count, numbers.get());
+    if (count > plain.size()) return bad_window();
+    std::vector<MarkedRun> runs;
+    runs.reserve(count);
+    std::size_t end = 0;
+    std::size_t total = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        VDISK_TRY(gap, numbers.get());
+        VDISK_TRY(length, numbers.get());
+        if (gap > size - end || length > size - end - gap) return bad_window();
+        runs.push_back({end + gap, length});
+        end += gap + length;
+        total += length;
+    }
+    if (total != numbers.rest().size()) return bad_window();
+    VDISK_TRY(window, SparseBuffer::make(size));
+    std::span<const std::byte> bytes = numbers.rest();
+    for (const MarkedRun& run : runs) {
+        if (run.length > 0) std::memcpy(window.bytes().data() + run.start, bytes.data(), run.length);
+        bytes = bytes.subspan(run.length);
+    }
+    return Result<SparseBuffer>(std::move(window));
+}
+
+} // namespace vdisk

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What a pass over a compressed stream leaves: where decoding can start, and what is wrong.
+#pragma once
+
+#include "io/byte_source.hpp"
+
+#include <mutex>
+
+namespace vdisk {
+
+/// Where the window of a segment lies among all windows.
+struct WindowRange {
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0; ///< 0: there is none
+};
+
+/// A run of plain bytes that is decoded as one. Segments lie end to end and tile the stream.
+struct Segment {
+    enum class Kind : std::uint8_t {
+        whole, ///< from a header of the format on: zstd frames, gzip members, lzop blocks
+        inner, ///< from inside a frame or member on, by the window
+        lost,  ///< can't be decoded, but its length is known
+    };
+    Kind kind = Kind::whole;
+    std::uint8_t detail = 0;         ///< gzip: how many bits of the byte before `packed` belong to it; zstd: log2 of the window
+    std::uint32_t reason = 0;        ///< 0: good; else one more than the index of what is wrong in StreamIndex::reasons
+    std::uint32_t crc = 0;           ///< CRC-32 of the plain bytes; 0 in a lost segment
+    std::uint64_t plain = 0;         ///< offset of its first plain byte
+    std::uint64_t length = 0;        ///< plain bytes
+    std::uint64_t lead = 0;          ///< plain bytes to decode and drop before the first
+    std::uint64_t packed = 0;        ///< where decoding starts in the compressed file
+    std::uint64_t packed_length = 0; ///< compressed bytes
+    WindowRange window{};
+};
+
+struct StreamIndex {
+    std::uint64_t size = 0;             ///< plain bytes
+    std::vector<Segment> segments;
+    std::vector<Error> reasons;         ///< why segments can't be vouched for or are lost
+    std::vector<std::string> findings;  ///< what is wrong with the stream, a line each
+    std::uint32_t window_log = 0;       ///< of the largest zstd window
+
+    /// The segment that holds the plain byte at `offset` (< size).
+    [[nodiscard]] std::size_t segment_at(std::uint64_t offset) const noexcept;
+};
+
+/// The index as bytes; windows are kept beside it.
+[[nodiscard]] std::vector<std::byte> encode(const StreamIndex& index);
+
+/// The index in `bytes`, every number checked against the sizes of the compressed file and of all windows together; `corrupt`
+/// if anything does not fit.
+[[nodiscard]] Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, std::uint64_t packed_size,
+                                                      std::uint64_t windows_size);
+
+/// Windows as a pass finds them: in memory, and in a temporary file without a name when they get many. Thread-safe.
+class WindowStore final : public ByteSource {
+public:
+    explicit WindowStore(std::size_t most_in_memory) : most_in_memory_(most_in_memory) {}
+    ~WindowStore() override;
+
+    /// Keeps a window. Errors: `io` if there is no room for it.
+    [[nodiscard]] Result<WindowRange> add(std::span<const std::byte> window);
+
+    [[nodiscard]] std::uint64_t size() const noexcept override;
+    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+    [[nodiscard]] std::string_view name() const noexcept override { return "windows"; }
+
+private:
+    Result<void> write_file(std::span<const std::byte> window);
+    Result<void> read_file(std::uint64_t offset, std::span<std::byte> out) const;
+
+    mutable std::mutex mutex_;
+    std::size_t most_in_memory_;
+    std::vector<std::byte> memory_;
+    int descriptor_ = -1;             ///< for what lies behind memory_
+    std::uint64_t file_bytes_ = 0;
+};
+
+} // namespace vdisk

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/stream/stream_pass.hpp"
+
+#include <libdeflate.h>
+#include <zlib.h>
+
+#include <algorithm>
+
+namespace vdisk {
+namespace {
+
+constexpr std::size_t kReadAhead = 1U << 20;
+
+} // namespace
+
+Result<void> PackedInput::fill(std::uint64_t offset, std::size_t count) {
+    const std::uint64_t end = start_ + buffer_.size();
+    const std::uint64_t left = source_.size() - std::min(offset, source_.size());
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(count, kReadAhead), left));
+    std::size_t kept = 0;
+    if (offset >= start_ && offset < end) {
+        kept = std::min(static_cast<std::size_t>(end - offset), wanted);
+        std::copy_n(buffer_.end() - static_cast<std::ptrdiff_t>(end - offset), kept, buffer_.begin());
+    }
+    buffer_.resize(wanted);
+    start_ = offset;
+    return read_exact(source_, offset + kept, std::span(buffer_).subspan(kept));
+}
+
+Result<std::span<const std::byte>> PackedInput::at(std::uint64_t offset, std::size_t count) {
+    if (offset < start_ || offset + count > start_ + buffer_.size()) VDISK_CHECK(fill(offset, count));
+    const auto skipped = static_cast<std::size_t>(offset - start_);
+    return std::span<const std::byte>(buffer_).subspan(skipped, std::min(count, buffer_.size() - skipped));
+}
+
+Result<std::span<const std::byte>> PackedInput::some(std::uint64_t offset) {
+    if (offset < start_ || offset >= start_ + buffer_.size()) VDISK_CHECK(fill(offset, 1));
+    return std::span<const std::byte>(buffer_).subspan(static_cast<std::size_t>(offset - start_));
+}
+
+Result<std::size_t> SpanSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+    if (offset >= bytes_.size()) return std::size_t{0};
+    const auto rest = bytes_.subspan(static_cast<std::size_t>(offset));
+    const std::size_t count = std::min(out.size(), rest.size());
+    std::copy_n(rest.begin(), count, out.begin());
+    return count;
+}
+
+std::uint32_t crc32_of(std::uint32_t crc, std::span<const std::byte> bytes) noexcept {
+    return libdeflate_crc32(crc, bytes.data(), bytes.size());
+}
+
+std::uint32_t crc32_joined(std::uint32_t first, std::uint32_t second, std::uint64_t second_length) noexcept {
+    return static_cast<std::uint32_t>(::crc32_combine64(first, second, static_cast<z_off64_t>(second_length)));
+}
+
+bool differ_in_one_byte(std::uint32_t stored, std::uint32_t computed) noexcept {
+    const std::uint32_t difference = stored ^ computed;
+    for (const std::uint32_t byte : {0xFFU, 0xFF00U, 0xFF0000U, 0xFF000000U})
+        if ((difference & ~byte) == 0) return true;
+    return false;
+}
+
+} // namespace vdisk

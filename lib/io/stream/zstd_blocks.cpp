@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/stream/zstd_blocks.hpp"
+
+#include <zstd.h>
+
+#include <bit>
+#include <cstring>
+
+namespace vdisk {
+namespace {
+
+constexpr std::uint32_t kFrameMagic = 0xFD2FB528;
+constexpr std::uint32_t kSkippableMagic = 0x184D2A50; // the last four bits are free
+constexpr std::size_t kMagicBytes = 4;
+
+std::uint64_t little(std::span<const std::byte> bytes, std::size_t at, std::size_t count) noexcept {
+    std::uint64_t value = 0;
+    for (std::size_t i = count; i-- > 0;) value = value << 8 | std::to_integer<std::uint64_t>(bytes[at + i]);
+    return value;
+}
+
+Error cut_header() { return fail(ErrorKind::truncated, "zstd frame header is cut off"); }
+
+std::uint64_t window_of(std::uint64_t descriptor) {
+    const std::uint64_t base = std::uint64_t{1} << (10 + (descriptor >> 3));
+    return base + base / 8 * (descriptor & 7);
+}
+
+// RFC 8878, 3.1.1.1: descriptor, window descriptor, dictionary id, content size.
+Result<ZstdFrameHeader> parse_frame(std::span<const std::byte> bytes) {
+    constexpr std::array<std::size_t, 4> kDictionaryBytes{0, 1, 2, 4};
+    constexpr std::array<std::size_t, 4> kSizeBytes{0, 2, 4, 8};
+    if (bytes.size() < kMagicBytes + 1) return cut_header();
+    const std::uint64_t descriptor = little(bytes, kMagicBytes, 1);
+    const bool single = (descriptor & 0x20) != 0;
+    const std::size_t window_bytes = single ? 0 : 1;
+    const std::size_t dictionary_bytes = kDictionaryBytes[descriptor & 3];
+    const std::size_t size_bytes = single && descriptor >> 6 == 0 ? 1 : kSizeBytes[descriptor >> 6];
+    ZstdFrameHeader header{.kind = ZstdFrameHeader::Kind::frame};
+    header.length = kMagicBytes + 1 + window_bytes + dictionary_bytes + size_bytes;
+    if (bytes.size() < header.length) return cut_header();
+    if ((descriptor & 0x08) != 0) return fail(ErrorKind::corrupt, "zstd frame header has its reserved bit set");
+    header.checksum = (descriptor & 0x04) != 0;
+    std::size_t at = kMagicBytes + 1 + window_bytes;
+    header.dictionary = static_cast<std::uint32_t>(little(bytes, at, dictionary_bytes));
+    at += dictionary_bytes;
+    if (size_bytes > 0) header.content_size = little(bytes, at, size_bytes) + (size_bytes == 2 ? 256 : 0);
+    header.window = single ? header.content_size : window_of(little(bytes, kMagicBytes + 1, 1));
+    return header;
+}
+
+// RFC 8878, 3.1.1.3.1: how long the literals section is and of which type.
+struct Literals {
+    unsigned type;
+    std::size_t length;
+};
+
+Literals parse_literals(std::span<const std::byte> block) noexcept {
+    const auto first = std::to_integer<unsigned>(block[0]);
+    const unsigned type = first & 3;
+    const unsigned format = first >> 2 & 3;
+    if (type < 2) { // raw, RLE
+        const std::size_t header = format == 1 ? 2 : format == 3 ? 3 : 1;
+        const std::uint64_t size = little(block, 0, header) >> (header == 1 ? 3 : 4);
+        return {type, header + static_cast<std::size_t>(type == 0 ? size : 1)};
+    }
+    const std::size_t header = format < 2 ? 3 : format + 2;
+    const unsigned bits = format < 2 ? 10 : format == 2 ? 14 : 18;
+    const std::uint64_t sizes = little(block, 0, header) >> 4;
+    return {type, header + static_cast<std::size_t>(sizes >> bits & ((1U << bits) - 1))};
+}
+
+// RFC 8878, 3.1.1.3.2.1: the byte with the three modes; nothing if there are no sequences.
+std::optional<unsigned> sequence_modes(std::span<const std::byte> section) noexcept {
+    if (section.size() < 4) return std::nullopt;
+    const auto count = std::to_integer<unsigned>(section[0]);
+    if (count == 0) return std::nullopt;
+    return std::to_integer<unsigned>(section[count < 128 ? 1 : count < 255 ? 2 : 3]);
+}
+
+ZSTD_DCtx* thread_decoder() {
+    static thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> decoder(ZSTD_createDCtx(), ZSTD_freeDCtx);
+    if (decoder) ZSTD_DCtx_reset(decoder.get(), ZSTD_reset_session_and_parameters);
+    return decoder.get();
+}
+
+Result<void> check_expanded(std::size_t status, std::size_t wanted) {
+    if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
+    if (status != wanted) return fail(ErrorKind::corrupt, "zstd data expands to {} of {} bytes", status, wanted);
+    return ok();
+}
+
+// Makes the last of the blocks the last of a frame.
+Result<void> mark_last_block(std::span<std::byte> packed) {
+    std::size_t at = 0;
+    for (;;) {
+        if (packed.size() - at < kZstdBlockHeader) return fail(ErrorKind::corrupt, "zstd blocks are cut off");
+        const ZstdBlock block = parse_zstd_block(packed.subspan(at));
+        const std::size_t next = at + kZstdBlockHeader + block.packed;
+        if (next > packed.size()) return fail(ErrorKind::corrupt, "zstd blocks are cut off");
+        if (next == packed.size()) break;
+        at = next;
+    }
+    packed[at] |= std::byte{1};
+    return ok();
+}
+
+} // namespace
+
+Result<ZstdFrameHeader> parse_zstd_frame_header(std::span<const std::byte> bytes) {
+    if (bytes.size() < kMagicBytes) return cut_header();
+    const auto magic = static_cast<std::uint32_t>(little(bytes, 0, kMagicBytes));
+    if (magic == kFrameMagic) return parse_frame(bytes);
+    if ((magic & ~0xFU) != kSkippableMagic) return ZstdFrameHeader{};
+    if (bytes.size() < 8) return cut_header();
+    return ZstdFrameHeader{.kind = ZstdFrameHeader::Kind::skippable, .length = 8 + little(bytes, 4, 4)};
+}
+
+ZstdBlock parse_zstd_block(std::span<const std::byte> bytes) noexcept {
+    const std::uint64_t header = little(bytes, 0, kZstdBlockHeader);
+    ZstdBlock block{.kind = static_cast<ZstdBlock::Kind>(header >> 1 & 3), .last = (header & 1) != 0, .size = static_cast<std::uint32_t>(header >> 3)};
+    block.packed = block.kind == ZstdBlock::Kind::rle ? 1 : block.size;
+    return block;
+}
+
+StartQuality zstd_start_quality(std::span<const std::byte> block) noexcept {
+    if (block.size() < 5) return StartQuality::none;
+    const Literals literals = parse_literals(block);
+    if (literals.type == 3 || literals.length >= block.size()) return StartQuality::none;
+    const auto modes = sequence_modes(block.subspan(literals.length));
+    if (!modes) return StartQuality::none;
+    for (const unsigned shift : {2U, 4U, 6U})
+        if ((*modes >> shift & 3) == 3) return StartQuality::none;
+    return literals.type == 2 ? StartQuality::good : StartQuality::weak;
+}
+
+std::array<std::byte, kZstdHeaderRoom> made_up_zstd_header(unsigned window_log) noexcept {
+    const auto window = static_cast<std::byte>((window_log - 10) << 3);
+    return {std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F}, std::byte{0xFD}, std::byte{0}, window};
+}
+
+Result<void> expand_zstd_blocks(std::span<std::byte> framed, std::span<const std::byte> prefix, std::span<std::byte> out) {
+    VDISK_CHECK(mark_last_block(framed.subspan(kZstdHeaderRoom)));
+    // The window in the header bounds nothing in the one-shot call: matches reach as far as there is prefix.
+    const auto header = made_up_zstd_header(27);
+    std::memcpy(framed.data(), header.data(), header.size());
+    ZSTD_DCtx* decoder = thread_decoder();
+    if (decoder == nullptr) return fail(ErrorKind::io, "no memory for a decompressor");
+    if (!prefix.empty()) ZSTD_DCtx_refPrefix(decoder, prefix.data(), prefix.size());
+    return check_expanded(ZSTD_decompressDCtx(decoder, out.data(), out.size(), framed.data(), framed.size()), out.size());
+}
+
+Result<void> expand_zstd_frames(std::span<const std::byte> packed, std::span<std::byte> out) {
+    ZSTD_DCtx* decoder = thread_decoder();
+    if (decoder == nullptr) return fail(ErrorKind::io, "no memory for a decompressor");
+    return check_expanded(ZSTD_decompressDCtx(decoder, out.data(), out.size(), packed.data(), packed.size()), out.size());
+}
+
+} // namespace vdisk

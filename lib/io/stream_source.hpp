@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Compressed streams (.zst, .gz, .lzo) as sources that can be read anywhere.
+#pragma once
+
+#include "base/limits.hpp"
+#include "base/progress.hpp"
+#include "io/file_source.hpp"
+#include "io/forward_reader.hpp"
+#include "io/index_cache.hpp"
+
+#include <optional>
+
+namespace vdisk {
+
+enum class Compression : std::uint8_t { zstd, gzip, lzop };
+
+/// A stable word for it: "zstd", "gzip", "lzop".
+std::string_view to_string(Compression compression) noexcept;
+
+/// What a stream is compressed with, by its magic bytes and never by its name; nothing if it is not compressed.
+[[nodiscard]] Result<std::optional<Compression>> detect_compression(const ByteSource& packed);
+
+/// Whether to hand out bytes of which a checksum says that something in them is altered.
+enum class Unverified : std::uint8_t {
+    refuse, ///< they are an error
+    read,   ///< they are read; findings() tell of them
+};
+
+/// What $VDISK_UNVERIFIED says: `read`, or `refuse`, which is what it is if it is unset. Another word is a `usage` error.
+[[nodiscard]] Result<Unverified> unverified_from_environment();
+
+struct StreamStatistics {
+    std::size_t segments = 0;
+    std::uint64_t longest_segment = 0; ///< plain bytes: what a read in the worst place has to decode
+    std::uint64_t index_size = 0;      ///< bytes of segments and windows
+    std::uint64_t decoded = 0;         ///< plain bytes decoded for reads until now
+    bool cached = false;               ///< the index came from the cache
+};
+
+/// The plain bytes of a compressed stream. One pass over the stream is needed before they can be read: it finds the size and the points at
+/// which decoding can start. What it learnt is kept in the index cache, and then no pass is needed. Each segment is compared with what the
+/// pass saw whenever it is decoded.
+///
+/// index() must have succeeded before size(), read_at() or findings() are asked; from then on the object is immutable and
+/// thread-safe.
+class StreamSource final : public ByteSource {
+public:
+    /// Reads the first headers. Takes the index from the cache if a sound one is there. Errors: `unsupported` with the reason.
+    [[nodiscard]] static Result<std::shared_ptr<StreamSource>> open(FilePtr packed, Compression compression, IndexCache cache,
+                                                                    const Limits& limits, Unverified unverified = Unverified::refuse);
+    ~StreamSource() override;
+
+    /// The first plain bytes, at most `count`, fewer if the stream is shorter or damaged: to see what it is.
+    [[nodiscard]] Result<std::vector<std::byte>> head(std::size_t count) const;
+
+    /// Whether the pass is done (now or in an earlier process).
+    [[nodiscard]] bool indexed() const noexcept;
+
+    /// Makes the pass, in which `scan` (may be empty) sees the plain bytes as they come, damaged streams included: what is wrong with the
+    /// stream is a finding, and an error only for who reads there. `scan` has seen bytes by then that only the end of the
+    /// pass shows to be doubtful: it must not keep them as good. `progress` counts compressed bytes. Call it once, and not if
+    /// indexed(). Errors: `scan`'s own, `cancelled`, `io`.
+    [[nodiscard]] Result<void> index(const ForwardScan& scan, const Progress& progress);
+
+    /// Plain bytes, as far as that can be known of a stream that is cut off.
+    [[nodiscard]] std::uint64_t size() const noexcept override;
+    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+    /// As read_at(), whatever is doubtful: for metadata that have checksums of their own.
+    [[nodiscard]] Result<std::size_t> read_doubtful_at(std::uint64_t offset, std::span<std::byte> out) const;
+    [[nodiscard]] std::string_view name() const noexcept override;
+
+    [[nodiscard]] Compression compression() const noexcept;
+
+    /// What is wrong with the stream, a line each; empty if all of it was found good.
+    [[nodiscard]] std::vector<std::string> findings() const;
+    [[nodiscard]] StreamStatistics statistics() const;
+
+private:
+    class Parts;
+    explicit StreamSource(std::unique_ptr<Parts> parts);
+    std::unique_ptr<Parts> parts_;
+};
+
+/// Runs `scan` over all of `source` from its first byte: in the pass that `stream` needs anyway if it is still to be made, else over the source
+/// as it is; over doubtful bytes of a stream in both cases. `stream` is the stream that `source` is, or nullptr.
+[[nodiscard]] Result<void> scan_forward(const ByteSource& source, StreamSource* stream, const ForwardScan& scan,
+                                        const Progress& progress);
+
+} // namespace vdisk

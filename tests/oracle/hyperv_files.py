@@ -1,0 +1,278 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""hvconfig against files of independent writers: what it prints, says and ends with."""
+import hashlib
+import json
+
+import harness
+from harness import outcome, run
+
+FOLDER = harness.FIXTURES / "hyperv"
+HVCONFIG = str(harness.BUILD / "hvconfig")
+MANIFEST = json.loads((FOLDER / "MANIFEST.json").read_text())["files"]
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def condense(key):
+    """A key of hvconfig's JSON, which gives every value whole, in the form of the expected files, which give long ones as
+    hashes. Members that the expected files do not have are checked to be those of an undefined type."""
+    key = dict(key)
+    if key["type"] == "unknown":
+        for extra in ("type_number", "length", "hex"):
+            del key[extra]
+    if key["type"] == "array" and key.get("length", 0) > 256:
+        key["sha256"] = sha256(bytes.fromhex(key.pop("hex")))
+    if key["type"] == "string" and "value" in key and "utf16le_hex" not in key:
+        text = key["value"].encode("utf-16le")
+        if len(text) > 8192:
+            del key["value"]
+            key.update(length_bytes=len(text), sha256_utf16le=sha256(text), sha256_utf8=sha256(text.decode("utf-16le").encode()))
+    if "damaged" in key:  # the expected files have one word for both bad sizes
+        key["damaged"] = ["entry-size" if name.startswith("entry-size") else name for name in key["damaged"]]
+    if "children" in key:
+        key["children"] = [condense(child) for child in key["children"]]
+    return key
+
+
+def bare(key):
+    """An expected key without what only a hash can stand for: an empty array has no need of one."""
+    key = dict(key)
+    if key["type"] == "array" and key.get("length") == 0:
+        key["hex"] = ""
+        key.pop("sha256", None)
+    if "children" in key:
+        key["children"] = [bare(child) for child in key["children"]]
+    return key
+
+
+class Fixtures(harness.FolderTest):
+    maxDiff = 4000
+
+    def path(self, entry):
+        stored = FOLDER / entry.get("stored_as", entry["file"])
+        if stored.suffix != ".zst":
+            return stored
+        plain = self.folder / entry["file"]
+        run("zstd", "-q", "-d", "-f", stored, "-o", plain)
+        return plain
+
+    def dump(self, file, *options):
+        status, out, err = outcome(HVCONFIG, "dump", "--format", "json", *options, file)
+        return status, (json.loads(out) if out else None), err
+
+    def assert_tree(self, got, expected):
+        self.assertEqual([condense(key) for key in got], [bare(key) for key in expected])
+
+    def each(self, *kinds):
+        for entry in MANIFEST:
+            if not kinds or entry["kind"] in kinds:
+                with self.subTest(file=entry["file"]):
+                    expected = json.loads((FOLDER / entry["expected"]).read_text()) if "expected" in entry else None
+                    yield entry, self.path(entry), expected
+
+    def test_every_file_is_what_the_manifest_describes(self):
+        for entry, path, _ in self.each():
+            self.assertEqual(sha256(path.read_bytes()), entry["sha256"])
+
+    def test_dump_is_the_expected_tree(self):
+        for entry, path, expected in self.each():
+            if expected is None or "tree" not in expected:
+                continue
+            status, got, err = self.dump(path)
+            self.assertEqual(got["header"], expected["header"])
+            for count in ("key_tables", "object_tables", "file_objects"):
+                self.assertEqual(got[count], expected[count], count)
+            self.assert_tree(got["tree"], expected["tree"])
+            for apart in ("orphans", "cycles"):
+                self.assert_tree(got.get(apart, []), expected.get(apart, []))
+            self.assertEqual({finding["kind"] for finding in got["findings"]}, set(entry["findings"]))
+            damaged = set(entry["findings"]) - {"dirty"}
+            self.assertEqual(status, 1 if damaged else 0, err)
+            for name in entry["findings"]:
+                self.assertIn(name, err)
+
+    def test_verify_lists_each_finding_with_its_offset(self):
+        for entry, path, expected in self.each():
+            if expected is None or "tree" not in expected:
+                continue
+            status, out, _ = outcome(HVCONFIG, "verify", path)
+            self.assertEqual(status, 1 if entry["findings"] else 0)
+            for name in entry["findings"]:
+                self.assertRegex(out.decode(), rf"(?m)^offset \d+: {name}: ")
+
+
+    def test_best_effort_and_no_replay_give_the_other_trees(self):
+        for entry, path, expected in self.each():
+            for tree, option in (("best_effort_tree", "--best-effort"), ("tree_without_replay", "--no-replay")):
+                if expected is None or tree not in expected:
+                    continue
+                _, got, err = self.dump(path, option)
+                self.assertIsNotNone(got, err)
+                self.assert_tree(got["tree"], expected[tree])
+
+    def test_best_effort_takes_nothing_from_a_good_file(self):
+        for entry, path, expected in self.each("good", "header", "sequence", "log", "memory"):
+            _, got, _ = self.dump(path, "--best-effort")
+            self.assert_tree(got["tree"], expected["tree"])
+
+    def test_other_versions_and_other_files_are_refused_in_one_line(self):
+        for entry, path, expected in self.each("version", "not-hyperv"):
+            for command in (["dump"], ["verify"], ["get", "/configuration"], ["disks"], ["deleted"], ["memory", self.folder / "out"]):
+                status, out, err = outcome(HVCONFIG, command[0], path, *command[1:])
+                self.assertEqual((status, out, err.count("\n")), (2, b"", 1), err)
+                self.assertIn(str(path.name), err)
+            if entry["kind"] == "version":
+                self.assertIn(expected["header"]["version"], err)
+                self.assertEqual(outcome(HVCONFIG, "info", path)[0], 1)
+
+    def test_memory_is_rebuilt_at_its_addresses(self):
+        for entry, path, expected in self.each("memory"):
+            raw = self.folder / "memory.raw"
+            run(HVCONFIG, "memory", path, raw)
+            end = 0
+            with open(raw, "rb") as file:
+                for region in expected["memory"]["regions"]:
+                    file.seek(region["gpa_start"])
+                    self.assertEqual(sha256(file.read(region["pages"] * 4096)), region["sha256"])
+                    end = max(end, region["gpa_start"] + region["pages"] * 4096)
+            self.assertEqual(raw.stat().st_size, end)
+            self.assertLess(raw.stat().st_blocks * 512, 8 << 20)  # the gap takes no space
+            raw.unlink()
+
+    def lime_ranges(self, path):
+        """{first address: bytes} of a LiME file, whose headers must follow each other exactly."""
+        data, at, ranges = path.read_bytes(), 0, {}
+        while at < len(data):
+            self.assertEqual(data[at:at + 8], b"EMiL\1\0\0\0")
+            first, last = (int.from_bytes(data[at + i:at + i + 8], "little") for i in (8, 16))
+            at += 32
+            ranges[first] = data[at:at + last - first + 1]
+            self.assertEqual(len(ranges[first]), last - first + 1)
+            at += last - first + 1
+        return ranges
+
+    def test_lime_has_a_range_for_each_region(self):
+        for entry, path, expected in self.each("memory"):
+            lime = self.folder / "memory.lime"
+            run(HVCONFIG, "memory", "--force", "--format", "lime", path, lime)
+            self.assertEqual({first: sha256(data) for first, data in self.lime_ranges(lime).items()},
+                             {region["gpa_start"]: region["sha256"] for region in expected["memory"]["regions"]})
+
+    def test_damaged_memory_is_listed_and_absent_never_zeros(self):
+        for entry, path, expected in self.each("memory-damaged"):
+            lime = self.folder / "memory.lime"
+            status, _, err = outcome(HVCONFIG, "memory", "-f", "lime", path, lime)
+            self.assertEqual(status, 1)
+            for block in expected["ram_block_status"]:
+                check = self.assertNotIn if block["status"] == "ok" else self.assertIn
+                check(f"RamBlock{block['index']}:", err)
+            for region in ("RamMemoryBlock1", "RamMemoryBlock2", "RamMemoryBlock3"):
+                self.assertIn(region, err)
+            ranges = self.lime_ranges(lime)
+            self.assertEqual(sha256(ranges[0][:1 << 20]), expected["ram_block0_sha256"])
+            self.assertEqual(len(ranges[0]), (1 << 20) + 10 * 4096)  # ten pages of block 1 come before its fault
+            whole = sum(len(data) for data in ranges.values())
+            lost = sum(int(line.split(" bytes are not rebuilt")[0].split()[-1]) for line in err.splitlines() if "not rebuilt" in line)
+            self.assertEqual(whole + lost, 12 << 20)
+
+    def test_a_stream_of_another_form_gives_nothing_and_no_file(self):
+        for entry, path, _ in self.each("memory-ambiguous"):
+            out = self.folder / "memory.raw"
+            status, _, err = outcome(HVCONFIG, "memory", path, out)
+            self.assertEqual(status, 2, err)
+            self.assertFalse(out.exists())
+
+    def test_deleted_finds_what_the_manifest_knows_to_be_left(self):
+        for entry, path, expected in self.each():
+            if expected is None or not ("stale" in expected or "superseded" in expected):
+                continue
+            got = json.loads(outcome(HVCONFIG, "deleted", "--json", path)[1])["deleted"]
+            for stale in expected.get("stale", []):
+                same = [found for found in got if found["source"] == stale["source"] and found.get("value") == stale["value"]]
+                self.assertEqual(len(same), 1, stale)
+                self.assertEqual(same[0]["header_intact"], stale.get("header_intact", True))
+                self.assertEqual(same[0]["checksum_good"], same[0]["header_intact"])
+                for field in ("name", "table", "offset", "parent_path", "path"):
+                    if field in stale:
+                        self.assertEqual(same[0][field], stale[field])
+            for name, value in expected.get("superseded", {}).items():
+                self.assertIn((name, value), [(found.get("path"), found.get("value")) for found in got])
+
+    def test_deleted_says_nothing_of_files_where_nothing_was_deleted(self):
+        for name in ("vm-openvmm.vmcx", "types.vmcx", "deep.vmcx", "large-values.vmcx", "wide.vmcx"):
+            self.assertEqual(json.loads(run(HVCONFIG, "deleted", "--json", FOLDER / name))["deleted"], [], name)
+
+    def test_flat_and_get_agree_on_every_value(self):
+        lines = run(HVCONFIG, "dump", "--format", "flat", FOLDER / "runtime-duplicates.vmrs").decode().splitlines()
+        paths = [line.split(" = ")[0] for line in lines]
+        self.assertEqual(len(set(paths)), len(paths))
+        for line in self.random.sample(lines, 20):
+            path, value = line.split(" = ", 1)
+            self.assertEqual(run(HVCONFIG, "get", FOLDER / "runtime-duplicates.vmrs", path).decode(), value + "\n")
+
+    def test_get_raw_gives_the_stored_bytes(self):
+        file = FOLDER / "large-values.vmcx"
+        tree = self.dump(file)[1]["tree"]
+        big = next(key for key in tree[0]["children"] if key["name"] == "big")["children"]
+        for key in big:
+            if key["type"] == "array":
+                self.assertEqual(run(HVCONFIG, "get", "--raw", file, f"/configuration/big/{key['name']}"), bytes.fromhex(key["hex"]))
+
+    def test_get_of_what_is_not_there_is_an_error(self):
+        for path in ("/nothing", "/configuration/properties/name[2]", "/a[x]"):
+            self.assertEqual(outcome(HVCONFIG, "get", FOLDER / "vm-realistic.vmcx", path)[:2], (2, b""))
+        status, _, err = outcome(HVCONFIG, "get", "--raw", FOLDER / "runtime-duplicates.vmrs", "/configuration/global_settings/metrics/devicetype")
+        self.assertEqual(status, 2)
+        self.assertIn("devicetype[1]", err)
+
+    def test_diff_is_the_difference_of_the_flat_dumps(self):
+        def flat(name):
+            return set(outcome(HVCONFIG, "dump", "-f", "flat", FOLDER / name)[1].decode().split("\n")[:-1])
+
+        for left, right in (("vm-realistic.vmcx", "vm-openvmm.vmcx"), ("dirty.vmcx", "dirty-bad-data-checksum.vmcx"),
+                            ("unicode.vmcx", "types.vmcx"), ("header2-newer.vmcx", "header2-newer.vmcx")):
+            with self.subTest(left=left, right=right):
+                status, out, _ = outcome(HVCONFIG, "diff", FOLDER / left, FOLDER / right)
+                *lines, summary, _ = out.decode().split("\n")
+                self.assertEqual({line[2:] for line in lines if line[0] == "-"}, flat(left) - flat(right))
+                self.assertEqual({line[2:] for line in lines if line[0] == "+"}, flat(right) - flat(left))
+                self.assertEqual(status, 1 if lines else 0)
+                self.assertRegex(summary, r"^\d+ added, \d+ removed, \d+ changed$")
+
+    def test_disks_lists_what_the_machine_had(self):
+        got = json.loads(run(HVCONFIG, "disks", "--json", FOLDER / "vm-realistic.vmcx"))
+        self.assertEqual((got["name"], got["generation"], got["version"]), ("Lagerverwaltung (Test)", 1, "9.0"))
+        self.assertEqual((got["memory"]["mib"], got["processors"]), (4096, 4))
+        self.assertEqual([drive["file"] for drive in got["drives"] if drive["file"]],
+                         ["D:\\VMs\\Lagerverwaltung\\System Disk (C).vhdx", "E:\\ISO\\de-de_windows_server_2022_x64.iso",
+                          "F:\\Daten\\Lager-Daten.vhdx", "F:\\Daten\\Archiv 2019.avhdx"])
+        self.assertEqual([adapter["mac_address"] for adapter in got["network_adapters"]], ["00155D27986C", "0A-1B-2C-3D-4E-5F"])
+
+    def test_disks_shows_drives_that_have_lost_their_parents(self):
+        status, out, _ = outcome(HVCONFIG, "disks", "--json", FOLDER / "parent-missing.vmcx")
+        self.assertEqual(status, 1)
+        self.assertTrue(any(drive["path"].startswith("orphan:") and drive["file"].endswith(".vhdx") for drive in json.loads(out)["drives"]))
+
+    def test_info_counts_what_the_expected_files_count(self):
+        for entry, path, expected in self.each("good", "header", "log", "damaged"):
+            got = json.loads(outcome(HVCONFIG, "info", "--json", path)[1])
+            self.assertEqual(len(got["key tables"]), expected["key_tables"])
+            self.assertEqual(len(got["object tables"]), expected["object_tables"])
+            self.assertEqual(got["active header copy"], expected["header"]["active"])
+
+    def test_a_deep_and_a_wide_tree_are_printed_whole(self):
+        maker = harness.BUILD / "tests" / "support" / "make_hyperv"
+        for shape, count in (("deep", 20000), ("wide", 20000)):
+            file = self.folder / f"{shape}.vmcx"
+            run(maker, shape, count, file)
+            out = run(HVCONFIG, "dump", "--format", "json", file)
+            self.assertGreaterEqual(out.count(b'"seq":'), count)
+            self.assertTrue(run(HVCONFIG, "dump", "--format", "tree", file))
+        self.assertEqual(run(HVCONFIG, "dump", "--format", "flat", self.folder / "deep.vmcx"), b"/n" * 20000 + b"/value = 5\n")
+
+
+if __name__ == "__main__":
+    harness.main()

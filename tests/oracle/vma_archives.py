@@ -1,0 +1,114 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""VMA archives written by Proxmox's own writer, against the hashes of the disks that went into them."""
+import hashlib
+import json
+import struct
+
+import harness
+from harness import outcome, run
+
+FOLDER = harness.FIXTURES / "vma"
+ENTRIES = [entry for entry in json.loads((FOLDER / "MANIFEST.json").read_text())["files"] if entry["compression"] == "none"]
+KIB, MIB = 1 << 10, 1 << 20
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def independent_archive(clusters, size, order):
+    """An archive of one device, assembled by the format's description and nothing of ours."""
+    uuid = bytes(range(16))
+    blobs = b"\0" + struct.pack("<H", 12) + b"drive-scsi0\0"
+    header = bytearray(12288 + 512)
+    struct.pack_into(">4sI16sq", header, 0, b"VMA\0", 1, uuid, 1700000000)
+    struct.pack_into(">III", header, 48, 12288, len(blobs), len(header))
+    struct.pack_into(">IIQ", header, 4096 + 32, 1, 0, size)
+    header[12288:12288 + len(blobs)] = blobs
+    header[32:48] = hashlib.md5(header).digest()
+    archive = bytes(header)
+    for start in range(0, len(order), 59):
+        extent, data = bytearray(512), b""
+        for slot, number in enumerate(order[start:start + 59]):
+            blocks = [clusters[number][at:at + 4096] for at in range(0, len(clusters[number]), 4096)]
+            mask = sum(1 << i for i, block in enumerate(blocks) if any(block))
+            data += b"".join(block.ljust(4096, b"\0") for block in blocks if any(block))
+            struct.pack_into(">HBBI", extent, 40 + 8 * slot, mask, 0, 1, number)
+        struct.pack_into(">4sHH16s", extent, 0, b"VMAE", 0, len(data) // 4096, uuid)
+        extent[24:40] = hashlib.md5(extent).digest()
+        archive += bytes(extent) + data
+    return archive
+
+
+class VmaArchives(harness.FolderTest):
+    def test_good_archives_give_the_disks_that_went_in(self):
+        for entry in ENTRIES:
+            for device in entry["devices"] if entry["class"] in ("good", "edge") else []:
+                if device["size"] > 256 * MIB:
+                    continue
+                with self.subTest(file=entry["file"], device=device["name"]):
+                    disk = run(harness.VDISK, "export", f"{FOLDER / entry['file']}#{device['name']}", "-")
+                    self.assertEqual((len(disk), sha256(disk)), (device["size"], device["sha256"]))
+
+    def test_damaged_archives_give_what_is_intact_and_say_what_is_not(self):
+        salvaged = ("damaged/d23", "damaged/d34")  # more is found than by a reader that stops at the first bad extent
+        for entry in ENTRIES:
+            for device in entry.get("devices", []) if entry["class"] == "damaged" and not entry["file"].startswith(salvaged) else []:
+                with self.subTest(file=entry["file"], device=device["name"]):
+                    status, disk, errors = outcome(harness.VDISK, "export", f"{FOLDER / entry['file']}#{device['name']}", "-")
+                    complete = sum(last - first + 1 for first, last in device["intact_clusters"]) * 65536 >= device["size"]
+                    self.assertEqual(status, 0 if complete else 1, errors)
+                    self.assertEqual((len(disk), sha256(disk)), (device["size"], device["sha256_if_other_clusters_read_as_zero"]))
+
+    def test_configurations_come_out_byte_by_byte(self):
+        for entry in ENTRIES:
+            for config in entry.get("configs", []) if entry["class"] in ("good", "edge") else []:
+                with self.subTest(file=entry["file"], config=config["name"]):
+                    content = run(harness.VDISK, "config", FOLDER / entry["file"], config["name"])
+                    self.assertEqual(sha256(content), config["sha256"])
+
+    def test_a_configuration_name_is_shown_and_makes_no_file(self):
+        archive = FOLDER / "damaged" / "d18-config-path.vma"
+        self.assertIn(b"../../x/qemu.con", run(harness.VDISK, "config", "--list", archive))
+        self.assertIn(b"cores:", run(harness.VDISK, "config", archive, cwd=self.folder))
+        self.assertEqual(list(self.folder.iterdir()), [])
+
+    def test_verify_names_the_lost_ranges(self):
+        status, out, _ = outcome(harness.VDISK, "verify", "--json", FOLDER / "damaged" / "d40-extent-lost.vma")
+        self.assertEqual(status, 1)
+        lost = [(f["disk"], f["disk offset"], f["length"]) for f in json.loads(out)["findings"] if f["kind"] == "lost"]
+        self.assertEqual(lost, [("drive-scsi0", 53 * 64 * KIB, 57 * 64 * KIB), ("drive-virtio1", 0, 64 * KIB)])
+        for entry in ENTRIES:
+            if entry["class"] in ("good", "edge"):
+                self.assertIn(b"nothing found", run(harness.VDISK, "verify", FOLDER / entry["file"]))
+
+    def test_several_disks_are_listed_with_what_to_type(self):
+        archive = FOLDER / "02-three-devices.vma"
+        status, _, errors = outcome(harness.VDISK, "export", archive, self.folder / "out.raw")
+        self.assertEqual(status, 2)
+        for name in ("drive-scsi0", "drive-virtio1", "drive-efidisk0"):
+            self.assertIn(f"{archive}#{name}", errors)
+
+    def test_info_tells_that_an_archive_is_truncated(self):
+        facts = json.loads(run(harness.VDISK, "info", "--json", FOLDER / "damaged" / "d03-trunc-at-extent-border.vma"))
+        self.assertTrue(any("incomplete" in line for line in facts["problems"]), facts)
+        facts = json.loads(run(harness.VDISK, "info", "--json", FOLDER / "damaged" / "d01-trunc-in-extent-data.vma"))
+        self.assertTrue(any("truncated" in line for line in facts["problems"]), facts)
+
+    def test_archives_by_another_writer_in_any_order(self):
+        for size in (1, 65536 * 130, 65536 * 61 + 4096 * 3 + 700):
+            disk = bytearray(size)
+            for at in range(0, size, 4096):
+                if self.random.random() < 0.4:
+                    disk[at:at + 4096] = self.random_bytes(min(4096, size - at))
+            clusters = [bytes(disk[at:at + 65536]) for at in range(0, size, 65536)]
+            order = list(range(len(clusters)))
+            self.random.shuffle(order)
+            archive = self.folder / "disk.vma"
+            archive.write_bytes(independent_archive(clusters, size, order))
+            self.assertEqual(run(harness.VDISK, "export", archive, "-"), bytes(disk))
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the oracle tests share: running programs, a folder a test, random disks."""
+import hashlib
+import os
+import pathlib
+import random
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+SOURCE = pathlib.Path(os.environ.get("abs_top_srcdir", pathlib.Path(__file__).resolve().parents[2]))
+BUILD = pathlib.Path(os.environ.get("abs_top_builddir", SOURCE / "build"))
+FIXTURES = SOURCE / "tests" / "fixtures"
+VDISK = str(BUILD / "vdisk")
+
+
+def run(*command, status=0, stdin=None, **keywords):
+    """Runs a program and returns its standard output as bytes. Fails the test unless it ends with `status`."""
+    done = subprocess.run([str(word) for word in command], input=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
+    if status is not None and done.returncode != status:
+        raise AssertionError(f"{command} ended with {done.returncode}, not {status}:\n{done.stderr.decode(errors='replace')[-4000:]}")
+    return done.stdout
+
+
+def outcome(*command, **keywords):
+    """Runs a program that may fail; returns (status, standard output as bytes, standard error as text)."""
+    done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
+    return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+
+def preloaded_sanitizers(library):
+    """The environment in which a program that is not instrumented can load `library` of this build; usually nothing special."""
+    symbols = subprocess.run(["nm", "-D", "--undefined-only", str(library)], stdout=subprocess.PIPE).stdout
+    used = [name for name in ("asan", "tsan", "ubsan") if b" __%s_" % name.encode() in symbols]
+    runtimes = [run("g++", f"-print-file-name=lib{name}.so").decode().strip() for name in used]
+    return {"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"} if used else {}
+
+
+def sha256_file(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def have(program):
+    return shutil.which(program) is not None
+
+
+class FolderTest(unittest.TestCase):
+    """A test with a folder of its own (self.folder, a Path) and repeatable randomness (self.random)."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-oracle-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.random = random.Random(self.id())
+
+    def random_bytes(self, count):
+        return self.random.randbytes(count)
+
+    def assert_same_file(self, left, right):
+        """Compares two files byte by byte, telling the first difference."""
+        done = subprocess.run(["cmp", str(left), str(right)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.assertEqual(done.returncode, 0, done.stdout.decode(errors="replace"))
+
+
+main = unittest.main

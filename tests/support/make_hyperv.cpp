@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+// make_hyperv SHAPE COUNT OUT: files of a size that no fixture has. SHAPE is wide (COUNT keys, 50 a node), deep (a
+// chain of COUNT nodes with a value at its end) or memory (a saved state of COUNT MiB, every second one compressed).
+#include "hyperv_builder.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+namespace {
+
+using namespace vdisk::test;
+
+constexpr std::size_t kMib = 1U << 20;
+
+Forest wide(std::size_t count) {
+    Forest forest;
+    const std::size_t root = forest.add({"configuration"});
+    std::size_t node = root;
+    while (forest.keys.size() < count) {
+        const std::size_t i = forest.keys.size();
+        if (i % 50 == 1)
+            node = forest.add({"device" + std::to_string(i), 9}, root);
+        else if (i % 5 == 0)
+            forest.add({"pathname", 6, utf16("C:\\Users\\Public\\Documents\\disk" + std::to_string(i) + ".vhdx")},
+                       node);
+        else
+            forest.add({"weight" + std::to_string(i % 50), 3, little(static_cast<std::uint64_t>(i))}, node);
+    }
+    return forest;
+}
+
+Forest deep(std::size_t count) {
+    Forest forest;
+    std::size_t parent = Forest::kRoot;
+    for (std::size_t i = 0; i < count; ++i)
+        parent = forest.add({"n"}, parent);
+    forest.add({"value", 3, little<std::uint64_t>(5)}, parent);
+    return forest;
+}
+
+std::vector<std::byte> memory_block(std::size_t number) {
+    if (number % 2 == 1) { // each page one fill: compressible as guests' memory is
+        std::vector<std::byte> tokens;
+        for (std::size_t page = 0; page < 256; ++page) {
+            const auto head = little<std::uint32_t>(0xFFFFFFFE);
+            const auto pattern = little(static_cast<std::uint64_t>(number * 256 + page));
+            tokens.insert(tokens.end(), head.begin(), head.end());
+            tokens.insert(tokens.end(), pattern.begin(), pattern.end());
+        }
+        return tokens;
+    }
+    std::vector<std::byte> block(kMib);
+    for (std::size_t i = 0; i < kMib; i += 8) {
+        const auto value = little(static_cast<std::uint64_t>((number * kMib + i) * 0x9E3779B97F4A7C15ULL));
+        std::copy(value.begin(), value.end(), block.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    return block;
+}
+
+Forest memory(std::size_t mib) {
+    Forest forest;
+    const std::size_t saved = forest.add({"savedstate"});
+    std::vector<std::byte> region = little<std::uint64_t>(3);
+    const auto pages = little(static_cast<std::uint64_t>(mib * 256));
+    region.insert(region.end(), pages.begin(), pages.end());
+    region.resize(48);
+    forest.add({"RamMemoryBlock0", 7, region}, saved);
+    for (std::size_t i = 0; i < mib; ++i)
+        forest.add({"RamBlock" + std::to_string(i), 7, memory_block(i)}, saved);
+    return forest;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    if (argc != 4)
+        return 2;
+    const std::string shape = argv[1];
+    const std::size_t count = std::strtoul(argv[2], nullptr, 10);
+    const Forest forest = shape == "wide" ? wide(count) : shape == "deep" ? deep(count) : memory(count);
+    const BuiltFile file = HypervBuilder({.alignment = 65536, .table_bytes = 65536}).build(forest);
+    std::ofstream out(argv[3], std::ios::binary);
+    out.write(reinterpret_cast<const char*>(file.bytes.data()), static_cast<std::streamsize>(file.bytes.size()));
+    return out.flush() ? 0 : 1;
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A disk as a flat buffer, against which layouts are checked, and sources that misbehave.
+#pragma once
+
+#include "image/image.hpp"
+#include "io/memory_source.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <random>
+
+namespace vdisk::test {
+
+using Bytes = std::vector<std::byte>;
+using Random = std::mt19937_64;
+
+inline std::uint64_t below(Random& random, std::uint64_t limit) {
+    return std::uniform_int_distribution<std::uint64_t>(0, limit - 1)(random);
+}
+
+inline Bytes random_bytes(Random& random, std::size_t count) {
+    Bytes bytes(count);
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+    return bytes;
+}
+
+inline SourcePtr memory(Bytes bytes, std::string name = "memory") {
+    return std::make_shared<const MemorySource>(std::move(bytes), std::move(name));
+}
+
+/// The value, or the end of the test case with the error's text.
+template<class T>
+T required(Result<T> result) {
+    if (result.has_error()) BOOST_FAIL(result.error().what);
+    return std::move(result).value();
+}
+
+/// Reads [offset, offset + length) and compares with the model, clipped to its end.
+inline bool reads_as(const ByteSource& disk, const Bytes& model, std::uint64_t offset, std::size_t length) {
+    Bytes out(length, std::byte{0xEE});
+    const auto got = disk.read_at(offset, out);
+    if (got.has_error()) {
+        BOOST_TEST_MESSAGE("read " << offset << "+" << length << ": " << got.error().what);
+        return false;
+    }
+    const std::size_t start = std::min<std::size_t>(offset, model.size());
+    const std::size_t expected = std::min(length, model.size() - start);
+    return got.value() == expected && std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(expected),
+                                                 model.begin() + static_cast<std::ptrdiff_t>(start));
+}
+
+/// Reads of many sizes at and around every multiple of `step`, the whole disk, and past its end.
+inline void check_against_model(const ByteSource& disk, const Bytes& model, std::uint64_t step, Random& random) {
+    BOOST_TEST(disk.size() == model.size());
+    BOOST_TEST(reads_as(disk, model, 0, model.size()));
+    BOOST_TEST(reads_as(disk, model, 0, model.size() + 100));
+    BOOST_TEST(reads_as(disk, model, model.size(), 10));
+    BOOST_TEST(reads_as(disk, model, model.size() + step, 10));
+    std::size_t wrong = 0;
+    for (std::uint64_t boundary = step; boundary < model.size(); boundary += step)
+        for (const std::uint64_t before : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{511}, step / 2})
+            for (const std::uint64_t length : {std::uint64_t{1}, std::uint64_t{2}, std::uint64_t{1024}, step + 3})
+                wrong += reads_as(disk, model, boundary - std::min(before, boundary), length) ? 0U : 1U;
+    for (int i = 0; i < 300; ++i)
+        wrong += reads_as(disk, model, below(random, model.size()), 1 + below(random, 4 * step)) ? 0U : 1U;
+    BOOST_TEST(wrong == 0U);
+}
+
+/// Fails every read that touches [from, to) with an `io` error while `broken` is set.
+class FaultySource final : public ByteSource {
+public:
+    FaultySource(SourcePtr inner, std::uint64_t from, std::uint64_t to) : inner_(std::move(inner)), from_(from), to_(to) {}
+    std::uint64_t size() const noexcept override { return inner_->size(); }
+    std::string_view name() const noexcept override { return inner_->name(); }
+    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        reads_.fetch_add(1);
+        if (broken && offset < to_ && offset + out.size() > from_) return fail(ErrorKind::io, "broken on purpose at {}", offset);
+        return inner_->read_at(offset, out);
+    }
+    std::uint64_t reads() const { return reads_; }
+
+    std::atomic<bool> broken{true};
+
+private:
+    SourcePtr inner_;
+    std::uint64_t from_;
+    std::uint64_t to_;
+    mutable std::atomic<std::uint64_t> reads_{0};
+};
+
+} // namespace vdisk::test

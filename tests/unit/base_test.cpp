@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/checked.hpp"
+#include "base/lru_cache.hpp"
+#include "base/text.hpp"
+#include "base/uuid.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+using namespace vdisk;
+
+BOOST_AUTO_TEST_SUITE(base)
+
+BOOST_AUTO_TEST_CASE(checked_arithmetic_gives_nothing_where_it_would_wrap) {
+    constexpr auto kMost = std::numeric_limits<std::uint64_t>::max();
+    BOOST_TEST(!checked_add(kMost, std::uint64_t{1}).has_value());
+    BOOST_TEST(checked_add(kMost - 1, std::uint64_t{1}).value() == kMost);
+    BOOST_TEST(!checked_mul(kMost / 2 + 1, std::uint64_t{2}).has_value());
+    BOOST_TEST(!align_up(kMost, 4096).has_value());
+    BOOST_TEST(align_up(4097, 4096).value() == 8192U);
+    BOOST_TEST(div_ceil(kMost, kMost) == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(a_range_fits_only_if_its_end_does) {
+    constexpr auto kMost = std::numeric_limits<std::uint64_t>::max();
+    BOOST_TEST(fits(10, 0, 10));
+    BOOST_TEST(fits(0, 10, 10));
+    BOOST_TEST(!fits(1, 10, 10));
+    BOOST_TEST(!fits(kMost, 2, 10));
+    BOOST_TEST(!fits(2, kMost, 10));
+}
+
+BOOST_AUTO_TEST_CASE(printable_text_keeps_utf8_and_escapes_the_rest) {
+    BOOST_TEST(printable("plain \xC3\xA9\xF0\x9F\x98\x80") == "plain \xC3\xA9\xF0\x9F\x98\x80");
+    BOOST_TEST(printable("a\x1b[31m\n") == "a\\x1b[31m\\x0a");
+    BOOST_TEST(printable("\xC3") == "\\xc3");
+    BOOST_TEST(printable("\xC0\x80") == "\\xc0\\x80");         // overlong
+    BOOST_TEST(printable("\xED\xA0\x80") == "\\xed\\xa0\\x80"); // surrogate
+    BOOST_TEST(printable("\xC2\x85") == "\\xc2\\x85");         // C1 control
+}
+
+BOOST_AUTO_TEST_CASE(sizes_are_exact_where_a_unit_divides_them) {
+    BOOST_TEST(human_size(0) == "0 bytes");
+    BOOST_TEST(human_size(1023) == "1023 bytes");
+    BOOST_TEST(human_size(65536) == "64 KiB");
+    BOOST_TEST(human_size(1536) == "1.50 KiB");
+    BOOST_TEST(human_size(std::uint64_t{1} << 60) == "1 EiB");
+}
+
+BOOST_AUTO_TEST_CASE(times_beyond_the_calendar_are_shown_as_numbers) {
+    BOOST_TEST(utc_time(1704067200) == "2024-01-01 00:00:00 UTC");
+    BOOST_TEST(utc_time(1704067200, 5) == "2024-01-01 00:00:00.000000005 UTC");
+    BOOST_TEST(utc_time(1704067200, 1000000000) == "2024-01-01 00:00:00 UTC");
+    BOOST_TEST(utc_time(std::numeric_limits<std::int64_t>::max()) == "9223372036854775807");
+}
+
+BOOST_AUTO_TEST_CASE(uuids_are_read_in_any_case_and_in_mixed_order) {
+    const std::string text = "00112233-4455-6677-8899-aabbccddeeff";
+    const Uuid uuid = Uuid::parse(text).value();
+    BOOST_TEST(to_string(uuid) == text);
+    BOOST_TEST((Uuid::parse("{00112233-4455-6677-8899-AABBCCDDEEFF}") == uuid));
+    std::array<std::byte, 16> mixed = uuid.bytes;
+    std::reverse(mixed.begin(), mixed.begin() + 4);
+    std::swap(mixed[4], mixed[5]);
+    std::swap(mixed[6], mixed[7]);
+    BOOST_TEST((Uuid::from_mixed(mixed) == uuid));
+    for (const char* bad : {"", "{}", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeefg", "00112233x4455-6677-8899-aabbccddeeff",
+                            "{00112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccdde-ff"})
+        BOOST_TEST(!Uuid::parse(bad).has_value(), bad);
+}
+
+BOOST_AUTO_TEST_CASE(a_cache_forgets_the_least_recently_used_first) {
+    LruCache<std::uint64_t, int> cache(4 * 10); // four shards of ten
+    const auto fill = [&](std::uint64_t key) { cache.put(key, std::make_shared<const int>(int(key)), 1); };
+    for (std::uint64_t key = 0; key < 1000; ++key) fill(key);
+    std::size_t kept = 0;
+    for (std::uint64_t key = 0; key < 1000; ++key) kept += cache.get(key) != nullptr ? 1U : 0U;
+    BOOST_TEST(kept == 40U);
+    BOOST_TEST(*cache.get(999) == 999);
+}
+
+BOOST_AUTO_TEST_CASE(a_cache_keeps_no_errors) {
+    LruCache<std::uint64_t, int> cache(40);
+    using Made = Result<std::pair<std::shared_ptr<const int>, std::size_t>>;
+    const auto failed = cache.get_or_make(1, []() -> Made { return fail(ErrorKind::io, "passing"); });
+    BOOST_TEST(failed.has_error());
+    const auto made = cache.get_or_make(1, []() -> Made { return std::pair(std::make_shared<const int>(5), std::size_t{1}); });
+    BOOST_TEST(*made.value() == 5);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/open.hpp"
+#include "format/registry.hpp"
+#include "model.hpp"
+#include "temporary_folder.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <cstdlib>
+#include <sys/stat.h>
+
+using namespace vdisk;
+using namespace vdisk::test;
+
+namespace {
+
+const Bytes kSome(1000, std::byte{7});
+
+ErrorKind refusal(const References& references, std::string_view name) {
+    const auto found = references.open(name);
+    BOOST_REQUIRE(found.has_error());
+    return found.error().kind;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(selector)
+
+BOOST_AUTO_TEST_CASE(keys_and_bare_words_are_read) {
+    const auto parsed = parse_selector("dir/a.vma#device=drive-scsi0,key-file=k\\,1\\\\").value();
+    BOOST_TEST(parsed.path == "dir/a.vma");
+    BOOST_TEST(parsed.device.value() == "drive-scsi0");
+    BOOST_TEST(parsed.key_file.value() == "k,1\\");
+    BOOST_TEST(parse_selector("a#before-update").value().word.value() == "before-update");
+    BOOST_TEST(parse_selector("a#x=y").value().word.value() == "x=y"); // a name may have an equals sign
+    BOOST_TEST(parse_selector("plain").value().empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_file_of_that_name_wins) {
+    const TemporaryFolder folder;
+    const auto path = folder.write("disk#1", kSome);
+    BOOST_TEST(parse_selector(path.string()).value().path == path);
+    BOOST_TEST(parse_selector(path.string()).value().empty());
+    const auto selected = parse_selector(path.string() + "#snap#2").value();
+    BOOST_TEST(selected.path == path);
+    BOOST_TEST(selected.word.value() == "snap#2");
+}
+
+BOOST_AUTO_TEST_CASE(what_makes_no_sense_is_a_usage_error) {
+    for (const char* text : {"a#device=x,device=y", "a#device=", "a#", "a#x,y", "a#x,"})
+        BOOST_TEST((parse_selector(text).error().kind == ErrorKind::usage), text);
+}
+
+BOOST_AUTO_TEST_CASE(an_escaped_word_selects_itself) {
+    const std::string name = "a,b\\c,,=\\\\";
+    BOOST_TEST(parse_selector("f#" + selector_word(name)).value().word.value() == name);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(references)
+
+BOOST_AUTO_TEST_CASE(protocols_devices_and_fifos_are_never_opened) {
+    const TemporaryFolder folder;
+    const References gate(folder.path() / "image", ReferencePolicy::any, {});
+    ::mkfifo((folder.path() / "fifo").c_str(), 0600);
+    std::filesystem::create_symlink("/dev/null", folder.path() / "null");
+    for (const char* name : {"nbd://host/x", "json:{\"driver\":\"nbd\"}", "http://host/x", "fat:rw:/tmp"})
+        BOOST_TEST((refusal(gate, name) == ErrorKind::unsupported), name);
+    for (const char* name : {"fifo", "null", "/dev/zero", "missing", "."}) BOOST_TEST((refusal(gate, name) == ErrorKind::io), name);
+    BOOST_TEST((refusal(gate, "") == ErrorKind::corrupt));
+    BOOST_TEST((refusal(gate, std::string_view("a\0b", 3)) == ErrorKind::corrupt));
+    BOOST_TEST((refusal(gate, std::string(5000, 'x')) == ErrorKind::limit_exceeded));
+}
+
+BOOST_AUTO_TEST_CASE(a_relative_name_is_found_beside_the_link_and_beside_the_real_file) {
+    const TemporaryFolder real;
+    const TemporaryFolder locker;
+    real.write("base", kSome);
+    std::filesystem::create_symlink(real.write("image", kSome), locker.path() / "image");
+    const References gate(locker.path() / "image", ReferencePolicy::any, {});
+    BOOST_TEST(gate.open("base").value().file->size() == kSome.size());
+    BOOST_TEST(gate.open("file:base").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(an_absolute_name_that_is_gone_is_found_beside_the_image) {
+    const TemporaryFolder folder;
+    folder.write("base", kSome);
+    const References gate(folder.path() / "image", ReferencePolicy::any, {});
+    const auto found = gate.open("/no/such/folder/base");
+    BOOST_REQUIRE(found.has_value());
+    BOOST_TEST(!found.value().how.empty());
+}
+
+BOOST_AUTO_TEST_CASE(the_policy_confines_what_is_opened) {
+    const TemporaryFolder folder;
+    const TemporaryFolder elsewhere;
+    folder.write("base", kSome);
+    const auto other = elsewhere.write("other", kSome);
+    std::filesystem::create_symlink(other, folder.path() / "link");
+    const References same_dir(folder.path() / "image", ReferencePolicy::same_dir, {});
+    BOOST_TEST(same_dir.open("base").has_value());
+    BOOST_TEST((refusal(same_dir, other.string()) == ErrorKind::usage));
+    BOOST_TEST((refusal(same_dir, "link") == ErrorKind::usage));
+    const References deny(folder.path() / "image", ReferencePolicy::deny, {});
+    BOOST_TEST((refusal(deny, "base") == ErrorKind::usage));
+}
+
+BOOST_AUTO_TEST_CASE(the_environment_sets_the_policy) {
+    ::setenv("VDISK_REFERENCES", "same-dir", 1);
+    BOOST_TEST((reference_policy_from_environment().value() == ReferencePolicy::same_dir));
+    ::setenv("VDISK_REFERENCES", "sometimes", 1);
+    BOOST_TEST((reference_policy_from_environment().error().kind == ErrorKind::usage));
+    ::unsetenv("VDISK_REFERENCES");
+    BOOST_TEST((reference_policy_from_environment().value() == ReferencePolicy::any));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+BOOST_AUTO_TEST_SUITE(registry)
+
+BOOST_AUTO_TEST_CASE(each_format_is_found_by_its_name) {
+    for (const Format* format : formats()) BOOST_TEST(find_format(format->name) == format);
+    BOOST_TEST(find_format("nonsense") == nullptr);
+}
+
+BOOST_AUTO_TEST_CASE(bytes_of_no_format_are_detected_as_none) {
+    for (const std::size_t size : {0U, 1U, 4U, 7U, 512U, 10'000U}) {
+        Random random(size);
+        BOOST_TEST(detect_format(*memory(Bytes(size))).value() == nullptr);
+        BOOST_TEST(detect_format(*memory(random_bytes(random, size))).value() == nullptr);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_unknown_file_is_not_this_format) {
+    const TemporaryFolder folder;
+    const auto path = folder.write("f", kSome);
+    BOOST_TEST((open_disk(path.string(), {}).error().kind == ErrorKind::not_this_format));
+    OpenOptions raw;
+    raw.format = "raw";
+    BOOST_TEST(reads_as(*open_disk(path.string(), raw).value().image, kSome, 0, 2000));
+    raw.format = "nonsense";
+    BOOST_TEST((open_disk(path.string(), raw).error().kind == ErrorKind::usage));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model.hpp"
+
+#include <libdeflate.h>
+#include <zstd.h>
+
+#include <thread>
+
+using namespace vdisk;
+using namespace vdisk::test;
+
+namespace {
+
+constexpr std::uint64_t kCluster = 4096;
+
+// A layout of random clusters of every kind, which knows its own model.
+class RandomLayout final : public Layout {
+public:
+    RandomLayout(Random& random, std::uint64_t size) : size_(size) {
+        for (std::uint64_t at = 0; at < size; at += kCluster) add(random);
+        file_.resize(file_.size() + 17); // a file that ends somewhere
+    }
+    std::uint64_t disk_size() const noexcept override { return size_; }
+    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+        const std::uint64_t index = at.value / kCluster;
+        const std::uint64_t skipped = at.value % kCluster;
+        Extent extent = extents_[index];
+        extent.length = std::min(kCluster, size_ - index * kCluster) - skipped;
+        if (extent.kind == Extent::Kind::stored) extent.host.value += skipped;
+        return extent;
+    }
+
+    Bytes file() const { return file_; }
+
+    // This layer's disk over what lies below it.
+    Bytes over(const Bytes& below) const {
+        Bytes disk(size_);
+        for (std::uint64_t at = 0; at < size_; at += kCluster) {
+            const std::uint64_t length = std::min(kCluster, size_ - at);
+            const Bytes& content = contents_[at / kCluster];
+            for (std::uint64_t i = 0; i < length; ++i) {
+                const bool from_below = extents_[at / kCluster].kind == Extent::Kind::parent;
+                if (from_below) disk[at + i] = at + i < below.size() ? below[at + i] : std::byte{0};
+                else disk[at + i] = content.empty() ? std::byte{0} : content[i];
+            }
+        }
+        return disk;
+    }
+
+private:
+    void add(Random& random) {
+        switch (below(random, 4)) {
+        case 0: return keep(Extent::zero(kCluster), {});
+        case 1: return keep(Extent::from_parent(kCluster), {});
+        case 2: {
+            Bytes content = random_bytes(random, kCluster);
+            const Extent extent = Extent::stored(kCluster, HostOffset{file_.size()});
+            file_.insert(file_.end(), content.begin(), content.end());
+            return keep(extent, std::move(content));
+        }
+        default: return keep_packed(Bytes(kCluster, static_cast<std::byte>(random())), below(random, 2) == 0 ? Codec::deflate : Codec::zstd);
+        }
+    }
+
+    void keep_packed(Bytes content, Codec codec) {
+        Bytes packed(2 * kCluster);
+        std::size_t length = 0;
+        if (codec == Codec::zstd) {
+            length = ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 3);
+        } else {
+            const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(libdeflate_alloc_compressor(6), libdeflate_free_compressor);
+            length = libdeflate_deflate_compress(compressor.get(), content.data(), content.size(), packed.data(), packed.size());
+        }
+        Extent extent{.kind = Extent::Kind::packed, .length = kCluster, .host = HostOffset{file_.size()}};
+        extent.packed = {.codec = codec, .start = GuestOffset{extents_.size() * kCluster}, .expanded = kCluster, .host_length = length};
+        file_.insert(file_.end(), packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(length));
+        keep(extent, std::move(content));
+    }
+
+    void keep(Extent extent, Bytes content) {
+        extents_.push_back(std::move(extent));
+        contents_.push_back(std::move(content));
+    }
+
+    std::uint64_t size_;
+    Bytes file_;
+    std::vector<Extent> extents_;
+    std::vector<Bytes> contents_;
+};
+
+// A layout that gives one extent for the whole disk.
+class OneExtent final : public Layout {
+public:
+    OneExtent(Extent extent, std::uint64_t size) : extent_(std::move(extent)), size_(size) {}
+    std::uint64_t disk_size() const noexcept override { return size_; }
+    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+        Extent extent = extent_;
+        extent.length = size_ - at.value;
+        if (extent.kind == Extent::Kind::stored) extent.host.value += at.value;
+        return extent;
+    }
+
+private:
+    Extent extent_;
+    std::uint64_t size_;
+};
+
+struct Chain {
+    ImagePtr image;
+    Bytes model;
+};
+
+// Layers of random sizes, one over the other.
+Chain random_chain(Random& random, std::size_t depth, const CachesPtr& caches) {
+    Chain chain;
+    for (std::size_t i = 0; i < depth; ++i) {
+        const auto layout = std::make_shared<const RandomLayout>(random, 20 * kCluster + below(random, 20 * kCluster));
+        chain.model = layout->over(chain.model);
+        chain.image = std::make_shared<const Image>(Image::Parts{
+            .name = "layer", .layout = layout, .sources = {memory(layout->file())}, .parent = chain.image, .caches = caches});
+    }
+    return chain;
+}
+
+ImagePtr image_of(std::shared_ptr<const Layout> layout, std::vector<SourcePtr> sources) {
+    return std::make_shared<const Image>(Image::Parts{
+        .name = "disk", .layout = std::move(layout), .sources = std::move(sources), .parent = nullptr, .caches = std::make_shared<Caches>(Limits{})});
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(image)
+
+BOOST_AUTO_TEST_CASE(chains_of_random_layers_read_like_their_flat_model) {
+    for (std::uint64_t seed = 0; seed < 12; ++seed) {
+        Random random(seed);
+        const Chain chain = random_chain(random, 1 + seed % 4, std::make_shared<Caches>(Limits{}));
+        check_against_model(*chain.image, chain.model, kCluster, random);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(threads_that_share_a_small_cache_read_the_model) {
+    Random random(7);
+    Limits limits;
+    limits.cluster_cache_bytes = 4 * kCluster; // far less than the working set
+    limits.threads = 3;
+    const Chain chain = random_chain(random, 3, std::make_shared<Caches>(limits));
+    std::atomic<std::size_t> wrong{0};
+    std::vector<std::thread> readers;
+    for (std::uint64_t id = 0; id < 8; ++id)
+        readers.emplace_back([&, id] {
+            Random own(id);
+            for (int i = 0; i < 400; ++i)
+                if (!reads_as(*chain.image, chain.model, below(own, chain.model.size()), 1 + below(own, 3 * kCluster))) ++wrong;
+        });
+    for (std::thread& reader : readers) reader.join();
+    BOOST_TEST(wrong == 0U);
+}
+
+BOOST_AUTO_TEST_CASE(a_sequential_reader_finds_each_cluster_expanded_once_whoever_did_it) {
+    Random random(11);
+    Limits limits;
+    limits.threads = 4;
+    const auto layout = std::make_shared<const RandomLayout>(random, 600 * kCluster);
+    const Bytes model = layout->over({});
+    const auto caches = std::make_shared<Caches>(limits);
+    const Image disk({.name = "disk", .layout = layout, .sources = {memory(layout->file())}, .parent = nullptr, .caches = caches});
+    std::size_t packed = 0;
+    for (std::uint64_t at = 0; at < model.size(); at += kCluster)
+        packed += layout->map(GuestOffset{at}, 1).value().kind == Extent::Kind::packed ? 1U : 0U;
+    for (std::uint64_t at = 0; at < model.size(); at += 64 * 1024) BOOST_TEST(reads_as(disk, model, at, 64 * 1024));
+    BOOST_TEST(caches->clusters.expanded() == packed);
+}
+
+BOOST_AUTO_TEST_CASE(clusters_that_fail_ahead_fail_for_their_reader_and_are_tried_again) {
+    Random random(12);
+    Limits limits;
+    limits.threads = 4;
+    const auto layout = std::make_shared<const RandomLayout>(random, 200 * kCluster);
+    const Bytes model = layout->over({});
+    const auto faulty = std::make_shared<FaultySource>(memory(layout->file()), 0, layout->file().size());
+    const Image disk({.name = "disk", .layout = layout, .sources = {faulty}, .parent = nullptr, .caches = std::make_shared<Caches>(limits)});
+    Bytes out(model.size());
+    for (int i = 0; i < 3; ++i) BOOST_TEST((disk.read_at(0, out).error().kind == ErrorKind::io));
+    faulty->broken = false;
+    BOOST_TEST(reads_as(disk, model, 0, model.size()));
+}
+
+BOOST_AUTO_TEST_CASE(resolved_extents_tile_any_range_exactly) {
+    Random random(3);
+    const Chain chain = random_chain(random, 3, std::make_shared<Caches>(Limits{}));
+    for (int i = 0; i < 200; ++i) {
+        const std::uint64_t start = below(random, chain.model.size());
+        const std::uint64_t end = start + 1 + below(random, chain.model.size() - start);
+        std::uint64_t at = start;
+        while (at < end) {
+            const auto found = chain.image->resolve(GuestOffset{at}, end - at);
+            BOOST_REQUIRE(found.has_value());
+            BOOST_REQUIRE(found.value().extent.length > 0U);
+            BOOST_REQUIRE(found.value().extent.kind != Extent::Kind::parent);
+            at += found.value().extent.length;
+        }
+        BOOST_TEST(at == end);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(an_unreadable_extent_spoils_only_reads_that_touch_it) {
+    class Holed final : public Layout {
+    public:
+        std::uint64_t disk_size() const noexcept override { return 3 * kCluster; }
+        Result<Extent> map(GuestOffset at, std::uint64_t) const override {
+            const std::uint64_t left = kCluster - at.value % kCluster;
+            if (at.value / kCluster == 1) return Extent::unreadable(left, fail(ErrorKind::corrupt, "bad entry"));
+            return Extent::stored(left, HostOffset{at.value});
+        }
+    };
+    Random random(1);
+    const Bytes bytes = random_bytes(random, 3 * kCluster);
+    const ImagePtr disk = image_of(std::make_shared<const Holed>(), {memory(bytes)});
+    BOOST_TEST(reads_as(*disk, bytes, 0, kCluster));
+    BOOST_TEST(reads_as(*disk, bytes, 2 * kCluster, kCluster));
+    Bytes out(2);
+    const auto crossing = disk->read_at(kCluster - 1, out);
+    BOOST_REQUIRE(crossing.has_error());
+    BOOST_TEST((crossing.error().kind == ErrorKind::corrupt));
+    BOOST_TEST(crossing.error().offset.value() == kCluster);
+}
+
+BOOST_AUTO_TEST_CASE(data_past_the_end_of_the_file_is_truncated_not_zero) {
+    Random random(1);
+    const Bytes bytes = random_bytes(random, 6000);
+    const ImagePtr disk = image_of(std::make_shared<const OneExtent>(Extent::stored(0, HostOffset{0}), 8192), {memory(bytes)});
+    BOOST_TEST(reads_as(*disk, bytes, 0, 6000 - 0));
+    Bytes out(1);
+    BOOST_TEST((disk->read_at(6000, out).error().kind == ErrorKind::truncated));
+    BOOST_TEST((disk->read_at(8191, out).error().kind == ErrorKind::truncated));
+}
+
+BOOST_AUTO_TEST_CASE(a_cluster_that_does_not_fill_its_output_is_an_error) {
+    Bytes packed(1000);
+    Bytes content(100, std::byte{1});
+    packed.resize(ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 1));
+    Extent extent{.kind = Extent::Kind::packed};
+    extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = packed.size()};
+    const ImagePtr disk = image_of(std::make_shared<const OneExtent>(extent, kCluster), {memory(packed)});
+    Bytes out(10);
+    BOOST_TEST((disk->read_at(0, out).error().kind == ErrorKind::corrupt));
+}
+
+BOOST_AUTO_TEST_CASE(a_passing_fault_does_not_poison_the_cache) {
+    Random random(5);
+    const auto layout = std::make_shared<const RandomLayout>(random, 40 * kCluster);
+    const Bytes model = layout->over({});
+    const auto faulty = std::make_shared<FaultySource>(memory(layout->file()), 0, layout->file().size());
+    const ImagePtr disk = image_of(layout, {faulty});
+    Bytes out(model.size());
+    BOOST_TEST((disk->read_at(0, out).error().kind == ErrorKind::io));
+    faulty->broken = false;
+    BOOST_TEST(reads_as(*disk, model, 0, model.size()));
+}
+
+BOOST_AUTO_TEST_CASE(an_expanded_cluster_is_read_from_the_file_once) {
+    Bytes packed(1000);
+    const Bytes content(kCluster, std::byte{9});
+    packed.resize(ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 1));
+    Extent extent{.kind = Extent::Kind::packed};
+    extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = packed.size()};
+    const auto counted = std::make_shared<const FaultySource>(memory(packed), 0, 0);
+    const ImagePtr disk = image_of(std::make_shared<const OneExtent>(extent, kCluster), {counted});
+    for (std::uint64_t at = 0; at < kCluster; at += 512) BOOST_TEST(reads_as(*disk, content, at, 512));
+    BOOST_TEST(counted->reads() == 1U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

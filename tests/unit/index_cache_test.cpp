@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/index_cache.hpp"
+
+#include "temporary_folder.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <cstring>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <random>
+#include <thread>
+
+using namespace vdisk;
+using vdisk::test::TemporaryFolder;
+namespace fs = std::filesystem;
+
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+Bytes random_bytes(std::size_t count, unsigned seed) {
+    std::mt19937 random(seed);
+    Bytes bytes(count);
+    for (std::byte& byte : bytes)
+        byte = static_cast<std::byte>(random());
+    return bytes;
+}
+
+Bytes read_file(const fs::path& path) {
+    const auto file = FileSource::open(path, FileKinds::regular_only);
+    return read_bytes(*file.value(), 0, file.value()->size(), "test").value();
+}
+
+// A file whose last change is long enough ago for its indexes to be kept.
+struct Evidence {
+    explicit Evidence(const TemporaryFolder& folder, std::string_view kind = "test-1", unsigned seed = 1)
+        : path(folder.write("evidence", random_bytes(200'000, seed))) {
+        do {
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            key = IndexKey::of(*FileSource::open(path, FileKinds::regular_only).value(), kind).value();
+        } while (!key.settled());
+    }
+    fs::path path;
+    IndexKey key;
+};
+
+std::vector<fs::path> files_in(const fs::path& folder) {
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder))
+        files.push_back(entry.path());
+    return files;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(index_cache)
+
+BOOST_AUTO_TEST_CASE(an_index_is_found_as_it_was_stored) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "not" / "there" / "yet");
+    BOOST_TEST(cache.open(evidence.key) == nullptr);
+    for (const std::size_t size : {0U, 1U, 65535U, 65536U, 65537U, 200'000U}) {
+        const Bytes index = random_bytes(size, 7);
+        BOOST_TEST_REQUIRE(cache.store(evidence.key, index).has_value());
+        BOOST_TEST((cache.load(evidence.key, size) == std::optional(index)));
+        BOOST_TEST((size == 0 || !cache.load(evidence.key, size - 1).has_value()));
+        const SourcePtr source = cache.open(evidence.key);
+        BOOST_TEST_REQUIRE((source != nullptr && source->size() == size));
+        for (std::size_t at = 0; at < size; at += 9973) {
+            Bytes piece(std::min<std::size_t>(size - at, 70'000));
+            BOOST_TEST(source->read_at(at, piece).value() == piece.size());
+            BOOST_TEST(std::equal(piece.begin(), piece.end(), index.begin() + static_cast<std::ptrdiff_t>(at)));
+        }
+    }
+    BOOST_TEST(files_in(cache.folder()).size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(an_index_written_in_pieces_is_the_same_as_one_written_at_once) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    const Bytes index = random_bytes(300'000, 3);
+    auto writer = cache.create(evidence.key);
+    BOOST_TEST_REQUIRE(writer.has_value());
+    for (std::size_t at = 0, step = 1; at < index.size(); at += step, step = step * 3 + 1)
+        BOOST_TEST(writer.value().append(std::span(index).subspan(at, std::min(step, index.size() - at))).has_value());
+    BOOST_TEST((cache.open(evidence.key) == nullptr));
+    BOOST_TEST(writer.value().commit().has_value());
+    BOOST_TEST((cache.load(evidence.key, 300'000) == std::optional(index)));
+}
+
+BOOST_AUTO_TEST_CASE(any_change_of_a_cache_file_is_noticed) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    const Bytes index = random_bytes(66'000, 5);
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, index).has_value());
+    const fs::path path = files_in(cache.folder()).front();
+    const Bytes good = read_file(path);
+    const int descriptor = ::open(path.c_str(), O_RDWR | O_CLOEXEC);
+    // Every byte of the frame and of the last block, every 97th of the block before, which is checked like it.
+    for (std::size_t at = 0; at < good.size(); at += at < 100 || at >= 65'000 ? 1 : 97) {
+        const std::byte flipped = good[at] ^ std::byte{static_cast<unsigned char>(1U << at % 8)};
+        BOOST_TEST_REQUIRE(::pwrite(descriptor, &flipped, 1, static_cast<off_t>(at)) == 1);
+        BOOST_TEST(!cache.load(evidence.key, 66'000).has_value(), "byte " << at);
+        BOOST_TEST_REQUIRE(::pwrite(descriptor, &good[at], 1, static_cast<off_t>(at)) == 1);
+    }
+    BOOST_TEST((cache.load(evidence.key, 66'000) == std::optional(index)));
+    for (const off_t size : {0L, 1L, 87L, 88L, 89L, 65'000L, 66'088L, long(good.size()) - 1, long(good.size()) + 1}) {
+        BOOST_TEST_REQUIRE(::ftruncate(descriptor, size) == 0);
+        BOOST_TEST(!cache.load(evidence.key, 66'000).has_value(), "size " << size);
+        BOOST_TEST_REQUIRE(::pwrite(descriptor, good.data(), good.size(), 0) == static_cast<ssize_t>(good.size()));
+    }
+    ::close(descriptor);
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_block_fails_the_reads_that_touch_it_alone) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, random_bytes(200'000, 5)).has_value());
+    const fs::path path = files_in(cache.folder()).front();
+    Bytes damaged = read_file(path);
+    damaged[88 + 65536 + 100] ^= std::byte{1};
+    const TemporaryFolder aside;
+    fs::rename(aside.write("index", damaged), path);
+    const SourcePtr source = cache.open(evidence.key);
+    BOOST_TEST_REQUIRE((source != nullptr));
+    Bytes piece(1000);
+    BOOST_TEST(source->read_at(64'000, piece).has_value());
+    BOOST_TEST((source->read_at(65'000, piece).error().kind == ErrorKind::corrupt));
+    BOOST_TEST((source->read_at(131'071, piece).error().kind == ErrorKind::corrupt));
+    BOOST_TEST(source->read_at(131'072, piece).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_key_is_another_for_every_kind_file_and_state) {
+    const TemporaryFolder folder;
+    const Evidence first(folder, "test-1", 1);
+    const Evidence other_kind(folder, "test-2", 1);
+    BOOST_TEST((first.key.digest() != other_kind.key.digest()));
+    // The same bytes and the modification time put back: the time of the change tells.
+    const auto modified = fs::last_write_time(first.path);
+    const Evidence rewritten(folder, "test-2", 1);
+    fs::last_write_time(first.path, modified);
+    const Evidence now(folder, "test-2", 1);
+    BOOST_TEST((now.key.digest() != other_kind.key.digest()));
+}
+
+BOOST_AUTO_TEST_CASE(the_index_of_a_file_that_changed_just_now_is_not_kept) {
+    const TemporaryFolder folder;
+    const IndexCache cache(folder.path() / "cache");
+    const fs::path path = folder.write("fresh", random_bytes(10, 1));
+    // A time in the future is what a file server with another clock gives: never settled.
+    const auto key = IndexKey::of(*FileSource::open(path, FileKinds::regular_only).value(), "test-1");
+    if (!key.value().settled()) // else this machine was held up between the two lines
+        BOOST_TEST((cache.store(key.value(), random_bytes(10, 1)).error().kind == ErrorKind::unsupported));
+    BOOST_TEST((cache.open(key.value()) == nullptr));
+}
+
+BOOST_AUTO_TEST_CASE(beyond_the_capacity_the_least_recently_used_go) {
+    const TemporaryFolder folder;
+    const IndexCache cache(folder.path() / "cache", 350'000);
+    std::vector<IndexKey> keys;
+    for (const char* kind : {"a", "b", "c"})
+        keys.push_back(Evidence(folder, kind).key);
+    const auto store = [&](std::size_t which) {
+        BOOST_TEST_REQUIRE(cache.store(keys[which], random_bytes(150'000, 1)).has_value());
+        std::this_thread::sleep_for(std::chrono::milliseconds(20)); // so that the order of the times is theirs
+    };
+    store(0);
+    store(1);
+    BOOST_TEST((cache.open(keys[0]) != nullptr)); // used: now the younger of the two
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    store(2);
+    BOOST_TEST((cache.open(keys[0]) != nullptr));
+    BOOST_TEST((cache.open(keys[1]) == nullptr));
+    BOOST_TEST((cache.open(keys[2]) != nullptr));
+    BOOST_TEST((cache.store(keys[0], random_bytes(350'001, 1)).error().kind == ErrorKind::limit_exceeded));
+    BOOST_TEST((cache.open(keys[0]) != nullptr)); // the one before stays
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_that_can_not_be_written_costs_the_index_only) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const fs::path file = folder.write("a file", {});
+    BOOST_TEST((IndexCache(file).store(evidence.key, Bytes(10)).error().kind == ErrorKind::io));
+    BOOST_TEST((IndexCache(file / "below").store(evidence.key, Bytes(10)).error().kind == ErrorKind::io));
+    BOOST_TEST((IndexCache("/proc/no-such-folder").store(evidence.key, Bytes(10)).error().kind == ErrorKind::io));
+    BOOST_TEST((IndexCache(file).open(evidence.key) == nullptr));
+    BOOST_TEST((IndexCache().store(evidence.key, Bytes(10)).error().kind == ErrorKind::unsupported));
+    BOOST_TEST((IndexCache().open(evidence.key) == nullptr));
+}
+
+BOOST_AUTO_TEST_CASE(a_full_folder_leaves_nothing_behind) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    rlimit before{};
+    BOOST_TEST_REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit small{100'000, before.rlim_max};
+    BOOST_TEST_REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+    const auto stored = cache.store(evidence.key, random_bytes(200'000, 1));
+    BOOST_TEST_REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+    std::signal(SIGXFSZ, old_handler);
+    BOOST_TEST((stored.error().kind == ErrorKind::io));
+    BOOST_TEST(files_in(cache.folder()).empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_writer_that_is_given_up_leaves_nothing_behind) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    {
+        auto writer = cache.create(evidence.key);
+        BOOST_TEST(writer.value().append(random_bytes(100'000, 1)).has_value());
+    }
+    BOOST_TEST(files_in(cache.folder()).empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_killed_writers_left_is_never_taken_for_an_index_and_goes_with_time) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto writer = cache.create(evidence.key);
+        (void)writer.value().append(Bytes(200'000));
+        ::kill(::getpid(), SIGKILL);
+    }
+    ::waitpid(child, nullptr, 0);
+    BOOST_TEST(files_in(cache.folder()).size() == 1U);
+    BOOST_TEST((cache.open(evidence.key) == nullptr));
+    fs::last_write_time(files_in(cache.folder()).front(), fs::file_time_type::clock::now() - std::chrono::hours(25));
+    BOOST_TEST(cache.store(evidence.key, Bytes(10)).has_value());
+    BOOST_TEST(files_in(cache.folder()).size() == 1U);
+    BOOST_TEST(cache.load(evidence.key, 10).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(two_writers_of_one_key_both_leave_a_whole_index) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    const Bytes index = random_bytes(150'000, 9);
+    std::vector<std::thread> writers;
+    for (int i = 0; i < 4; ++i)
+        writers.emplace_back([&] {
+            for (int round = 0; round < 20; ++round) {
+                (void)cache.store(evidence.key, index);
+                const auto found = cache.load(evidence.key, 150'000);
+                if (found != std::optional(index))
+                    std::abort(); // Boost.Test's checks are for one thread
+            }
+        });
+    for (std::thread& writer : writers)
+        writer.join();
+    BOOST_TEST((cache.load(evidence.key, 150'000) == std::optional(index)));
+    BOOST_TEST(files_in(cache.folder()).size() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(the_environment_says_where) {
+    struct Restore {
+        std::string name;
+        std::optional<std::string> value;
+        explicit Restore(const char* variable) : name(variable) {
+            if (const char* found = std::getenv(variable))
+                value = found;
+        }
+        ~Restore() {
+            if (value)
+                ::setenv(name.c_str(), value->c_str(), 1);
+            else
+                ::unsetenv(name.c_str());
+        }
+    };
+    const Restore chosen("VDISK_CACHE_DIR"), xdg("XDG_CACHE_HOME"), home("HOME");
+    ::setenv("VDISK_CACHE_DIR", "/some/where", 1);
+    ::setenv("XDG_CACHE_HOME", "/xdg", 1);
+    ::setenv("HOME", "/home/x", 1);
+    BOOST_TEST(IndexCache::from_environment().folder() == "/some/where");
+    ::setenv("VDISK_CACHE_DIR", "none", 1);
+    BOOST_TEST(!IndexCache::from_environment().enabled());
+    ::unsetenv("VDISK_CACHE_DIR");
+    BOOST_TEST(IndexCache::from_environment().folder() == "/xdg/tsk-vdisk");
+    ::setenv("XDG_CACHE_HOME", "relative", 1);
+    BOOST_TEST(IndexCache::from_environment().folder() == "/home/x/.cache/tsk-vdisk");
+    ::unsetenv("HOME");
+    BOOST_TEST(!IndexCache::from_environment().enabled());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

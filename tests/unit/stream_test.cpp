@@ -1,0 +1,520 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/memory_source.hpp"
+#include "io/stream/indexed_stream.hpp"
+#include "io/stream_source.hpp"
+#include "temporary_folder.hpp"
+
+#include <boost/test/unit_test.hpp>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <atomic>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <random>
+#include <thread>
+
+#include "config.h"
+
+using namespace vdisk;
+
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+Bytes read_file(const std::filesystem::path& path) {
+    std::ifstream in(path, std::ios::binary);
+    const std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    BOOST_REQUIRE(!text.empty());
+    Bytes bytes(text.size());
+    std::memcpy(bytes.data(), text.data(), text.size());
+    return bytes;
+}
+
+Bytes fixture(const std::string& name) { return read_file(std::filesystem::path(FIXTURES) / "vma" / name); }
+
+// Text-like: words of a small vocabulary that drifts, so that matches reach back near and far, with some noise.
+Bytes sample(std::size_t size) {
+    std::mt19937 random(7);
+    Bytes bytes;
+    bytes.reserve(size + 64);
+    while (bytes.size() < size) {
+        const std::size_t far = 1 + random() % 1'500'000;
+        const std::size_t length = 5 + random() % 40;
+        if (bytes.size() > far + length && random() % 8 != 0)
+            for (std::size_t i = 0; i < length; ++i) bytes.push_back(bytes[bytes.size() - far]);
+        else
+            for (std::size_t i = 0; i < length; ++i) bytes.push_back(static_cast<std::byte>(random() % 61));
+    }
+    bytes.resize(size);
+    return bytes;
+}
+
+const Bytes& long_sample() {
+    static const Bytes bytes = sample(30'000'000);
+    return bytes;
+}
+
+struct ZstdChoice {
+    int level = 1;
+    bool content_size = false;
+    bool checksum = true;
+    int window_log = 0;
+};
+
+Bytes zstd(std::span<const std::byte> plain, const ZstdChoice& choice = {}) {
+    const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> encoder(ZSTD_createCCtx(), ZSTD_freeCCtx);
+    ZSTD_CCtx_setParameter(encoder.get(), ZSTD_c_compressionLevel, choice.level);
+    ZSTD_CCtx_setParameter(encoder.get(), ZSTD_c_contentSizeFlag, choice.content_size ? 1 : 0);
+    ZSTD_CCtx_setParameter(encoder.get(), ZSTD_c_checksumFlag, choice.checksum ? 1 : 0);
+    if (choice.window_log > 0) ZSTD_CCtx_setParameter(encoder.get(), ZSTD_c_windowLog, choice.window_log);
+    if (choice.content_size) ZSTD_CCtx_setPledgedSrcSize(encoder.get(), plain.size());
+    Bytes out(ZSTD_compressBound(plain.size()) + 1024);
+    ZSTD_outBuffer filled{out.data(), out.size(), 0};
+    ZSTD_inBuffer rest{plain.data(), plain.size(), 0};
+    // First without its end, so that the size is not known when the header is written.
+    BOOST_REQUIRE(!ZSTD_isError(ZSTD_compressStream2(encoder.get(), &filled, &rest, ZSTD_e_continue)));
+    BOOST_REQUIRE(ZSTD_compressStream2(encoder.get(), &filled, &rest, ZSTD_e_end) == 0);
+    out.resize(filled.pos);
+    return out;
+}
+
+Bytes gzip(std::span<const std::byte> plain, int level = 1) {
+    z_stream stream{};
+    BOOST_REQUIRE(deflateInit2(&stream, level, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+    Bytes out(deflateBound(&stream, plain.size()) + 64);
+    stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(plain.data()));
+    stream.avail_in = static_cast<uInt>(plain.size());
+    stream.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream.avail_out = static_cast<uInt>(out.size());
+    BOOST_REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
+    out.resize(stream.total_out);
+    deflateEnd(&stream);
+    return out;
+}
+
+Bytes joined(std::initializer_list<std::span<const std::byte>> parts) {
+    Bytes all;
+    for (const auto part : parts) all.insert(all.end(), part.begin(), part.end());
+    return all;
+}
+
+// A skippable frame of zstd's.
+Bytes skippable(std::size_t length) {
+    Bytes frame(8 + length, std::byte{0xAB});
+    const std::array<unsigned, 8> head{0x53, 0x2A, 0x4D, 0x18, static_cast<unsigned>(length & 0xFF), static_cast<unsigned>(length >> 8), 0, 0};
+    for (std::size_t i = 0; i < head.size(); ++i) frame[i] = static_cast<std::byte>(head[i]);
+    return frame;
+}
+
+// A compressed file in a folder of its own, opened as often as one likes.
+class Packed {
+public:
+    explicit Packed(const Bytes& bytes) : path_(folder_.write("packed", bytes)) {}
+
+    Result<std::shared_ptr<StreamSource>> open(const IndexCache& cache = {}, Unverified unverified = Unverified::refuse) const {
+        VDISK_TRY(file, FileSource::open(path_, FileKinds::regular_only));
+        VDISK_TRY(compression, detect_compression(*file));
+        if (!compression) return fail(ErrorKind::not_this_format, "not compressed");
+        return StreamSource::open(file, *compression, cache, Limits{}, unverified);
+    }
+
+    std::shared_ptr<StreamSource> indexed(const IndexCache& cache = {}, Unverified unverified = Unverified::refuse) const {
+        auto stream = open(cache, unverified);
+        BOOST_REQUIRE_MESSAGE(stream.has_value(), (stream.has_error() ? stream.error().what : ""));
+        if (!stream.value()->indexed()) BOOST_REQUIRE(stream.value()->index({}, {}).has_value());
+        return stream.value();
+    }
+
+    std::filesystem::path cache_folder() const { return folder_.path() / "cache"; }
+    const std::filesystem::path& path() const { return path_; }
+
+    // Files that were written a moment ago are not kept in the cache.
+    void let_settle() const { std::this_thread::sleep_for(std::chrono::milliseconds(150)); }
+
+private:
+    test::TemporaryFolder folder_;
+    std::filesystem::path path_;
+};
+
+bool reads_as(const ByteSource& source, const Bytes& plain, std::uint64_t offset, std::size_t length) {
+    Bytes got(length, std::byte{0xEE});
+    const auto read = source.read_at(offset, got);
+    const std::size_t wanted = offset >= plain.size() ? 0 : std::min(length, plain.size() - static_cast<std::size_t>(offset));
+    return read.has_value() && read.value() == wanted && std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(wanted), plain.begin() + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(offset, plain.size())));
+}
+
+void check_all(const ByteSource& source, const Bytes& plain, std::size_t step) {
+    BOOST_TEST_REQUIRE(source.size() == plain.size());
+    for (std::size_t at = 0; at < plain.size(); at += step) BOOST_REQUIRE(reads_as(source, plain, at, step));
+    BOOST_TEST(reads_as(source, plain, plain.size(), 10));
+}
+
+// Each piece is an error or the truth; returns how many bytes are errors.
+std::size_t check_honest(const ByteSource& source, const Bytes& plain, std::size_t step) {
+    std::size_t errors = 0;
+    Bytes got(step);
+    for (std::uint64_t at = 0; at < source.size(); at += step) {
+        const auto read = source.read_at(at, got);
+        if (read.has_error()) {
+            errors += step;
+            continue;
+        }
+        BOOST_REQUIRE(at + read.value() <= plain.size());
+        BOOST_REQUIRE(std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(read.value()), plain.begin() + static_cast<std::ptrdiff_t>(at)));
+    }
+    return errors;
+}
+
+const std::initializer_list<std::string> kSuffixes{
+    ".zst", ".gz",
+#ifdef HAVE_LZO
+    ".lzo",
+#endif
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(streams)
+
+BOOST_AUTO_TEST_CASE(every_compression_reads_as_its_plain_file) {
+    const Bytes shuffled = fixture("06-shuffled.vma");
+    const Bytes small = fixture("15-small.vma");
+    for (const std::string& suffix : kSuffixes) {
+        for (const std::size_t step : {1000UL, 65536UL, 1000000UL}) check_all(*Packed(fixture("06-shuffled.vma" + suffix)).indexed(), shuffled, step);
+        check_all(*Packed(fixture("15-small.vma" + suffix)).indexed(), small, 777);
+    }
+    check_all(*Packed(fixture("damaged/d54-wrong-suffix.vma.zst")).indexed(), small, 777);
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_is_not_compressed_is_told_so) {
+    const auto found = detect_compression(MemorySource(fixture("15-small.vma"), "plain"));
+    BOOST_TEST(!found.value().has_value());
+    BOOST_TEST(!detect_compression(MemorySource({}, "empty")).value().has_value());
+}
+
+BOOST_AUTO_TEST_CASE(random_reads_of_a_long_zstd_frame_from_several_threads_match_a_flat_model) {
+    for (const ZstdChoice& choice : {ZstdChoice{.level = 3}, ZstdChoice{.level = 1, .content_size = true, .checksum = false}, ZstdChoice{.level = 3, .window_log = 25}}) {
+        const Bytes& plain = long_sample();
+        const Packed packed(zstd(plain, choice));
+        const auto stream = packed.indexed();
+        BOOST_TEST_REQUIRE(stream->size() == plain.size());
+        BOOST_TEST(stream->findings().empty());
+        BOOST_TEST(stream->statistics().segments >= 3U);
+        BOOST_TEST(stream->statistics().longest_segment <= 16U << 20);
+        std::atomic<int> wrong{0};
+        std::vector<std::thread> threads;
+        for (unsigned seed = 0; seed < 4; ++seed)
+            threads.emplace_back([&, seed] {
+                std::mt19937 random(seed);
+                for (int i = 0; i < 40; ++i)
+                    if (!reads_as(*stream, plain, random() % plain.size(), random() % 200'000)) ++wrong;
+            });
+        for (std::thread& thread : threads) thread.join();
+        BOOST_TEST(wrong == 0);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(random_reads_of_a_long_gzip_member_match_a_flat_model) {
+    const Bytes& plain = long_sample();
+    const auto stream = Packed(gzip(plain)).indexed();
+    BOOST_TEST_REQUIRE(stream->size() == plain.size());
+    BOOST_TEST(stream->statistics().segments >= 5U);
+    std::mt19937 random(3);
+    for (int i = 0; i < 60; ++i) BOOST_REQUIRE(reads_as(*stream, plain, random() % plain.size(), random() % 200'000));
+}
+
+BOOST_AUTO_TEST_CASE(a_read_decodes_no_more_than_the_segments_it_touches) {
+    const Bytes& plain = long_sample();
+    const Packed packed(zstd(plain, {.level = 3}));
+    const auto stream = packed.indexed();
+    BOOST_REQUIRE(reads_as(*stream, plain, plain.size() - 1000, 1000));
+    BOOST_TEST(stream->statistics().decoded <= stream->statistics().longest_segment);
+    const std::uint64_t decoded = stream->statistics().decoded;
+    BOOST_REQUIRE(reads_as(*stream, plain, plain.size() - 5000, 1000));
+    BOOST_TEST(stream->statistics().decoded == decoded);
+}
+
+BOOST_AUTO_TEST_CASE(zeros_and_incompressible_bytes_get_restart_points_too) {
+    std::mt19937_64 random(1);
+    Bytes noise(20'000'000);
+    for (std::byte& byte : noise) byte = static_cast<std::byte>(random());
+    const Bytes zeros(60'000'000);
+    const Bytes head = sample(100'000);
+    const Bytes plain = joined({head, zeros, noise, head});
+    const auto stream = Packed(zstd(plain)).indexed();
+    check_all(*stream, plain, 5'000'000);
+    const auto fresh = Packed(zstd(plain)).indexed();
+    BOOST_REQUIRE(reads_as(*fresh, plain, 50'000'000, 1000)); // zeros
+    BOOST_REQUIRE(reads_as(*fresh, plain, 75'000'000, 1000)); // noise
+    BOOST_TEST(fresh->statistics().decoded <= 2 * (16U << 20));
+}
+
+BOOST_AUTO_TEST_CASE(frames_and_skippable_frames_follow_one_another) {
+    const Bytes one = sample(300'000);
+    const Bytes two = sample(2'000'000);
+    const Bytes file = joined({skippable(100), zstd(one), skippable(0), zstd({}), zstd(two, {.content_size = true}), zstd(one, {.checksum = false}), skippable(5)});
+    const auto stream = Packed(file).indexed();
+    BOOST_TEST(stream->findings().empty());
+    check_all(*stream, joined({one, two, one}), 100'000);
+}
+
+BOOST_AUTO_TEST_CASE(gzip_members_follow_one_another_and_garbage_behind_them_is_told) {
+    const Bytes one = sample(300'000);
+    const Bytes two = sample(1'500'000);
+    const Bytes members = joined({gzip(one, 9), gzip({}), gzip(two, 1), gzip(one, 0)});
+    const Bytes plain = joined({one, two, one});
+    check_all(*Packed(members).indexed(), plain, 100'000);
+    const Bytes zeros(1000);
+    const auto padded = Packed(joined({members, zeros})).indexed();
+    BOOST_TEST(padded->findings().empty());
+    check_all(*padded, plain, 100'000);
+    const auto garbage = Packed(joined({members, one})).indexed();
+    BOOST_TEST(garbage->findings().size() == 1U);
+    check_all(*garbage, plain, 100'000);
+}
+
+BOOST_AUTO_TEST_CASE(what_can_not_be_had_is_refused_by_name) {
+    const Bytes plain = sample(100'000);
+    Bytes dictionary = zstd(plain);
+    dictionary[4] |= std::byte{1}; // a dictionary id of one byte
+    dictionary.insert(dictionary.begin() + 6, std::byte{42});
+    const auto refused = Packed(dictionary).open();
+    BOOST_TEST((refused.error().kind == ErrorKind::unsupported));
+    BOOST_TEST(refused.error().what.find("dictionary 42") != std::string::npos);
+    const auto window = Packed(zstd(sample(100), {.level = 19, .window_log = 29})).open();
+    BOOST_TEST((window.error().kind == ErrorKind::unsupported));
+}
+
+BOOST_AUTO_TEST_CASE(a_truncated_stream_reads_up_to_its_cut) {
+    const Bytes plain = fixture("06-shuffled.vma");
+    for (const std::string& suffix : kSuffixes) {
+        const Bytes whole = fixture("06-shuffled.vma" + suffix);
+        std::size_t before = 0;
+        for (std::size_t cut = 200; cut < whole.size(); cut += 4999) {
+            const Packed packed(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)));
+            const auto stream = packed.indexed();
+            BOOST_TEST(!stream->findings().empty());
+            const std::size_t readable = stream->size() - std::min<std::size_t>(stream->size(), check_honest(*stream, plain, 1000));
+            BOOST_TEST(readable + 1000 >= before);
+            before = readable;
+        }
+        BOOST_TEST(before > plain.size() / 2);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_cut_behind_a_header_that_tells_the_size_leaves_the_rest_as_an_error) {
+    const Bytes plain = sample(3'000'000);
+    Bytes file = zstd(plain, {.content_size = true});
+    file.resize(file.size() / 2);
+    const auto stream = Packed(file).indexed();
+    BOOST_TEST(stream->size() == plain.size());
+    Bytes out(1000);
+    BOOST_TEST((stream->read_at(plain.size() - 1000, out).error().kind == ErrorKind::truncated));
+    BOOST_TEST(reads_as(*stream, plain, 0, 500'000));
+}
+
+BOOST_AUTO_TEST_CASE(an_altered_byte_never_gives_a_wrong_one) {
+    const Bytes plain = fixture("06-shuffled.vma");
+    std::mt19937 random(5);
+    for (const std::string& suffix : kSuffixes) {
+        const Bytes whole = fixture("06-shuffled.vma" + suffix);
+        for (int i = 0; i < 60; ++i) {
+            Bytes altered = whole;
+            const std::size_t place = i < 20 ? static_cast<std::size_t>(i) : random() % whole.size();
+            altered[place] ^= static_cast<std::byte>(1 + random() % 255);
+            const Packed packed(altered);
+            auto stream = packed.open();
+            if (stream.has_error()) continue;
+            BOOST_REQUIRE(stream.value()->index({}, {}).has_value());
+            const std::size_t errors = check_honest(*stream.value(), plain, 4096);
+            const bool told = !stream.value()->findings().empty();
+            BOOST_TEST((told || (errors == 0 && stream.value()->size() == plain.size())));
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_check_over_sound_bytes_is_told_and_they_are_read) {
+    const Bytes small = fixture("15-small.vma");
+    for (const std::string name : {"damaged/d52-gzip-crc.vma.gz", "damaged/d53-zstd-checksum.vma.zst"}) {
+        const auto stream = Packed(fixture(name)).indexed();
+        BOOST_TEST(stream->findings().size() == 1U);
+        check_all(*stream, small, 5000);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(altered_bytes_are_an_error_unless_they_are_asked_for) {
+    for (const std::string name : {"damaged/d51-corrupt.vma.gz", "damaged/d51-corrupt.vma.zst"}) {
+        const Packed packed(fixture(name));
+        Bytes out(512);
+        const auto careful = packed.indexed();
+        BOOST_TEST(!careful->findings().empty());
+        BOOST_TEST((careful->read_at(0, out).error().kind == ErrorKind::corrupt));
+        BOOST_TEST(careful->read_doubtful_at(0, out).value() == out.size());
+        const auto asked = packed.indexed({}, Unverified::read);
+        BOOST_TEST(asked->read_at(0, out).value() == out.size());
+    }
+}
+
+#ifdef HAVE_LZO
+BOOST_AUTO_TEST_CASE(a_damaged_lzop_block_costs_itself_alone) {
+    const Bytes plain = fixture("06-shuffled.vma");
+    const auto stream = Packed(fixture("damaged/d51-corrupt.vma.lzo")).indexed();
+    BOOST_TEST_REQUIRE(stream->size() == plain.size());
+    BOOST_TEST(stream->findings().size() == 1U);
+    BOOST_TEST(reads_as(*stream, plain, 0, 256 << 10));
+    Bytes out(512);
+    BOOST_TEST((stream->read_at(plain.size() - 512, out).error().kind == ErrorKind::corrupt));
+}
+#endif
+
+BOOST_AUTO_TEST_CASE(behind_a_damaged_frame_that_tells_its_size_the_next_ones_are_read) {
+    const Bytes plain = sample(3'000'000);
+    Bytes damaged = zstd(plain, {.content_size = true});
+    for (std::size_t i = 0; i < 2000; ++i) damaged[damaged.size() / 2 + i] = std::byte{0xFF};
+    const Bytes file = joined({zstd(plain), damaged, zstd(plain)});
+    const auto stream = Packed(file).indexed();
+    BOOST_TEST(!stream->findings().empty());
+    BOOST_TEST(reads_as(*stream, plain, 0, plain.size()));
+    const Bytes all = joined({plain, plain, plain});
+    if (stream->size() == all.size()) BOOST_TEST(reads_as(*stream, all, 2 * plain.size(), plain.size()));
+    else BOOST_TEST(stream->size() < 2 * plain.size() + 1); // the damage hit a block's header, so nothing leads to the next frame
+    Bytes out(512);
+    BOOST_TEST(stream->read_at(plain.size(), out).has_error());
+}
+
+BOOST_AUTO_TEST_CASE(a_scan_sees_the_plain_bytes_in_the_pass_and_later) {
+    const Bytes plain = sample(5'000'000);
+    const Packed packed(zstd(plain));
+    const auto scan = [&](ForwardReader& reader) -> Result<void> {
+        Bytes out(100'001);
+        for (std::size_t at = 0; at < plain.size();) {
+            BOOST_TEST_REQUIRE(reader.position() == at);
+            VDISK_TRY(got, reader.read(out));
+            BOOST_REQUIRE(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(got), plain.begin() + static_cast<std::ptrdiff_t>(at)));
+            VDISK_TRY(skipped, reader.skip(70'000));
+            at += got + skipped;
+        }
+        VDISK_TRY(end, reader.read(out));
+        BOOST_TEST(end == 0U);
+        return ok();
+    };
+    const auto stream = packed.open().value();
+    BOOST_REQUIRE(scan_forward(*stream, stream.get(), scan, {}).has_value());
+    BOOST_REQUIRE(stream->indexed());
+    BOOST_REQUIRE(scan_forward(*stream, stream.get(), scan, {}).has_value());
+    check_all(*stream, plain, 1'000'000);
+}
+
+BOOST_AUTO_TEST_CASE(a_stopped_pass_leaves_no_index) {
+    const Packed packed(zstd(sample(5'000'000)));
+    packed.let_settle();
+    const IndexCache cache(packed.cache_folder());
+    const auto stream = packed.open(cache).value();
+    int calls = 0;
+    const auto stopped = stream->index({}, [&](std::uint64_t done, std::uint64_t total) { return done <= total && ++calls < 3; });
+    BOOST_TEST((stopped.error().kind == ErrorKind::cancelled));
+    BOOST_TEST(!packed.open(cache).value()->indexed());
+}
+
+BOOST_AUTO_TEST_CASE(a_kept_index_saves_the_pass) {
+    const Bytes plain = long_sample();
+    const Packed packed(zstd(plain, {.level = 3}));
+    packed.let_settle();
+    const IndexCache cache(packed.cache_folder());
+    BOOST_TEST(!packed.indexed(cache)->statistics().cached);
+    const auto stream = packed.open(cache).value();
+    BOOST_TEST_REQUIRE(stream->indexed());
+    BOOST_TEST(stream->statistics().cached);
+    check_all(*stream, plain, 3'000'000);
+}
+
+BOOST_AUTO_TEST_CASE(a_kept_index_with_an_altered_byte_gives_no_wrong_one) {
+    const Bytes plain = long_sample();
+    const Packed packed(gzip(plain));
+    packed.let_settle();
+    const IndexCache cache(packed.cache_folder());
+    packed.indexed(cache);
+    const std::filesystem::path kept = std::filesystem::directory_iterator(packed.cache_folder())->path();
+    const Bytes index = read_file(kept);
+    for (std::size_t place = 0; place < index.size(); place += index.size() / 10) {
+        Bytes altered = index;
+        altered[place] ^= std::byte{0x10};
+        std::ofstream(kept, std::ios::binary | std::ios::trunc).write(reinterpret_cast<const char*>(altered.data()), static_cast<std::streamsize>(altered.size()));
+        const auto stream = packed.indexed(cache);
+        BOOST_TEST_REQUIRE(stream->size() == plain.size());
+        for (std::size_t at = 0; at < plain.size(); at += 2'500'000) BOOST_REQUIRE(reads_as(*stream, plain, at, 100));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_hostile_index_is_refused_whatever_it_says) {
+    StreamIndex index;
+    index.size = 300;
+    index.segments = {{.plain = 0, .length = 100, .packed = 5, .packed_length = 10},
+                      {.kind = Segment::Kind::inner, .plain = 100, .length = 150, .packed = 15, .packed_length = 20, .window = {0, 30}},
+                      {.kind = Segment::Kind::lost, .reason = 1, .plain = 250, .length = 50}};
+    index.reasons = {fail(ErrorKind::truncated, "cut")};
+    index.findings = {"cut"};
+    const auto decoded = [](const StreamIndex& stored) { return decode_stream_index(encode(stored), 40, 30); };
+    BOOST_REQUIRE(decoded(index).has_value());
+    BOOST_TEST(decoded(index).value().reasons.front().what == "cut");
+    const auto refused = [&](const std::function<void(StreamIndex&)>& alter) {
+        StreamIndex altered = index;
+        alter(altered);
+        return decoded(altered).has_error();
+    };
+    BOOST_TEST(refused([](StreamIndex& i) { i.size = 301; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].plain = 99; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[0].length = 0; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[2].length = ~std::uint64_t{0} - 100; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].packed_length = 26; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].packed = ~std::uint64_t{0}; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].window.length = 31; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].lead = 101; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].reason = 2; }));
+    BOOST_TEST(refused([](StreamIndex& i) { i.segments[2].reason = 0; }));
+    Bytes cut = encode(index);
+    cut.pop_back();
+    BOOST_TEST(decode_stream_index(cut, 40, 30).has_error());
+}
+
+BOOST_AUTO_TEST_CASE(a_segment_that_does_not_decode_to_what_the_pass_saw_is_an_error) {
+    const Bytes plain = sample(1'000'000);
+    const Bytes file = zstd(plain);
+    StreamIndex index{.size = plain.size()};
+    index.segments = {{.crc = crc32_of(0, plain) ^ 1, .plain = 0, .length = plain.size(), .packed = 0, .packed_length = file.size()}};
+    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"), index, std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
+    Bytes out(100);
+    BOOST_TEST((stream.read_at(0, out, Unverified::refuse).error().kind == ErrorKind::corrupt));
+}
+
+BOOST_AUTO_TEST_CASE(long_segments_and_such_that_start_before_themselves_are_read_in_parts) {
+    const Bytes& plain = long_sample();
+    const std::uint64_t middle = 26'000'000;
+    const auto check = [&](const StreamCodec& codec, const Bytes& file) {
+        StreamIndex index{.size = plain.size()};
+        index.segments = {{.detail = 21, .plain = 0, .length = middle, .packed = 0, .packed_length = file.size()},
+                          {.detail = 21, .plain = middle, .length = plain.size() - middle, .lead = middle, .packed = 0, .packed_length = file.size()}};
+        const IndexedStream stream({codec, std::make_shared<MemorySource>(file, "file"), index, std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
+        Bytes out(100'000);
+        for (const std::uint64_t at : {std::uint64_t{5'000'000}, std::uint64_t{5'050'000}, middle - 50'000, std::uint64_t{0}, std::uint64_t{29'900'000}, std::uint64_t{20'000'000}}) {
+            BOOST_TEST_REQUIRE(stream.read_at(at, out, Unverified::refuse).value() == out.size());
+            BOOST_REQUIRE(std::equal(out.begin(), out.end(), plain.begin() + static_cast<std::ptrdiff_t>(at)));
+        }
+    };
+    check(kZstdCodec, zstd(plain));
+    check(kGzipCodec, gzip(plain));
+}
+
+BOOST_AUTO_TEST_CASE(many_windows_overflow_into_a_file_and_read_back) {
+    WindowStore store(1000);
+    const Bytes bytes = sample(900);
+    std::vector<WindowRange> ranges;
+    for (int i = 0; i < 5; ++i) ranges.push_back(store.add(bytes).value());
+    BOOST_TEST(store.size() == 4500U);
+    for (const WindowRange& range : ranges) BOOST_TEST((read_bytes(store, range.offset, range.length, "window").value() == bytes));
+    BOOST_TEST(read_bytes(store, 800, 1000, "two of them").has_value());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The exit statuses that all our tools share, and how they report an error.
+#pragma once
+
+#include "base/error.hpp"
+
+namespace vdisk::tools {
+
+constexpr int kDone = 0;    ///< all that was asked for
+constexpr int kPartial = 1; ///< something could not be read or was found damaged; the rest was done
+constexpr int kFailed = 2;  ///< nothing was done: usage, or a file that can't be opened
+
+/// Prints `tool: message` to standard error; returns kFailed.
+int report(const Error& error);
+
+/// Prints a warning line to standard error.
+void warn(std::string_view message);
+
+} // namespace vdisk::tools

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hvconfig/commands.hpp"
+
+#include "base/text.hpp"
+#include "hyperv/value.hpp"
+#include "io/file_source.hpp"
+
+#include <algorithm>
+
+namespace vdisk::tools {
+namespace {
+
+constexpr std::size_t kWarnings = 20;
+constexpr std::size_t kDeepestPath = 256;
+
+bool is_damage(const hyperv::Finding& finding) {
+    return finding.kind != hyperv::FindingKind::dirty;
+}
+
+} // namespace
+
+void FileArgument::add_to(CLI::App& command) {
+    command.add_option("FILE", path, "a .vmcx, .vmrs or .vsv file")->required();
+    command.add_flag("--no-replay", no_replay,
+                     "show the file as it lies, without the pending entries of its replay log");
+    command.add_flag("--best-effort", best_effort,
+                     "read unknown format versions as the known one, go on behind damaged entries, take key tables "
+                     "that nothing lists");
+}
+
+Result<hyperv::StoragePtr> FileArgument::open() const {
+    return open_storage(path, options());
+}
+
+Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::ReadOptions& options) {
+    VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
+    return hyperv::Storage::open(file, options);
+}
+
+std::optional<std::string> short_path(const hyperv::Storage& storage, hyperv::KeyId key) {
+    if (key == hyperv::kNoKey)
+        return std::nullopt;
+    std::size_t depth = 0;
+    for (hyperv::KeyId at = key; at != hyperv::kNoKey; at = storage.tree().parent(at))
+        if (++depth > kDeepestPath)
+            return std::nullopt;
+    return hyperv::path_of(storage, key);
+}
+
+std::string to_line(const hyperv::Storage& storage, const hyperv::Finding& finding) {
+    const auto path = short_path(storage, finding.key);
+    return fmt::format("offset {}: {}: {}{}", finding.offset, hyperv::to_string(finding.kind), finding.what,
+                       path ? fmt::format(" ({})", *path) : "");
+}
+
+void warn_of_findings(const hyperv::Storage& storage) {
+    const auto& findings = storage.findings();
+    for (std::size_t i = 0; i < std::min(findings.size(), kWarnings); ++i)
+        warn(to_line(storage, findings[i]));
+    if (findings.size() > kWarnings)
+        warn(fmt::format("and {} more; hvconfig verify lists them all", findings.size() - kWarnings));
+    if (storage.log_applied())
+        warn(fmt::format("{} replay log entries are applied in memory", storage.log().pending.size()));
+}
+
+int status_of(const hyperv::Storage& storage) noexcept {
+    const auto& findings = storage.findings();
+    return std::any_of(findings.begin(), findings.end(), is_damage) ? kPartial : kDone;
+}
+
+} // namespace vdisk::tools

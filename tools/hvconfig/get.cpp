@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hvconfig/commands.hpp"
+
+#include "base/text.hpp"
+#include "hvconfig/values.hpp"
+#include "hyperv/value.hpp"
+
+#include <algorithm>
+
+namespace vdisk::tools {
+namespace {
+
+using hyperv::KeyId;
+using hyperv::KeyType;
+
+struct Get {
+    FileArgument file;
+    std::string path;
+    bool raw = false;
+
+    int operator()() const {
+        const auto storage = file.open();
+        if (storage.has_error())
+            return report(storage.error());
+        auto keys = hyperv::find_keys(*storage.value(), path);
+        if (keys.has_error())
+            return report(keys.error());
+        if (keys.value().empty())
+            return report(fail(ErrorKind::usage, "{}: there is no key {}", printable(file.path), printable(path)));
+        TextOutput out;
+        if (auto done = print(*storage.value(), keys.value(), out); done.has_error())
+            return report(done.error());
+        if (auto done = out.finish(); done.has_error())
+            return report(done.error());
+        return status(*storage.value(), keys.value());
+    }
+
+private:
+    Result<void> print(const hyperv::Storage& storage, const std::vector<KeyId>& keys, TextOutput& out) const {
+        if (raw)
+            return print_raw(storage, keys, out);
+        for (const KeyId key : keys)
+            VDISK_CHECK(print_key(storage, key, out));
+        return ok();
+    }
+
+    // A value is one line; a node is a line for each value below it.
+    static Result<void> print_key(const hyperv::Storage& storage, KeyId key, TextOutput& out) {
+        if (storage.key(key).entry.type != KeyType::node) {
+            VDISK_CHECK(print_value(out, storage, key));
+            out.put("\n");
+            return ok();
+        }
+        return walk(
+            storage.tree(), std::span(&key, 1),
+            [&](KeyId at, std::size_t) -> Result<void> {
+                return print_flat(out, storage, at, hyperv::path_of(storage, at));
+            },
+            [](KeyId, std::size_t) -> Result<void> { return ok(); });
+    }
+
+    Result<void> print_raw(const hyperv::Storage& storage, const std::vector<KeyId>& keys, TextOutput& out) const {
+        if (keys.size() != 1)
+            return fail(ErrorKind::usage, "{}: {} keys are at {}; choose one as {}", printable(file.path), keys.size(),
+                        printable(path), hyperv::path_of(storage, keys.front()));
+        if (storage.key(keys[0]).entry.type == KeyType::node)
+            return fail(ErrorKind::usage, "{}: {} is a node and has no bytes", printable(file.path), printable(path));
+        std::vector<std::byte> piece(1U << 20);
+        for (std::uint64_t at = 0; at < storage.value_size(keys[0]);) {
+            VDISK_TRY(got, storage.read_value(keys[0], at, piece));
+            out.put({reinterpret_cast<const char*>(piece.data()), got});
+            at += got;
+        }
+        return ok();
+    }
+
+    // What is wrong elsewhere in the file does not matter here.
+    static int status(const hyperv::Storage& storage, const std::vector<KeyId>& keys) {
+        int status = kDone;
+        for (const hyperv::Finding& finding : storage.findings()) {
+            if (std::find(keys.begin(), keys.end(), finding.key) == keys.end())
+                continue;
+            warn(to_line(storage, finding));
+            status = kPartial;
+        }
+        return status;
+    }
+};
+
+} // namespace
+
+Action add_get(CLI::App& command) {
+    auto action = std::make_shared<Get>();
+    action->file.add_to(command);
+    command.add_option("PATH", action->path, "a key, as dump --format flat prints it")->required();
+    command.add_flag("--raw", action->raw, "the value's bytes as they are stored");
+    return [action] { return (*action)(); };
+}
+
+} // namespace vdisk::tools

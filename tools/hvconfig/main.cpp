@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hvconfig/commands.hpp"
+
+#include <array>
+
+namespace {
+
+using namespace vdisk::tools;
+
+constexpr ToolDescription kTool{
+    "hvconfig", "Reads Hyper-V's configuration and state files: .vmcx, .vmrs, .vsv. Never writes to them."};
+
+constexpr std::array kCommands{
+    CommandRow{"dump", "print the whole configuration", add_dump},
+    CommandRow{"get", "print the value at a path", add_get},
+    CommandRow{"info", "tell how the file is made up: headers, tables, log, counts", add_info},
+    CommandRow{"verify", "check every structure and checksum and list each fault", add_verify},
+    CommandRow{"diff", "compare the keys of two files", add_diff},
+    CommandRow{"disks", "list the machine's disks, network adapters and main settings", add_disks},
+    CommandRow{"deleted", "recover deleted and replaced keys", add_deleted},
+    CommandRow{"memory", "rebuild the guest's memory from a saved state", add_memory},
+};
+
+} // namespace
+
+int main(int argc, char** argv) {
+    return run_tool(kTool, kCommands, argc, argv);
+}

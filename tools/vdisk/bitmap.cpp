@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vdisk/commands.hpp"
+
+namespace vdisk::tools {
+namespace {
+
+struct PrintBitmap {
+    ImageArgument image;
+    std::string name;
+    bool json = false;
+
+    int operator()() const {
+        const auto file = image.open_file();
+        if (file.has_error()) return report(file.error());
+        const auto bitmap = file.value().disks->bitmap(name);
+        if (bitmap.has_error()) return report(bitmap.error());
+        for (const std::string& warning : bitmap.value().warnings) warn(fmt::format("bitmap '{}': {}", name, warning));
+        bool whole = bitmap.value().warnings.empty();
+        const auto printed = json ? print_json(bitmap.value(), whole) : print_text(bitmap.value(), whole);
+        if (printed.has_error()) return report(printed.error());
+        return whole ? kDone : kPartial;
+    }
+
+    // One line a dirty range: offset and length in bytes.
+    static Result<void> print_text(const DirtyBitmap& bitmap, bool& whole) {
+        return bitmap.visit([&](const DirtyRange& range) -> Result<void> {
+            if (range.unreadable) {
+                whole = false;
+                warn(fmt::format("unknown: disk offset {}, {} bytes: {}", range.offset.value, range.length, range.unreadable->what));
+            } else {
+                fmt::print("{} {}\n", range.offset.value, range.length);
+            }
+            return ok();
+        });
+    }
+
+    // Range by range, because there may be more of them than memory.
+    static Result<void> print_json(const DirtyBitmap& bitmap, bool& whole) {
+        Facts head = bitmap.facts;
+        head["warnings"] = bitmap.warnings;
+        std::string text = head.dump(2);
+        text.resize(text.rfind('\n')); // the closing brace comes behind the ranges
+        fmt::print("{},\n  \"ranges\": [", text);
+        std::string_view separator = "\n";
+        const auto visited = bitmap.visit([&](const DirtyRange& range) -> Result<void> {
+            Facts row = {{"offset", range.offset.value}, {"length", range.length}, {"state", range.unreadable ? "unknown" : "dirty"}};
+            if (range.unreadable) {
+                whole = false;
+                row["why"] = range.unreadable->what;
+            }
+            fmt::print("{}    {}", separator, row.dump());
+            separator = ",\n";
+            return ok();
+        });
+        fmt::print("\n  ]\n}}\n");
+        return visited;
+    }
+};
+
+} // namespace
+
+Action add_bitmap(CLI::App& command) {
+    auto print = std::make_shared<PrintBitmap>();
+    print->image.add_to(command);
+    command.add_option("NAME", print->name, "the bitmap, as 'vdisk info' lists it")->required();
+    command.add_flag("--json", print->json, "print JSON");
+    return [print] { return (*print)(); };
+}
+
+} // namespace vdisk::tools

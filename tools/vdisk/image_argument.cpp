@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vdisk/commands.hpp"
+
+#include "common/progress_bar.hpp"
+#include "format/registry.hpp"
+
+#include <fmt/ranges.h>
+
+namespace vdisk::tools {
+
+void ImageArgument::add_to(CLI::App& command) {
+    command.add_option("IMAGE", path, "the image, PATH or PATH#SELECTOR")->required();
+    std::vector<std::string> names;
+    for (const Format* known : formats()) names.emplace_back(known->name);
+    command.add_option("-f,--format", format, fmt::format("do not detect the format, it is one of {}", fmt::join(names, ", ")))
+        ->check(CLI::IsMember(names));
+}
+
+Result<OpenOptions> ImageArgument::options(std::string_view label) const {
+    VDISK_TRY(policy, reference_policy_from_environment());
+    VDISK_TRY(unverified, unverified_from_environment());
+    OpenOptions options{.references = policy, .format = format, .index_cache = IndexCache::from_environment(), .unverified = unverified};
+    const auto bar = std::make_shared<ProgressBar>(std::string(label));
+    options.progress = [bar](std::uint64_t done, std::uint64_t total) {
+        bar->update(done, total);
+        return true;
+    };
+    return options;
+}
+
+Result<OpenedFile> ImageArgument::open_file() const {
+    VDISK_TRY(chosen, options());
+    return vdisk::open_file(path, chosen);
+}
+
+Result<OpenedDisk> ImageArgument::open_disk() const {
+    VDISK_TRY(chosen, options());
+    return vdisk::open_disk(path, chosen);
+}
+
+} // namespace vdisk::tools

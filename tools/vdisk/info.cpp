@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vdisk/commands.hpp"
+
+#include "format/report.hpp"
+
+namespace vdisk::tools {
+namespace {
+
+struct Info {
+    ImageArgument image;
+    bool json = false;
+
+    int operator()() const {
+        auto options = image.options();
+        if (options.has_error()) return report(options.error());
+        auto file = vdisk::open_file(image.path, options.value());
+        if (file.has_error()) return report(file.error());
+        auto disk = vdisk::open_disk(file.value(), options.value());
+        // A disk that can't be opened, for want of its parent say, leaves what the file itself tells;
+        // where one of several would have to be selected, that is all that was asked for.
+        const Facts facts = disk.has_value() ? describe(disk.value()) : describe(file.value());
+        if (json) fmt::print("{}\n", facts.dump(2));
+        else fmt::print("{}", to_text(facts));
+        const bool nothing_selected = file.value().context.selector.empty() && select_disk(*file.value().disks, {}).has_error();
+        if (disk.has_value() || nothing_selected) return kDone;
+        report(disk.error());
+        return kPartial;
+    }
+};
+
+} // namespace
+
+Action add_info(CLI::App& command) {
+    auto info = std::make_shared<Info>();
+    info->image.add_to(command);
+    command.add_flag("--json", info->json, "print JSON");
+    return [info] { return (*info)(); };
+}
+
+} // namespace vdisk::tools

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vdisk/commands.hpp"
+
+#include "base/text.hpp"
+#include "common/output.hpp"
+#include "common/progress_bar.hpp"
+#include "io/byte_source.hpp"
+
+#include <algorithm>
+
+namespace vdisk::tools {
+namespace {
+
+constexpr std::uint64_t kPiece = 1U << 20;
+constexpr std::uint64_t kSector = 512;
+
+// Writes ranges of a file one after the other. A sector that can't be read is left as zeros and told.
+class Packer {
+public:
+    Packer(const ByteSource& source, Output& output) : source_(source), output_(output) {}
+
+    Result<void> add(HostRange range) {
+        for (std::uint64_t done = 0; done < range.length;) {
+            const std::uint64_t length = std::min(kPiece, range.length - done);
+            VDISK_CHECK(copy(range.offset.value + done, length));
+            done += length;
+        }
+        return ok();
+    }
+
+    std::uint64_t lost_sectors() const { return lost_sectors_; }
+    std::uint64_t written() const { return written_; }
+
+private:
+    Result<void> copy(std::uint64_t at, std::uint64_t length) {
+        buffer_.resize(static_cast<std::size_t>(length));
+        const auto read = read_exact(source_, at, buffer_);
+        if (read.has_value()) {
+            written_ += length;
+            return output_.write(buffer_);
+        }
+        if (length > kSector) {
+            const std::uint64_t half = std::max(kSector, align_down(length / 2, kSector));
+            VDISK_CHECK(copy(at, half));
+            return copy(at + half, length - half);
+        }
+        ++lost_sectors_;
+        warn(fmt::format("file offset {}, {} bytes can't be read and are zeros in the output: {}", at, length, read.error().what));
+        written_ += length;
+        return output_.skip(length);
+    }
+
+    const ByteSource& source_;
+    Output& output_;
+    std::vector<std::byte> buffer_;
+    std::uint64_t lost_sectors_ = 0;
+    std::uint64_t written_ = 0;
+};
+
+void print_ranges(std::span<const HostRange> ranges, bool json) {
+    Facts list = Facts::array();
+    std::uint64_t at = 0;
+    for (const HostRange& range : ranges) {
+        if (json) list.push_back({{"offset in image", range.offset.value}, {"length", range.length}, {"offset in output", at}});
+        else fmt::print("{} {} {}\n", range.offset.value, range.length, at);
+        at += range.length;
+    }
+    if (json) fmt::print("{}\n", list.dump(2));
+}
+
+struct Leaked {
+    ImageArgument image;
+    std::string output;
+    bool overwrite = false;
+    bool json = false;
+
+    int operator()() const {
+        if (output == "-") return report(fail(ErrorKind::usage, "OUT can't be '-': the list of ranges goes to standard output"));
+        const auto options = image.options("auditing");
+        if (options.has_error()) return report(options.error());
+        const auto file = vdisk::open_file(image.path, options.value());
+        if (file.has_error()) return report(file.error());
+        const auto audited = file.value().disks->audit(options.value().progress);
+        if (audited.has_error()) return report(audited.error());
+        const auto out = Output::open(output, overwrite);
+        if (out.has_error()) return report(out.error());
+        const auto written = write(*file.value().source, audited.value(), *out.value());
+        if (written.has_error()) return report(Error(written.error()).in(printable(output)));
+        print_ranges(audited.value().leaked(), json);
+        return written.value();
+    }
+
+    static Result<int> write(const ByteSource& source, const AuditReport& audited, Output& out) {
+        Packer packer(source, out);
+        ProgressBar bar("writing");
+        for (const HostRange& range : audited.leaked()) {
+            VDISK_CHECK(packer.add(range));
+            bar.update(packer.written(), audited.leaked_bytes());
+        }
+        VDISK_CHECK(out.finish(packer.written()));
+        return packer.lost_sectors() > 0 ? kPartial : kDone;
+    }
+};
+
+} // namespace
+
+Action add_leaked(CLI::App& command) {
+    auto action = std::make_shared<Leaked>();
+    action->image.add_to(command);
+    command.add_option("OUT", action->output, "the file to write the bytes to, range after range")->required();
+    command.add_flag("--force", action->overwrite, "overwrite OUT if it exists");
+    command.add_flag("--json", action->json, "print the list of ranges as JSON");
+    return [action] { return (*action)(); };
+}
+
+} // namespace vdisk::tools
