@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/registry.hpp"
 
-#include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
-#include "format/vbox/vbox.hpp"
-#include "format/vdi/vdi.hpp"
-#include "format/vma/vma.hpp"
 
 #include <array>
 
 namespace vdisk {
 namespace {
 
-constexpr std::array<const Format*, 5> kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kVmaFormat, &kRawFormat};
+constexpr std::array<const Format*, 1> kFormats{&kRawFormat};
 
 } // namespace
 
