@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/registry.hpp"
 
+#include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
 
 #include <array>
@@ -8,7 +9,7 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array<const Format*, 1> kFormats{&kRawFormat};
+constexpr std::array<const Format*, 2> kFormats{&kQcow2Format, &kRawFormat};
 
 } // namespace
 
