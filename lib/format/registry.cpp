@@ -3,13 +3,15 @@
 
 #include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
+#include "format/vbox/vbox.hpp"
+#include "format/vdi/vdi.hpp"
 
 #include <array>
 
 namespace vdisk {
 namespace {
 
-constexpr std::array<const Format*, 2> kFormats{&kQcow2Format, &kRawFormat};
+constexpr std::array<const Format*, 4> kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kRawFormat};
 
 } // namespace
 
