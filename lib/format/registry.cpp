@@ -5,13 +5,14 @@
 #include "format/raw/raw.hpp"
 #include "format/vbox/vbox.hpp"
 #include "format/vdi/vdi.hpp"
+#include "format/vma/vma.hpp"
 
 #include <array>
 
 namespace vdisk {
 namespace {
 
-constexpr std::array<const Format*, 4> kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kRawFormat};
+constexpr std::array<const Format*, 5> kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kVmaFormat, &kRawFormat};
 
 } // namespace
 
