@@ -34,16 +34,20 @@ ExpandedClusters::~ExpandedClusters() {
 
 Result<BlockPtr> ExpandedClusters::get(const BlockKey& key, const Expand& expand) {
     if (BlockPtr cached = cache_.get(key)) return cached;
-    const auto [job, ours] = claim(key, expand);
-    if (ours) return run(key, *job);
-    std::unique_lock lock(mutex_);
-    finished_.wait(lock, [&job = job] { return job->state == Job::State::done; });
-    return *job->result;
+    for (bool again = false;; again = true) {
+        const Claim claimed = claim(key, expand);
+        if (claimed.block) return claimed.block;
+        if (claimed.ours) return run(key, *claimed.job);
+        Result<BlockPtr> result = wait_for(*claimed.job);
+        if (result.has_value() || again) return result; // the first error may be older than the question
+    }
 }
 
-// The job for `key` and whether the caller has to run it: one that nobody has begun is taken over.
-std::pair<ExpandedClusters::JobPtr, bool> ExpandedClusters::claim(const BlockKey& key, const Expand& expand) {
+// The cluster if it was done since the caller looked, or else its job. One that nobody has begun becomes the caller's.
+ExpandedClusters::Claim ExpandedClusters::claim(const BlockKey& key, const Expand& expand) {
     const std::lock_guard lock(mutex_);
+    if (!jobs_.contains(key) && cache_.holds(key))
+        if (BlockPtr done = cache_.get(key)) return {.block = std::move(done), .job = nullptr, .ours = false};
     JobPtr& job = jobs_[key];
     if (!job) {
         job = std::make_shared<Job>();
@@ -51,7 +55,13 @@ std::pair<ExpandedClusters::JobPtr, bool> ExpandedClusters::claim(const BlockKey
     }
     const bool ours = job->state == Job::State::queued;
     if (ours) job->state = Job::State::running;
-    return {job, ours};
+    return {.block = nullptr, .job = job, .ours = ours};
+}
+
+Result<BlockPtr> ExpandedClusters::wait_for(const Job& job) {
+    std::unique_lock lock(mutex_);
+    finished_.wait(lock, [&job] { return job.state == Job::State::done; });
+    return *job.result;
 }
 
 Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
@@ -80,7 +90,7 @@ void ExpandedClusters::prepare(const BlockKey& key, Expand expand) {
     {
         const std::lock_guard lock(mutex_);
         if (threads_.empty()) start_threads();
-        if (threads_.empty() || queue_.size() >= kMostQueued || jobs_.contains(key)) return;
+        if (threads_.empty() || queue_.size() >= kMostQueued || jobs_.contains(key) || cache_.holds(key)) return;
         const auto job = std::make_shared<Job>();
         job->expand = std::move(expand);
         jobs_.emplace(key, job);

@@ -69,7 +69,14 @@ private:
     };
     using JobPtr = std::shared_ptr<Job>;
 
-    std::pair<JobPtr, bool> claim(const BlockKey& key, const Expand& expand);
+    struct Claim {
+        BlockPtr block; ///< set: nothing is left to do
+        JobPtr job;
+        bool ours = false; ///< the caller has to run the job
+    };
+
+    Claim claim(const BlockKey& key, const Expand& expand);
+    Result<BlockPtr> wait_for(const Job& job);
     Result<BlockPtr> run(const BlockKey& key, Job& job);
     void start_threads();
     void work();

@@ -4,6 +4,8 @@
 #include <libdeflate.h>
 #include <zstd.h>
 
+#include <atomic>
+#include <chrono>
 #include <thread>
 
 using namespace vdisk;
@@ -170,6 +172,40 @@ BOOST_AUTO_TEST_CASE(a_sequential_reader_finds_each_cluster_expanded_once_whoeve
         packed += layout->map(GuestOffset{at}, 1).value().kind == Extent::Kind::packed ? 1U : 0U;
     for (std::uint64_t at = 0; at < model.size(); at += 64 * 1024) BOOST_TEST(reads_as(disk, model, at, 64 * 1024));
     BOOST_TEST(caches->clusters.expanded() == packed);
+}
+
+BOOST_AUTO_TEST_CASE(a_cluster_that_is_done_ahead_just_when_its_reader_asks_is_not_expanded_again) {
+    constexpr std::uint64_t kCount = 20'000;
+    Limits limits;
+    limits.threads = 4;
+    ExpandedClusters clusters(limits);
+    const auto expand = [] { return Result<BlockPtr>(std::make_shared<const Block>(1)); };
+    for (std::uint64_t at = 0; at < kCount; ++at) {
+        clusters.prepare({.offset = at}, expand);
+        BOOST_REQUIRE(clusters.get({.offset = at}, expand).has_value());
+    }
+    BOOST_TEST(clusters.expanded() == kCount);
+}
+
+BOOST_AUTO_TEST_CASE(an_error_met_ahead_is_not_told_to_a_reader_who_asks_when_it_is_over) {
+    std::atomic<bool> broken{true};
+    std::atomic<bool> read{false};
+    std::atomic<bool> mended{false};
+    Limits limits;
+    limits.threads = 2;
+    ExpandedClusters clusters(limits);
+    clusters.prepare({}, [&]() -> Result<BlockPtr> {
+        const bool failed = broken;
+        read = true;
+        while (!mended) std::this_thread::yield();
+        std::this_thread::sleep_for(std::chrono::milliseconds(20)); // while its reader waits for it
+        if (failed) return fail(ErrorKind::io, "broken");
+        return std::make_shared<const Block>(1);
+    });
+    while (!read) std::this_thread::yield();
+    broken = false;
+    mended = true;
+    BOOST_TEST(clusters.get({}, [] { return Result<BlockPtr>(std::make_shared<const Block>(1)); }).has_value());
 }
 
 BOOST_AUTO_TEST_CASE(clusters_that_fail_ahead_fail_for_their_reader_and_are_tried_again) {
