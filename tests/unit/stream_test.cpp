@@ -2,6 +2,7 @@
 #include "io/memory_source.hpp"
 #include "io/stream/indexed_stream.hpp"
 #include "io/stream_source.hpp"
+#include "settled.hpp"
 #include "temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -131,7 +132,7 @@ public:
     const std::filesystem::path& path() const { return path_; }
 
     // Files that were written a moment ago are not kept in the cache.
-    void let_settle() const { std::this_thread::sleep_for(std::chrono::milliseconds(150)); }
+    void let_settle() const { test::settle(path_); }
 
 private:
     test::TemporaryFolder folder_;

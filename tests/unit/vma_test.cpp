@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "format/open.hpp"
 #include "model.hpp"
+#include "settled.hpp"
 #include "temporary_folder.hpp"
 #include "vma_builder.hpp"
 
@@ -524,9 +525,7 @@ struct Large {
         Bytes archive = builder.build();
         archive.resize(archive.size() + 100); // so that there is a finding to keep
         path = folder.write("large.vma", archive);
-        do
-            std::this_thread::sleep_for(std::chrono::milliseconds(20));
-        while (!vdisk::IndexKey::of(*FileSource::open(path, FileKinds::regular_only).value(), "x").value().settled());
+        test::settle(path);
     }
 
     std::shared_ptr<const DiskFile> open(const IndexCache& cache) const {
