@@ -8,6 +8,7 @@ import unittest
 
 import harness
 import luks
+import tsk
 from harness import run
 
 MIB = 1 << 20
@@ -185,6 +186,45 @@ class Encrypted(harness.FolderTest):
         run("qemu-img", "convert", *secrets, *whole, "-O", "raw", raw)
         run(harness.VDISK, "export", f"{self.image}#key-file={self.key},backing={base}#key-file={base_key}", ours, env=self.environment)
         self.assert_same_file(ours, raw)
+
+    def test_subclusters_can_be_encrypted(self):
+        self.create_by_qemu("encrypt.format=luks", "encrypt.iter-time=10", "extended_l2=on", "cluster_size=64k")
+        self.fill()
+        self.check()
+
+    def test_snapshots_are_read_with_the_key_of_their_image(self):
+        self.create()
+        self.fill()
+        before = self.expected().read_bytes()
+        run("qemu-img", "snapshot", "-c", "before", *self.options(self.image))
+        self.fill()
+        self.assertNotEqual(self.expected().read_bytes(), before)
+        self.check()
+        ours = self.folder / "snapshot.raw"
+        run(harness.VDISK, "export", f"{self.image}#snapshot=before,key-file={self.key}", ours, env=self.environment)
+        self.assertEqual(ours.read_bytes(), before)
+        self.assertIn("key-file", self.refusal("#before"))
+
+    def test_the_sleuth_kit_reads_through_a_key_file(self):
+        tsk.require_plugin()
+        tree = self.folder / "tree"
+        tree.mkdir()
+        tsk.make_tree(tree, 40, self.random)
+        raw = self.folder / "disk.raw"
+        tsk.make_ext4(raw, SIZE, tree)
+        listing = run("fls", "-r", "-p", raw)
+        for create, method in [(lambda: self.create("cbc-essiv:sha256", "sha256", 32), "luks"),
+                               (lambda: self.create_by_qemu("encrypt.format=aes"), "aes")]:
+            create()
+            run("qemu-img", "convert", "-n", "-f", "raw", *self.options(self.image, method=method)[:2], "--target-image-opts", raw,
+                self.options(self.image, method=method)[3])
+            selector = f"{self.image}#key-file={self.key}"
+            self.assertEqual(tsk.with_plugin("fls", "-r", "-p", "-i", "qcow2", selector), listing)
+            self.assertEqual(tsk.with_plugin("img_cat", selector), raw.read_bytes())
+            self.assertEqual(run("fls", "-r", "-p", self.image, env=tsk.plugin_environment(VDISK_KEY_FILE=str(self.key))), listing)
+            status, output, message = tsk.outcome_with_plugin("fls", self.image)
+            self.assertEqual((status, output), (1, b""))
+            self.assertIn("key-file", message)
 
     def test_hostile_counts_are_refused_at_once(self):
         self.create()
