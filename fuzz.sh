@@ -20,8 +20,9 @@ for target in ${*:-$(make -s list-fuzz-targets)}; do
     name=$(basename "$target")
     mkdir -p "corpus/$name" "../tests/fuzz/corpus/$name"
     dictionary=../tests/fuzz/$name.dict
+    fixtures=../tests/fixtures/${name#fuzz_}
     echo "== $name"
-    "tests/fuzz/$name" "corpus/$name" "../tests/fuzz/corpus/$name" -max_total_time="$seconds" -jobs="$jobs" -workers="$jobs" \
+    "tests/fuzz/$name" "corpus/$name" "../tests/fuzz/corpus/$name" $([ -d "$fixtures" ] && echo "$fixtures") -max_total_time="$seconds" -jobs="$jobs" -workers="$jobs" \
         -timeout=20 -rss_limit_mb=2048 -max_len=262144 -artifact_prefix="findings/$name-" -print_final_stats=1 \
         $([ -f "$dictionary" ] && echo "-dict=$dictionary") > "$name.log" 2>&1 || failed=1
     grep -h -E 'cov: |stat::number_of_executed_units|ERROR|SUMMARY' "$name.log" fuzz-*.log 2> /dev/null | tail -n 4

@@ -1,11 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Reruns the committed corpus, every past crash in it, through each fuzz target.
+# Reruns the committed corpus, every past crash in it, through each fuzz target, and the fixtures of its format too.
+tests=${abs_top_srcdir:?}/tests
 ran=0
-for corpus in "${abs_top_srcdir:?}"/tests/fuzz/corpus/*/; do
+for corpus in "$tests"/fuzz/corpus/*/; do
     target=$(basename "$corpus")
-    "${abs_top_builddir:?}/tests/fuzz/$target" "$corpus" || { echo "FAILED (failures=1): $target"; exit 1; }
-    ran=$((ran + $(ls "$corpus" | wc -l)))
+    fixtures=$tests/fixtures/${target#fuzz_}
+    [ -d "$fixtures" ] || fixtures=
+    said=$("${abs_top_builddir:?}/tests/fuzz/$target" "$corpus" $fixtures) || { echo "FAILED (failures=1): $target"; exit 1; }
+    said=${said#Ran }
+    ran=$((ran + ${said% tests}))
 done
 echo "Ran $ran tests"
 [ "$ran" -gt 0 ]

@@ -3,6 +3,8 @@
 /// choose where; what is read in one piece, in many, through another set of caches and from two threads must agree.
 #pragma once
 
+#include "format/audit.hpp"
+#include "format/dirty_bitmap.hpp"
 #include "format/open.hpp"
 #include "format/registry.hpp"
 #include "format/report.hpp"
@@ -13,7 +15,7 @@
 
 namespace vdisk::fuzz {
 
-constexpr std::size_t kMostRead = 1U << 20;
+constexpr std::size_t kMostRead = 1U << 18; // enough for four of the usual clusters; more only slows down
 
 /// Ends the program if `condition` does not hold: that is a finding.
 inline void require(bool condition) {
@@ -118,6 +120,27 @@ inline void check_saved_state(const DiskFile& file, std::size_t index, const Ope
     check_extents(*image, start);
 }
 
+/// What reads the whole file: its bookkeeping, its checksums, the texts and bitmaps kept in it.
+inline void check_whole_file(const DiskFile& file) {
+    if (const auto report = file.audit({}); report.has_value()) (void)describe(report.value());
+    if (const auto report = file.verify({}); report.has_value()) (void)describe(report.value());
+    (void)file.configurations();
+    const Facts facts = file.facts();
+    if (!facts.is_object() || !facts.contains("bitmaps")) return;
+    for (const auto& listed : facts["bitmaps"]) {
+        const auto bitmap = file.bitmap(listed.value("name", ""));
+        if (bitmap.has_error()) continue;
+        std::uint64_t ranges = 0;
+        std::uint64_t end = 0;
+        (void)bitmap.value().visit([&](const DirtyRange& range) -> Result<void> {
+            require(range.length > 0 && range.offset.value >= end);
+            end = range.offset.value + range.length;
+            if (++ranges > 100'000) return fail(ErrorKind::cancelled, "enough");
+            return ok();
+        });
+    }
+}
+
 inline void run(const Format& format, std::span<const std::byte> input) {
     Choices choices(input);
     Limits small;
@@ -136,6 +159,7 @@ inline void run(const Format& format, std::span<const std::byte> input) {
         return;
     }
     (void)to_text(describe(OpenedFile{opened, source, file.value()}));
+    check_whole_file(*file.value());
     const std::size_t disks = file.value()->disks().size();
     require(disks == other.value()->disks().size());
     for (std::size_t i = 0; i < std::min<std::size_t>(disks, 4); ++i) {

@@ -27,7 +27,8 @@ int main(int argc, char** argv) {
             ++count;
             continue;
         }
-        for (const auto& entry : std::filesystem::directory_iterator(argv[i])) {
+        for (const auto& entry : std::filesystem::recursive_directory_iterator(argv[i])) {
+            if (!entry.is_regular_file()) continue;
             replay(entry.path());
             ++count;
         }
