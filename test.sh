@@ -26,7 +26,7 @@ build() {
 
 find . -path "./build-test*" -name "*.trs" -delete # results of an earlier run are not this one's
 build build-test "-O2 -g" "" --enable-werror
-build build-test-asan "-O1 -g" "tests/unit_tests tests/fuzz/corpus.sh" --enable-address-sanitizer --enable-undefined-sanitizer --disable-hardening \
+build build-test-asan "-O1 -g" "tests/unit_tests tests/allocation_test tests/fuzz/corpus.sh" --enable-address-sanitizer --enable-undefined-sanitizer --disable-hardening \
     --disable-tsk-plugin --disable-nbdkit-plugin
 BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams TSAN_OPTIONS=second_deadlock_stack=1 \
 build build-test-tsan "-O1 -g" tests/unit_tests --enable-thread-sanitizer --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin

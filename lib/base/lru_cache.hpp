@@ -57,9 +57,11 @@ public:
         Shard& shard = shard_of(key);
         const std::lock_guard lock(shard.mutex);
         if (const auto found = shard.index.find(key); found != shard.index.end()) remove(shard, found->second);
-        shard.order.push_front(Entry{key, std::move(value), cost});
-        shard.index.emplace(key, shard.order.begin());
+        Order entry; // apart until nothing can fail any more
+        entry.push_front(Entry{key, std::move(value), cost});
+        shard.index.emplace(key, entry.begin());
         shard.cost += cost;
+        shard.order.splice(shard.order.begin(), entry);
         while (shard.cost > shard_capacity_ && shard.order.size() > 1) remove(shard, std::prev(shard.order.end()));
     }
 

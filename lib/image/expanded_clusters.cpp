@@ -38,51 +38,65 @@ Result<BlockPtr> ExpandedClusters::get(const BlockKey& key, const Expand& expand
         const Claim claimed = claim(key, expand);
         if (claimed.block) return claimed.block;
         if (claimed.ours) return run(key, *claimed.job);
-        Result<BlockPtr> result = wait_for(*claimed.job);
-        if (result.has_value() || again) return result; // the first error may be older than the question
+        const auto& result = wait_for(*claimed.job);
+        if (result && (result->has_value() || again)) return *result; // the first error may be older than the question
     }
 }
 
 // The cluster if it was done since the caller looked, or else its job. One that nobody has begun becomes the caller's.
 ExpandedClusters::Claim ExpandedClusters::claim(const BlockKey& key, const Expand& expand) {
     const std::lock_guard lock(mutex_);
-    if (!jobs_.contains(key) && cache_.holds(key))
-        if (BlockPtr done = cache_.get(key)) return {.block = std::move(done), .job = nullptr, .ours = false};
-    JobPtr& job = jobs_[key];
-    if (!job) {
-        job = std::make_shared<Job>();
-        job->expand = expand;
+    if (const auto found = jobs_.find(key); found != jobs_.end()) {
+        Job& job = *found->second;
+        const bool ours = job.state == Job::State::queued;
+        if (ours) job.state = Job::State::running;
+        return {.block = nullptr, .job = found->second, .ours = ours};
     }
-    const bool ours = job->state == Job::State::queued;
-    if (ours) job->state = Job::State::running;
-    return {.block = nullptr, .job = job, .ours = ours};
+    if (cache_.holds(key))
+        if (BlockPtr done = cache_.get(key)) return {.block = std::move(done), .job = nullptr, .ours = false};
+    const auto job = std::make_shared<Job>(Job::State::running, expand);
+    jobs_.emplace(key, job);
+    return {.block = nullptr, .job = job, .ours = true};
 }
 
-Result<BlockPtr> ExpandedClusters::wait_for(const Job& job) {
+// Nothing if there was no memory even for an error.
+const std::optional<Result<BlockPtr>>& ExpandedClusters::wait_for(const Job& job) {
     std::unique_lock lock(mutex_);
     finished_.wait(lock, [&job] { return job.state == Job::State::done; });
-    return *job.result;
+    return job.result;
 }
 
-Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
-    Result<BlockPtr> result = [&]() -> Result<BlockPtr> {
-        try {
-            VDISK_TRY(block, job.expand());
-            cache_.put(key, block, block->size());
-            return block;
-        } catch (const std::exception& error) { // the standard library's: no memory
-            return fail(ErrorKind::io, "expanding a cluster: {}", error.what());
-        }
-    }();
-    expanded_.fetch_add(1, std::memory_order_relaxed);
-    {
-        const std::lock_guard lock(mutex_);
-        job.result = result;
-        job.state = Job::State::done;
-        jobs_.erase(key);
+Result<BlockPtr> ExpandedClusters::expand(const BlockKey& key, const Job& job) {
+    try {
+        VDISK_TRY(block, job.expand());
+        cache_.put(key, block, block->size());
+        return block;
+    } catch (const std::exception& error) { // the standard library's: no memory
+        return fail(ErrorKind::io, "expanding a cluster: {}", error.what());
     }
-    finished_.notify_all();
-    return result;
+}
+
+// Whatever happens, the job ends: others may be waiting for it.
+Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
+    std::optional<Result<BlockPtr>> result;
+    const auto finish = [&]() noexcept {
+        expanded_.fetch_add(1, std::memory_order_relaxed);
+        {
+            const std::lock_guard lock(mutex_);
+            job.result = std::move(result);
+            job.state = Job::State::done;
+            jobs_.erase(key);
+        }
+        finished_.notify_all();
+    };
+    try {
+        result.emplace(expand(key, job));
+    } catch (...) {
+        finish();
+        throw;
+    }
+    finish();
+    return *job.result;
 }
 
 void ExpandedClusters::prepare(const BlockKey& key, Expand expand) {
@@ -91,9 +105,7 @@ void ExpandedClusters::prepare(const BlockKey& key, Expand expand) {
         const std::lock_guard lock(mutex_);
         if (threads_.empty()) start_threads();
         if (threads_.empty() || queue_.size() >= kMostQueued || jobs_.contains(key) || cache_.holds(key)) return;
-        const auto job = std::make_shared<Job>();
-        job->expand = std::move(expand);
-        jobs_.emplace(key, job);
+        jobs_.emplace(key, std::make_shared<Job>(Job::State::queued, std::move(expand)));
         queue_.push_back(key);
     }
     queued_.notify_one();
@@ -120,7 +132,10 @@ void ExpandedClusters::work() {
         job->state = Job::State::running;
         lock.unlock();
         ahead_.fetch_add(1, std::memory_order_relaxed);
-        (void)run(key, *job); // an error is told to who asks for the cluster, by trying again
+        try {
+            (void)run(key, *job); // an error is told to who asks for the cluster, by trying again
+        } catch (const std::exception&) { // no memory even for an error: the same
+        }
         lock.lock();
     }
 }

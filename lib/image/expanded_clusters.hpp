@@ -63,9 +63,10 @@ public:
 private:
     struct Job {
         enum class State : std::uint8_t { queued, running, done };
-        State state = State::queued;
+        Job(State begun, Expand how) : state(begun), expand(std::move(how)) {}
+        State state;
         Expand expand;
-        std::optional<Result<BlockPtr>> result;
+        std::optional<Result<BlockPtr>> result{};
     };
     using JobPtr = std::shared_ptr<Job>;
 
@@ -76,7 +77,8 @@ private:
     };
 
     Claim claim(const BlockKey& key, const Expand& expand);
-    Result<BlockPtr> wait_for(const Job& job);
+    const std::optional<Result<BlockPtr>>& wait_for(const Job& job);
+    Result<BlockPtr> expand(const BlockKey& key, const Job& job);
     Result<BlockPtr> run(const BlockKey& key, Job& job);
     void start_threads();
     void work();

@@ -18,18 +18,19 @@ PlainBytes SegmentCache::claim(const SegmentPart& part, std::unique_lock<std::mu
     return nullptr;
 }
 
-void SegmentCache::release(const SegmentPart& part, PlainBytes bytes) {
+void SegmentCache::release(const SegmentPart& part) noexcept {
     const std::lock_guard lock(mutex_);
     std::erase(in_the_making_, part);
-    if (bytes) keep(part, std::move(bytes));
     changed_.notify_all();
 }
 
 void SegmentCache::keep(const SegmentPart& part, PlainBytes bytes) {
     if (entries_.contains(part)) return;
-    bytes_ += bytes->size();
-    order_.push_front({part, std::move(bytes)});
-    entries_.emplace(part, order_.begin());
+    std::list<Entry> entry; // apart until nothing can fail any more
+    entry.push_front({part, std::move(bytes)});
+    entries_.emplace(part, entry.begin());
+    bytes_ += entry.front().bytes->size();
+    order_.splice(order_.begin(), entry);
     while (bytes_ > capacity_ && order_.size() > 1) {
         bytes_ -= order_.back().bytes->size();
         entries_.erase(order_.back().part);

@@ -31,9 +31,9 @@ public:
         std::unique_lock lock(mutex_);
         if (PlainBytes kept = claim(part, lock)) return kept;
         lock.unlock();
-        Claim claim{*this, part, nullptr};
+        const Claim claim{*this, part};
         Result<PlainBytes> made = make();
-        if (made.has_value()) claim.bytes = made.value();
+        if (made.has_value()) put(part, made.value());
         return made;
     }
 
@@ -54,13 +54,12 @@ private:
     struct Claim {
         SegmentCache& cache;
         SegmentPart part;
-        PlainBytes bytes;
-        ~Claim() { cache.release(part, std::move(bytes)); }
+        ~Claim() { cache.release(part); }
     };
 
     // The bytes; or nullptr, and the part is the caller's to make.
     PlainBytes claim(const SegmentPart& part, std::unique_lock<std::mutex>& lock);
-    void release(const SegmentPart& part, PlainBytes bytes);
+    void release(const SegmentPart& part) noexcept;
     void keep(const SegmentPart& part, PlainBytes bytes);
 
     std::size_t capacity_;
