@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # ./setup.sh: from a fresh checkout to `fls -i qcow2` on Debian 12. Installs the packages that are needed, builds in build-setup,
-# installs below PREFIX (default /usr/local), enables the plugin, and lists the shipped demo image with the distribution's fls.
+# installs below PREFIX (default /usr/local; the plugin for nbdkit into the one folder where nbdkit looks for it by name), enables the
+# plugin for The Sleuth Kit, and lists the shipped demo image with the distribution's fls.
 # Run it as root; it can be run again at any time. `tsk-vdisk disable` takes the plugin out again.
 set -eu
 cd "$(dirname "$0")"
@@ -20,7 +21,7 @@ fi
 .ci/install-packages build run
 [ -x configure ] || ./autogen.sh
 mkdir -p build-setup
-(cd build-setup && ../configure --quiet --prefix="$prefix" --enable-tsk-plugin)
+(cd build-setup && ../configure --quiet --prefix="$prefix" --enable-tsk-plugin --enable-nbdkit-plugin --with-nbdkit-plugindir)
 make -C build-setup -j"$jobs"
 make -C build-setup install-strip
 ldconfig

@@ -190,6 +190,31 @@ class NbdkitPlugin(harness.FolderTest):
         with Server(self.folder, archive, f"device={devices[-1]['name']}") as server:
             self.assertEqual(int(run("nbdinfo", "--size", server.uri())), devices[-1]["size"])
 
+    def test_compressed_archives_and_vdi_are_served_as_well(self):
+        for name, sizes in (("05-guest-writes.vma.zst", "05-guest-writes.vma"), ("06-shuffled.vma.gz", "06-shuffled.vma")):
+            archive = harness.FIXTURES / "vma" / name
+            with self.subTest(archive=name), Server(self.folder, archive) as server:
+                plain = json.loads(run(harness.VDISK, "ls", "--json", archive.parent / sizes))["disks"]
+                self.assertEqual({export: told["export-size"] for export, told in self.exports(server).items()}, {disk["name"]: disk["size"] for disk in plain})
+                for disk in plain:
+                    flat = self.folder / "flat.raw"
+                    run(harness.VDISK, "export", "--force", disk["selector"], flat)
+                    self.check_content(server.uri(disk["name"]), flat)
+        image = self.folder / "disk.vdi"
+        run("qemu-img", "convert", "-O", "vdi", self.make_image(), image)
+        with Server(self.folder, image) as server:
+            self.check_content(server.uri(), self.expected(self.image))
+
+    def test_a_client_that_goes_on_behind_damage_gets_every_other_byte(self):
+        run("qemu-img", "create", "-q", "-f", "qcow2", self.image, SIZE)
+        run("qemu-io", "-c", f"write -P 1 0 {8 * CLUSTER}", self.image)
+        self.damage(3 * CLUSTER)
+        with Server(self.folder, self.image) as server:
+            status, _, errors = outcome("qemu-img", "convert", "--salvage", "-f", "raw", "-O", "raw", server.uri(), self.copy, timeout=PATIENCE)
+            self.assertEqual(status, 0, errors)
+        copied = self.copy.read_bytes()
+        self.assertEqual(copied, bytes([1]) * 3 * CLUSTER + bytes(CLUSTER) + bytes([1]) * 4 * CLUSTER + bytes(SIZE - 8 * CLUSTER))
+
     def test_paths_are_those_of_the_folder_it_was_started_in(self):
         base = self.make_image(self.folder / "base.qcow2")
         self.make_image(options=("-b", base, "-F", "qcow2"), count=3)
