@@ -21,7 +21,7 @@ class Completion(harness.FolderTest):
             "${{function%% *}}" {shlex.join([tool, words[-1], words[-2]])}
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
-        path = f"{harness.BUILD}:{os.environ['PATH']}"
+        path = f"{harness.BUILD}:{harness.SOURCE / 'contrib/slurm'}:{os.environ['PATH']}"
         return set(run("bash", "-c", script, env=dict(os.environ, PATH=path), cwd=self.folder).decode().split("\n")) - {""}
 
     def test_commands(self):
@@ -34,6 +34,11 @@ class Completion(harness.FolderTest):
         self.assertEqual(self.offered("vdisk", "export", "--format", "qc"), {"qcow2"})
         self.assertEqual(self.offered("vdisk", "export", "--format", "=", "r"), {"raw"})
         self.assertEqual(self.offered("vdisk", "export", "--force", "x"), set())
+
+    def test_triage(self):
+        self.assertEqual(self.offered("vdisk-triage", ""), {"run", "plan", "task", "merge"})
+        self.assertEqual(self.offered("vdisk-triage", "run", "--l"), {"--local", "--loaddb"})
+        self.assertEqual(self.offered("vdisk-triage", "plan", "--body", "t"), {"tsk_gettimes"})
 
     def test_programs_behind_run(self):
         self.assertIn("bash", self.offered("tsk-vdisk", "run", "bas"))
