@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::array<const StreamCodec*, 3> kCodecs{&kZstdCodec, &kGzipCodec, &kLzopCodec}; // as Compression counts
 constexpr std::size_t kMagicBytes = 32;
-constexpr std::size_t kWindowsInMemory = 32U << 20;
+constexpr std::size_t kWindowsInMemory = 8U << 20;
 constexpr std::uint64_t kCopied = 1U << 20;
 
 const StreamCodec& codec_of(Compression compression) { return *kCodecs[static_cast<std::size_t>(compression)]; }

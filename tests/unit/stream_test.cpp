@@ -469,6 +469,10 @@ BOOST_AUTO_TEST_CASE(a_hostile_index_is_refused_whatever_it_says) {
     BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].plain = 99; }));
     BOOST_TEST(refused([](StreamIndex& i) { i.segments[0].length = 0; }));
     BOOST_TEST(refused([](StreamIndex& i) { i.segments[2].length = ~std::uint64_t{0} - 100; }));
+    BOOST_TEST(refused([](StreamIndex& i) {
+        i.segments = {{.plain = 0, .length = kSegmentMost + 1, .packed = 5, .packed_length = 10}};
+        i.size = kSegmentMost + 1;
+    }));
     BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].packed_length = 26; }));
     BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].packed = ~std::uint64_t{0}; }));
     BOOST_TEST(refused([](StreamIndex& i) { i.segments[1].window.length = 31; }));
@@ -490,22 +494,81 @@ BOOST_AUTO_TEST_CASE(a_segment_that_does_not_decode_to_what_the_pass_saw_is_an_e
     BOOST_TEST((stream.read_at(0, out, Unverified::refuse).error().kind == ErrorKind::corrupt));
 }
 
-BOOST_AUTO_TEST_CASE(long_segments_and_such_that_start_before_themselves_are_read_in_parts) {
+// Segments of `step` bytes that are all decoded from the start of `file`.
+StreamIndex one_run(const Bytes& plain, const Bytes& file, std::size_t step) {
+    StreamIndex index{.size = plain.size()};
+    for (std::size_t at = 0; at < plain.size(); at += step) {
+        const auto piece = std::span(plain).subspan(at, std::min(step, plain.size() - at));
+        index.segments.push_back({.detail = 21, .crc = crc32_of(0, piece), .plain = at, .length = piece.size(), .lead = at, .packed = 0, .packed_length = file.size()});
+    }
+    return index;
+}
+
+BOOST_AUTO_TEST_CASE(segments_that_start_before_themselves_are_read_in_any_order) {
     const Bytes& plain = long_sample();
-    const std::uint64_t middle = 26'000'000;
     const auto check = [&](const StreamCodec& codec, const Bytes& file) {
-        StreamIndex index{.size = plain.size()};
-        index.segments = {{.detail = 21, .plain = 0, .length = middle, .packed = 0, .packed_length = file.size()},
-                          {.detail = 21, .plain = middle, .length = plain.size() - middle, .lead = middle, .packed = 0, .packed_length = file.size()}};
-        const IndexedStream stream({codec, std::make_shared<MemorySource>(file, "file"), index, std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
+        const IndexedStream stream(
+            {codec, std::make_shared<MemorySource>(file, "file"), one_run(plain, file, 4'000'000), std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
         Bytes out(100'000);
-        for (const std::uint64_t at : {std::uint64_t{5'000'000}, std::uint64_t{5'050'000}, middle - 50'000, std::uint64_t{0}, std::uint64_t{29'900'000}, std::uint64_t{20'000'000}}) {
+        for (const std::uint64_t at : {5'000'000U, 5'050'000U, 11'950'000U, 0U, 29'900'000U, 20'000'000U, 19'950'000U}) {
             BOOST_TEST_REQUIRE(stream.read_at(at, out, Unverified::refuse).value() == out.size());
             BOOST_REQUIRE(std::equal(out.begin(), out.end(), plain.begin() + static_cast<std::ptrdiff_t>(at)));
         }
     };
     check(kZstdCodec, zstd(plain));
     check(kGzipCodec, gzip(plain));
+}
+
+BOOST_AUTO_TEST_CASE(each_segment_of_a_run_is_verified) {
+    const Bytes& plain = long_sample();
+    const Bytes file = zstd(plain);
+    StreamIndex index = one_run(plain, file, 4'000'000);
+    index.segments[2].crc ^= 1;
+    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"), index, std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
+    Bytes out(100);
+    BOOST_TEST((stream.read_at(9'000'000, out, Unverified::refuse).error().kind == ErrorKind::corrupt));
+    BOOST_TEST(stream.read_at(5'000'000, out, Unverified::refuse).has_value());
+}
+
+// Records with counters, most bytes of which an encoder takes from the record before: its blocks begin with repeated offsets.
+Bytes records(std::size_t size) {
+    std::mt19937 random(11);
+    Bytes bytes;
+    bytes.reserve(size + 64);
+    for (std::uint32_t number = 0; bytes.size() < size; ++number) {
+        const std::array<std::uint32_t, 6> record{number, 0x20240101, number / 7, static_cast<std::uint32_t>(random() % 16), 0xCAFE, static_cast<std::uint32_t>(random() % 5000)};
+        const auto raw = std::as_bytes(std::span(record));
+        bytes.insert(bytes.end(), raw.begin(), raw.end());
+    }
+    bytes.resize(size);
+    return bytes;
+}
+
+BOOST_AUTO_TEST_CASE(a_stream_with_few_places_to_start_at_is_read_from_far_before) {
+    const Bytes plain = records(40'000'000); // its blocks go on with the tables of the first
+    for (const int level : {1, 3, 7}) check_all(*Packed(zstd(plain, {.level = level})).indexed(), plain, 1'000'000);
+}
+
+BOOST_AUTO_TEST_CASE(no_read_of_64_kib_decodes_more_than_16_mib) {
+    Bytes plain = long_sample();
+    const Bytes regular = records(30'000'000);
+    for (std::size_t at = 0; at < regular.size(); at += 250'000) { // like files of two kinds on a disk
+        plain.insert(plain.end(), regular.begin() + static_cast<std::ptrdiff_t>(at), regular.begin() + static_cast<std::ptrdiff_t>(at) + 250'000);
+        plain.insert(plain.end(), long_sample().begin() + static_cast<std::ptrdiff_t>(at / 2), long_sample().begin() + static_cast<std::ptrdiff_t>(at / 2) + 100'000);
+    }
+    for (const ZstdChoice& choice : {ZstdChoice{.level = 1}, ZstdChoice{.level = 3}, ZstdChoice{.level = 3, .window_log = 26}}) {
+        const Packed packed(zstd(plain, choice));
+        packed.let_settle();
+        const IndexCache cache(packed.cache_folder());
+        BOOST_TEST(packed.indexed(cache)->statistics().longest_segment <= 16U << 20);
+        for (std::uint64_t at = 60'000; at < plain.size(); at += 3'100'000) {
+            const auto stream = packed.indexed(cache);
+            BOOST_REQUIRE(reads_as(*stream, plain, at, 65536));
+            BOOST_TEST(stream->statistics().decoded <= 16U << 20);
+        }
+        const auto stream = packed.indexed(cache);
+        check_all(*stream, plain, 1'000'000);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(many_windows_overflow_into_a_file_and_read_back) {

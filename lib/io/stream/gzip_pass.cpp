@@ -15,6 +15,8 @@ namespace {
 constexpr std::uint64_t kSpacing = 4U << 20;
 // Small members are one segment together up to this length.
 constexpr std::uint64_t kGroup = 1U << 20;
+// A block that goes on and on is cut into segments that are decoded from one start.
+constexpr std::uint64_t kSegment = 8U << 20;
 constexpr std::size_t kWindow = 32U << 10;
 constexpr std::size_t kChunk = 256U << 10;
 constexpr std::size_t kTrailer = 8;
@@ -152,6 +154,7 @@ private:
     Result<PlainChunk> next_bytes();
     void take(std::span<const std::byte> plain);
     void add_point();
+    void go_on_with_segment();
     Result<void> finish_member();
     void check_trailer(std::uint32_t crc, std::uint32_t length);
     void merge_group();
@@ -231,7 +234,7 @@ Result<PlainChunk> GzipPass::next_bytes() {
     switch (stop.value()) {
     case Inflater::Stop::output_full: break;
     case Inflater::Stop::block_end:
-        if (plain_ - index_.segments.back().plain >= kSpacing) add_point();
+        if (index_.segments.back().lead + index_.segments.back().length >= kSpacing) add_point();
         break;
     case Inflater::Stop::member_end: VDISK_CHECK(finish_member()); break;
     case Inflater::Stop::input_end:
@@ -244,6 +247,7 @@ Result<PlainChunk> GzipPass::next_bytes() {
 }
 
 void GzipPass::take(std::span<const std::byte> plain) {
+    if (index_.segments.back().length >= kSegment) go_on_with_segment();
     Segment& segment = index_.segments.back();
     segment.crc = crc32_of(segment.crc, plain);
     segment.length += plain.size();
@@ -265,6 +269,16 @@ void GzipPass::add_point() {
     before.packed_length = at_ - before.packed;
     index_.segments.push_back({.kind = Segment::Kind::inner, .detail = static_cast<std::uint8_t>(bits), .plain = plain_,
                                .packed = at_ - (bits > 0 ? 1 : 0), .window = range.value()});
+}
+
+void GzipPass::go_on_with_segment() {
+    Segment next = index_.segments.back();
+    index_.segments.back().packed_length = at_ - next.packed;
+    next.lead += next.length;
+    next.plain += next.length;
+    next.length = 0;
+    next.crc = 0;
+    index_.segments.push_back(next);
 }
 
 Result<void> GzipPass::finish_member() {
@@ -313,7 +327,7 @@ void GzipPass::merge_group() {
     if (index_.segments.size() < 2) return;
     const Segment& last = index_.segments.back();
     Segment& before = index_.segments[index_.segments.size() - 2];
-    const bool joins = before.kind == Segment::Kind::whole && last.reason == 0 && before.reason == 0 && before.length + last.length <= kGroup &&
+    const bool joins = before.kind == Segment::Kind::whole && before.lead == 0 && last.reason == 0 && before.reason == 0 && before.length + last.length <= kGroup &&
                        before.packed + before.packed_length == last.packed;
     if (!joins) return;
     before.crc = crc32_joined(before.crc, last.crc, last.length);
@@ -398,7 +412,7 @@ Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowSt
 }
 
 Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
-    const SpanSource packed(bytes.packed.subspan(kSegmentRoom));
+    const SpanSource packed(bytes.packed);
     GzipReader reader(packed);
     VDISK_CHECK(reader.begin(bytes.segment, bytes.window, 0));
     return reader.read(out);
@@ -412,6 +426,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, con
 
 } // namespace
 
-const StreamCodec kGzipCodec{"gzip", "stream-gzip-1", is_member, make_pass, expand, make_reader};
+const StreamCodec kGzipCodec{"gzip", "stream-gzip-2", is_member, make_pass, expand, make_reader};
 
 } // namespace vdisk

@@ -7,15 +7,21 @@
 namespace vdisk {
 namespace {
 
-// Up to here a segment is decoded as one; longer ones, which are rare, in parts.
-constexpr std::uint64_t kDecodedWhole = 24U << 20;
-constexpr std::uint64_t kPart = 1U << 20;
-// Decoders that wait in a long segment for the next read; each may hold a window.
-constexpr std::size_t kWaitingReaders = 1;
+// Decoders at work, and as many that wait in a run for the next read; each holds a window and a run.
+constexpr std::size_t kReaders = 3;
+// Windows that are too large to have several of them in memory.
+constexpr std::uint32_t kLargeWindowLog = 24;
+constexpr std::size_t kDropped = 1U << 20;
 
-bool is_long(const Segment& segment) { return segment.lead > 0 || segment.length > kDecodedWhole; }
+bool one_start(const Segment& left, const Segment& right) {
+    return left.kind == right.kind && left.kind != Segment::Kind::lost && left.packed == right.packed && left.window.offset == right.window.offset &&
+           left.window.length == right.window.length && left.plain - left.lead == right.plain - right.lead;
+}
 
 } // namespace
+
+IndexedStream::IndexedStream(Parts parts)
+    : parts_(std::move(parts)), readers_most_(parts_.index.window_log > kLargeWindowLog ? 1 : kReaders), cache_(parts_.limits.stream_cache_bytes, readers_most_) {}
 
 Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::byte> out, Unverified unverified) const {
     const StreamIndex& index = parts_.index;
@@ -27,7 +33,8 @@ Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::
         const std::uint64_t from = offset + done - segment.plain;
         const auto piece = out.subspan(done, static_cast<std::size_t>(std::min<std::uint64_t>(out.size() - done, segment.length - from)));
         VDISK_CHECK(check_segment(segment, from, unverified));
-        VDISK_CHECK(read_segment(number, from, piece));
+        VDISK_TRY(bytes, cache_.get_or_make(number, [&] { return expand(number); }));
+        std::memcpy(piece.data(), bytes->data() + from, piece.size());
         done += piece.size();
     }
     return out.size();
@@ -43,25 +50,6 @@ Result<void> IndexedStream::check_segment(const Segment& segment, std::uint64_t 
     return why;
 }
 
-Result<void> IndexedStream::read_segment(std::size_t number, std::uint64_t from, std::span<std::byte> out) const {
-    const Segment& segment = parts_.index.segments[number];
-    if (!is_long(segment)) {
-        VDISK_TRY(bytes, cache_.get_or_make({number, 0}, [&] { return expand_whole(segment); }));
-        std::memcpy(out.data(), bytes->data() + from, out.size());
-        return ok();
-    }
-    while (!out.empty()) {
-        const std::uint64_t part = from / kPart;
-        VDISK_TRY(bytes, cache_.get_or_make({number, part}, [&] { return read_part(number, part); }));
-        const std::size_t skipped = static_cast<std::size_t>(from % kPart);
-        const std::size_t count = std::min(out.size(), bytes->size() - skipped);
-        std::memcpy(out.data(), bytes->data() + skipped, count);
-        out = out.subspan(count);
-        from += count;
-    }
-    return ok();
-}
-
 Error IndexedStream::in_segment(Error error, const Segment& segment) const {
     error.offset = segment.plain;
     return std::move(error).in(fmt::format("{}: segment at offset {} of the decompressed bytes", parts_.packed->name(), segment.plain));
@@ -73,67 +61,101 @@ Result<std::vector<std::byte>> IndexedStream::window_of(const Segment& segment) 
     return window;
 }
 
-Result<PlainBytes> IndexedStream::expand_whole(const Segment& segment) const {
-    VDISK_TRY(window, window_of(segment));
-    std::vector<std::byte> packed(kSegmentRoom + static_cast<std::size_t>(segment.packed_length));
-    VDISK_CHECK(read_exact(*parts_.packed, segment.packed, std::span(packed).subspan(kSegmentRoom)));
-    auto plain = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(segment.length));
-    if (auto done = parts_.codec.expand({segment, packed, window}, *plain); done.has_error()) return in_segment(std::move(done).error(), segment);
-    decoded_.fetch_add(plain->size(), std::memory_order_relaxed);
-    // Whatever may be wrong, with the index or with a file that has changed since: other bytes than the pass saw are not handed out.
-    if (crc32_of(0, *plain) != segment.crc)
-        return in_segment(fail(ErrorKind::corrupt, "the bytes are not those that the index was made of"), segment);
-    return PlainBytes(std::move(plain));
+Result<PlainBytes> IndexedStream::expand(std::size_t number) const {
+    const std::vector<Segment>& segments = parts_.index.segments;
+    const bool alone = segments[number].lead == 0 && (number + 1 == segments.size() || !one_start(segments[number], segments[number + 1]));
+    auto made = alone ? expand_alone(segments[number]) : expand_in_run(number);
+    return made.has_error() ? Result<PlainBytes>(in_segment(std::move(made).error(), segments[number])) : made;
 }
 
-// A reader that stands at the part, or before it in the same segment; a new one otherwise.
-Result<IndexedStream::PlacedReader> IndexedStream::reader_for(std::size_t number, std::uint64_t part) const {
-    {
-        const std::lock_guard lock(readers_mutex_);
-        const auto waiting = std::ranges::find_if(readers_, [&](const PlacedReader& reader) { return reader.segment == number && reader.part <= part; });
-        if (waiting != readers_.end()) {
-            PlacedReader taken = std::move(*waiting);
-            readers_.erase(waiting);
-            return Result<PlacedReader>(std::move(taken));
-        }
-        if (readers_.size() >= kWaitingReaders) readers_.clear(); // before the new one takes memory
-    }
-    const Segment& segment = parts_.index.segments[number];
-    PlacedReader reader{.segment = number};
+Result<PlainBytes> IndexedStream::expand_alone(const Segment& segment) const {
     VDISK_TRY(window, window_of(segment));
-    reader.window = std::move(window);
-    VDISK_TRY(made, parts_.codec.make_reader(*parts_.packed, segment, reader.window));
-    reader.reader = std::move(made);
-    std::vector<std::byte> dropped(static_cast<std::size_t>(std::min(segment.lead, kPart)));
-    for (std::uint64_t left = segment.lead; left > 0;) {
-        const auto piece = std::span(dropped).first(static_cast<std::size_t>(std::min<std::uint64_t>(left, dropped.size())));
-        VDISK_CHECK(reader.reader->read(piece));
-        left -= piece.size();
+    VDISK_TRY(packed, read_bytes(*parts_.packed, segment.packed, segment.packed_length, "compressed bytes"));
+    std::vector<std::byte> plain(static_cast<std::size_t>(segment.length));
+    VDISK_CHECK(parts_.codec.expand({segment, packed, window}, plain));
+    return verified(std::move(plain), segment);
+}
+
+// Whatever may be wrong, with the index or with a file that has changed since: other bytes than the pass saw are not handed out.
+Result<PlainBytes> IndexedStream::verified(std::vector<std::byte> plain, const Segment& segment) const {
+    decoded_.fetch_add(plain.size(), std::memory_order_relaxed);
+    if (crc32_of(0, plain) != segment.crc) return fail(ErrorKind::corrupt, "the bytes are not those that the index was made of");
+    return PlainBytes(std::make_shared<const std::vector<std::byte>>(std::move(plain)));
+}
+
+Result<PlainBytes> IndexedStream::expand_in_run(std::size_t number) const {
+    auto taken = take_reader(parts_.index.segments[number]);
+    if (!taken) {
+        VDISK_TRY(made, make_reader(number));
+        taken.emplace(std::move(made));
     }
-    decoded_.fetch_add(segment.lead, std::memory_order_relaxed);
+    VDISK_TRY(bytes, advance_to(*taken, number));
+    const std::lock_guard lock(readers_mutex_);
+    if (readers_.size() >= readers_most_) readers_.erase(readers_.begin());
+    readers_.push_back(std::move(*taken));
+    return Result<PlainBytes>(std::move(bytes));
+}
+
+// One that waits at the segment or before it in the same run. If there is none, makes room for a new one.
+std::optional<IndexedStream::PlacedReader> IndexedStream::take_reader(const Segment& segment) const {
+    const std::lock_guard lock(readers_mutex_);
+    const auto waiting = std::ranges::find_if(readers_, [&](const PlacedReader& reader) {
+        return one_start(reader.run, segment) && reader.at <= segment.plain && segment.plain + segment.length <= reader.run.plain + reader.run.length;
+    });
+    std::optional<PlacedReader> taken;
+    if (waiting != readers_.end()) {
+        taken.emplace(std::move(*waiting));
+        readers_.erase(waiting);
+    } else if (readers_.size() >= readers_most_) readers_.erase(readers_.begin());
+    return taken;
+}
+
+// From the start to the last segment behind `number` that is decoded from there too.
+Segment IndexedStream::run_of(std::size_t number) const {
+    const std::vector<Segment>& segments = parts_.index.segments;
+    std::size_t last = number;
+    while (last + 1 < segments.size() && one_start(segments[number], segments[last + 1])) ++last;
+    Segment run = segments[last];
+    run.length += run.lead;
+    run.plain -= run.lead;
+    run.lead = 0;
+    return run;
+}
+
+Result<IndexedStream::PlacedReader> IndexedStream::make_reader(std::size_t number) const {
+    PlacedReader reader{.run = run_of(number)};
+    reader.at = reader.run.plain;
+    VDISK_TRY(window, window_of(reader.run));
+    reader.window = std::move(window);
+    VDISK_TRY(made, parts_.codec.make_reader(*parts_.packed, reader.run, reader.window));
+    reader.reader = std::move(made);
     return Result<PlacedReader>(std::move(reader));
 }
 
-Result<PlainBytes> IndexedStream::read_part(std::size_t number, std::uint64_t part) const {
+// Decodes up to the end of the segment; keeps the segments before it that come by the way.
+Result<PlainBytes> IndexedStream::advance_to(PlacedReader& reader, std::size_t number) const {
     const Segment& segment = parts_.index.segments[number];
-    auto found = reader_for(number, part);
-    if (found.has_error()) return in_segment(std::move(found).error(), segment);
-    PlacedReader reader = std::move(found).value();
-    for (;;) {
-        const std::uint64_t start = reader.part * kPart;
-        auto plain = std::make_shared<std::vector<std::byte>>(static_cast<std::size_t>(std::min(kPart, segment.length - start)));
-        if (auto done = reader.reader->read(*plain); done.has_error()) return in_segment(std::move(done).error(), segment);
-        decoded_.fetch_add(plain->size(), std::memory_order_relaxed);
-        const std::uint64_t made = reader.part++;
-        if (made < part) {
-            cache_.put({number, made}, std::move(plain));
+    while (reader.at < segment.plain) {
+        const std::size_t next = parts_.index.segment_at(reader.at);
+        const Segment& passed = parts_.index.segments[next];
+        if (passed.plain == reader.at && one_start(passed, segment)) {
+            VDISK_TRY(bytes, read_next(reader, passed));
+            cache_.put(next, std::move(bytes));
             continue;
         }
-        const std::lock_guard lock(readers_mutex_);
-        if (readers_.size() >= kWaitingReaders) readers_.clear();
-        readers_.push_back(std::move(reader));
-        return PlainBytes(std::move(plain));
+        std::vector<std::byte> dropped(static_cast<std::size_t>(std::min<std::uint64_t>(kDropped, passed.plain + passed.length - reader.at)));
+        VDISK_CHECK(reader.reader->read(dropped));
+        decoded_.fetch_add(dropped.size(), std::memory_order_relaxed);
+        reader.at += dropped.size();
     }
+    return read_next(reader, segment);
+}
+
+Result<PlainBytes> IndexedStream::read_next(PlacedReader& reader, const Segment& segment) const {
+    std::vector<std::byte> plain(static_cast<std::size_t>(segment.length));
+    VDISK_CHECK(reader.reader->read(plain));
+    reader.at += plain.size();
+    return verified(std::move(plain), segment);
 }
 
 } // namespace vdisk

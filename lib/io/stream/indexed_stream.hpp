@@ -7,6 +7,7 @@
 #include "io/stream_source.hpp"
 
 #include <atomic>
+#include <optional>
 
 namespace vdisk {
 
@@ -21,7 +22,7 @@ public:
         Limits limits;
     };
 
-    explicit IndexedStream(Parts parts) : parts_(std::move(parts)), cache_(parts_.limits.stream_cache_bytes) {}
+    explicit IndexedStream(Parts parts);
 
     [[nodiscard]] const StreamIndex& index() const noexcept { return parts_.index; }
     [[nodiscard]] const ByteSource& windows() const noexcept { return *parts_.windows; }
@@ -33,22 +34,29 @@ public:
     [[nodiscard]] std::uint64_t decoded() const noexcept { return decoded_.load(std::memory_order_relaxed); }
 
 private:
+    // A decoder that stands somewhere in a run of segments that are decoded from one start.
     struct PlacedReader {
-        std::size_t segment = 0;
-        std::uint64_t part = 0; ///< the one that it gives next
+        Segment run;
+        std::uint64_t at = 0; ///< plain offset of what it gives next
         std::unique_ptr<SegmentReader> reader;
         std::vector<std::byte> window;
     };
 
     Result<void> check_segment(const Segment& segment, std::uint64_t from, Unverified unverified) const;
-    Result<void> read_segment(std::size_t number, std::uint64_t from, std::span<std::byte> out) const;
-    Result<PlainBytes> expand_whole(const Segment& segment) const;
-    Result<PlainBytes> read_part(std::size_t number, std::uint64_t part) const;
+    Result<PlainBytes> expand(std::size_t number) const;
+    Result<PlainBytes> expand_alone(const Segment& segment) const;
+    Result<PlainBytes> expand_in_run(std::size_t number) const;
+    Result<PlainBytes> advance_to(PlacedReader& reader, std::size_t number) const;
+    Result<PlainBytes> read_next(PlacedReader& reader, const Segment& segment) const;
+    Result<PlainBytes> verified(std::vector<std::byte> plain, const Segment& segment) const;
+    [[nodiscard]] Segment run_of(std::size_t number) const;
+    std::optional<PlacedReader> take_reader(const Segment& segment) const;
+    Result<PlacedReader> make_reader(std::size_t number) const;
     Result<std::vector<std::byte>> window_of(const Segment& segment) const;
-    Result<PlacedReader> reader_for(std::size_t number, std::uint64_t part) const;
     Error in_segment(Error error, const Segment& segment) const;
 
     Parts parts_;
+    std::size_t readers_most_; ///< decoders that exist at once, in use and waiting
     mutable SegmentCache cache_;
     mutable std::mutex readers_mutex_;
     mutable std::vector<PlacedReader> readers_; ///< the latest last

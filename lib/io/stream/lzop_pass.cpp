@@ -287,7 +287,7 @@ Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowSt
 }
 
 Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
-    std::span<const std::byte> packed = bytes.packed.subspan(kSegmentRoom);
+    std::span<const std::byte> packed = bytes.packed;
     while (!out.empty()) {
         const auto block = parse_block(packed, bytes.segment.detail);
         if (!block || !plausible(*block) || block->plain_length > out.size() || packed.size() - block->header < block->packed_length ||
@@ -317,8 +317,8 @@ private:
 
 Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment, std::span<const std::byte> window) {
     if (segment.length > kBlockMax || segment.packed_length > 2 * std::uint64_t{kBlockMax}) return fail(ErrorKind::corrupt, "stream index: no lzop block is as long");
-    std::vector<std::byte> bytes(kSegmentRoom + static_cast<std::size_t>(segment.packed_length));
-    VDISK_CHECK(read_exact(packed, segment.packed, std::span(bytes).subspan(kSegmentRoom)));
+    std::vector<std::byte> bytes(static_cast<std::size_t>(segment.packed_length));
+    VDISK_CHECK(read_exact(packed, segment.packed, bytes));
     std::vector<std::byte> plain(static_cast<std::size_t>(segment.length));
     VDISK_CHECK(expand({segment, bytes, window}, plain));
     return std::unique_ptr<SegmentReader>(std::make_unique<LzopReader>(std::move(plain)));

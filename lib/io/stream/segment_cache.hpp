@@ -13,61 +13,54 @@ namespace vdisk {
 
 using PlainBytes = std::shared_ptr<const std::vector<std::byte>>;
 
-/// Which part of which segment.
-struct SegmentPart {
-    std::size_t segment = 0;
-    std::uint64_t part = 0;
-    friend auto operator<=>(const SegmentPart&, const SegmentPart&) = default;
-};
-
-/// Least recently used out. What one thread is making another waits for, and no more than kMakers make something at once: both because what
+/// Least recently used out. What one thread is making another waits for, and no more than `makers` make something at once: both because what
 /// is kept here is large. Thread-safe.
 class SegmentCache {
 public:
-    explicit SegmentCache(std::size_t capacity) : capacity_(capacity) {}
+    SegmentCache(std::size_t capacity, std::size_t makers) : capacity_(capacity), makers_(makers) {}
 
-    /// The part as it is kept, or as `make()`, run without a lock, gives it. Errors are not kept.
-    template<class Make> [[nodiscard]] Result<PlainBytes> get_or_make(const SegmentPart& part, Make&& make) {
+    /// The segment as it is kept, or as `make()`, run without a lock, gives it. Errors are not kept.
+    template<class Make> [[nodiscard]] Result<PlainBytes> get_or_make(std::size_t segment, Make&& make) {
         std::unique_lock lock(mutex_);
-        if (PlainBytes kept = claim(part, lock)) return kept;
+        if (PlainBytes kept = claim(segment, lock)) return kept;
         lock.unlock();
-        const Claim claim{*this, part};
+        const Claim claim{*this, segment};
         Result<PlainBytes> made = make();
-        if (made.has_value()) put(part, made.value());
+        if (made.has_value()) put(segment, made.value());
         return made;
     }
 
     /// Keeps what came by the way.
-    void put(const SegmentPart& part, PlainBytes bytes) {
+    void put(std::size_t segment, PlainBytes bytes) {
         const std::lock_guard lock(mutex_);
-        keep(part, std::move(bytes));
+        keep(segment, std::move(bytes));
     }
 
 private:
-    static constexpr std::size_t kMakers = 3;
     struct Entry {
-        SegmentPart part;
+        std::size_t segment;
         PlainBytes bytes;
     };
 
-    // Gives the part up when it is made, or when there was no memory to make it.
+    // Gives the segment up when it is made, or when there was no memory to make it.
     struct Claim {
         SegmentCache& cache;
-        SegmentPart part;
-        ~Claim() { cache.release(part); }
+        std::size_t segment;
+        ~Claim() { cache.release(segment); }
     };
 
-    // The bytes; or nullptr, and the part is the caller's to make.
-    PlainBytes claim(const SegmentPart& part, std::unique_lock<std::mutex>& lock);
-    void release(const SegmentPart& part) noexcept;
-    void keep(const SegmentPart& part, PlainBytes bytes);
+    // The bytes; or nullptr, and the segment is the caller's to make.
+    PlainBytes claim(std::size_t segment, std::unique_lock<std::mutex>& lock);
+    void release(std::size_t segment) noexcept;
+    void keep(std::size_t segment, PlainBytes bytes);
 
     std::size_t capacity_;
+    std::size_t makers_;
     std::mutex mutex_;
     std::condition_variable changed_;
     std::list<Entry> order_; ///< latest first
-    std::map<SegmentPart, std::list<Entry>::iterator> entries_;
-    std::vector<SegmentPart> in_the_making_;
+    std::map<std::size_t, std::list<Entry>::iterator> entries_;
+    std::vector<std::size_t> in_the_making_;
     std::size_t bytes_ = 0;
 };
 

@@ -3,6 +3,8 @@
 
 #include "base/limits.hpp"
 
+#include <boost/endian/conversion.hpp>
+
 #include <sys/mman.h>
 #include <unistd.h>
 #include <zstd.h>
@@ -24,7 +26,7 @@ constexpr std::uint32_t kGroups = WindowPattern::kPeriod / kDigits;
 
 // Gaps between marked bytes that cost more to tell than to keep.
 constexpr std::size_t kSmallGap = 6;
-constexpr int kPackLevel = 5;
+constexpr int kPackLevel = 3;
 
 constexpr std::uint32_t kNumberMask = (1U << kDigits * kDigitBits) - 1;
 
@@ -36,9 +38,7 @@ void fill_period(std::span<std::byte> period) {
 // Four bytes of output, read as the pattern's.
 class FourBytes {
 public:
-    explicit FourBytes(const std::byte* bytes) { // in whichever byte order: the shifts below count from the first byte
-        for (unsigned i = 0; i < kDigits; ++i) word_ |= std::to_integer<std::uint32_t>(bytes[i]) << 8 * i;
-    }
+    explicit FourBytes(const std::byte* bytes) : word_(boost::endian::load_little_u32(reinterpret_cast<const unsigned char*>(bytes))) {}
 
     // Whether the first `count` can stand side by side in the pattern at all. Most of what a short copy was repeated from fails here.
     bool in_phase(unsigned count) const noexcept {
@@ -66,43 +66,53 @@ public:
 
 private:
     unsigned phase() const noexcept { return word_ >> kDigitBits & 3; }
-    std::uint32_t word_ = 0;
+    std::uint32_t word_;
 };
+
+// How many bytes at the start of both are the same, of `most`.
+std::size_t same_bytes(const std::byte* left, const std::byte* right, std::size_t most) noexcept {
+    std::size_t i = 0;
+    for (; i + 8 <= most; i += 8) {
+        const std::uint64_t differing = boost::endian::load_little_u64(reinterpret_cast<const unsigned char*>(left + i)) ^
+                                        boost::endian::load_little_u64(reinterpret_cast<const unsigned char*>(right + i));
+        if (differing != 0) return i + static_cast<std::size_t>(std::countr_zero(differing)) / 8;
+    }
+    while (i < most && left[i] == right[i]) ++i;
+    return i;
+}
 
 class Marker {
 public:
-    Marker(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowMarks& marks)
-        : patterned_(output.patterned.data()), truth_(output.truth.data()), size_(output.truth.size()), pattern_(output.pattern.data()), ring_(ring),
-          window_place_(ring.place(at - marks.size())), short_copies_(short_copies), marks_(marks) {}
+    Marker(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowUse& use)
+        : patterned_(output.patterned.data()), truth_(output.truth.data()), size_(output.truth.size()), pattern_(output.pattern.data()), first_(output.first),
+          ring_(ring), window_place_(ring.place(at - use.marks.size())), short_copies_(short_copies), marks_(use.marks), repeats_(use.repeats),
+          offsets_(patterned_offsets(use.marks.size())) {}
 
     void run() {
-        for (std::size_t i = next_difference(0); i < size_; i = next_difference(i)) i = explain(i);
+        for (std::size_t i = next_difference(0); i < size_; i = next_difference(i)) i = std::max(explain(i), i + 1);
         // Copies that begin in the last bytes of the window and go on in the output may be too short to be recognised.
         const std::size_t tail = std::min<std::size_t>(marks_.size(), 2 * kDigits);
         marks_.set(marks_.size() - tail, marks_.size());
     }
 
 private:
-    std::size_t next_difference(std::size_t i) const noexcept {
-        while (i + 8 <= size_ && std::memcmp(&patterned_[i], &truth_[i], 8) == 0) i += 8;
-        while (i < size_ && patterned_[i] == truth_[i]) ++i;
-        return i;
-    }
+    std::size_t next_difference(std::size_t i) const noexcept { return i + same_bytes(&patterned_[i], &truth_[i], size_ - i); }
 
-    // Byte i came from the window. Marks the run that it is part of; returns where to go on. The run may start some bytes
-    // earlier, where the pattern happens to be the truth.
+    // Byte i came from the window. Marks the run that it is part of; returns its end, or i if there is none. The run may start some
+    // bytes earlier, where the pattern happens to be the truth.
     std::size_t explain(std::size_t i) {
         for (std::size_t back = 0; back < kDigits && back <= i && i - back + kDigits <= size_; ++back) {
             const FourBytes bytes(&patterned_[i - back]);
             if (!bytes.in_phase(kDigits)) continue;
-            const std::size_t end = mark_from(i - back, bytes.place(), kDigits);
+            const std::size_t place = bytes.place();
+            const std::size_t end = std::max(repeat_from(i - back, place), mark_from(i - back, place, kDigits));
             if (end > i) return end;
         }
-        return short_copies_ == ShortCopies::seek ? explain_short(i) : i + 1;
+        return short_copies_ == ShortCopies::seek ? explain_short(i) : i;
     }
 
     std::size_t explain_short(std::size_t i) {
-        std::size_t end = i + 1;
+        std::size_t end = i;
         for (std::size_t back = 0; back < kShortest && back <= i && i - back + kDigits <= size_; ++back) {
             const FourBytes bytes(&patterned_[i - back]);
             if (!bytes.in_phase(kShortest)) continue;
@@ -112,13 +122,26 @@ private:
         return end;
     }
 
+    // If the bytes at i are a copy by a repeat offset, adds that.
+    std::size_t repeat_from(std::size_t i, std::size_t place) {
+        const std::uint64_t at = first_ + i;
+        for (unsigned which = 0; which < offsets_.size(); ++which)
+            for (std::uint32_t less = 0; less <= (which == 0 ? 1U : 0U); ++less) {
+                const std::uint64_t k = marks_.size() + at - (offsets_[which] - less);
+                if (k % WindowPattern::kPeriod != place || k + kDigits > marks_.size()) continue;
+                const std::size_t length = same_bytes(&patterned_[i], &pattern_[k], std::min(size_ - i, marks_.size() - static_cast<std::size_t>(k)));
+                repeats_.push_back({which, less, at, length});
+                return i + length;
+            }
+        return i;
+    }
+
     // If the `least` bytes at i are those at `place`, in any of the periods, marks them and their neighbours that are too.
     std::size_t mark_from(std::size_t i, std::size_t place, std::size_t least) {
         std::size_t end = i;
         for (std::size_t k = place; k + least <= marks_.size(); k += WindowPattern::kPeriod) {
             if (!is_from(i, k, least)) continue;
-            std::size_t same = least;
-            while (i + same < size_ && k + same < marks_.size() && patterned_[i + same] == pattern_[k + same]) ++same;
+            const std::size_t same = same_bytes(&patterned_[i], &pattern_[k], std::min(size_ - i, marks_.size() - k));
             std::size_t before = 0;
             while (before < i && before < k && patterned_[i - before - 1] == pattern_[k - before - 1]) ++before;
             marks_.set(k - before, k + same);
@@ -127,10 +150,11 @@ private:
         return end;
     }
 
+    // The bytes at i spell place k; whether the truth is the same at both places.
     bool is_from(std::size_t i, std::size_t k, std::size_t count) const noexcept {
         std::uint64_t place = window_place_ + k;
         for (std::size_t j = 0; j < count; ++j, ++place)
-            if (patterned_[i + j] != pattern_[k + j] || truth_[i + j] != ring_.at_place(place)) return false;
+            if (truth_[i + j] != ring_.at_place(place)) return false;
         return true;
     }
 
@@ -140,10 +164,13 @@ private:
     const std::byte* truth_;
     std::size_t size_; ///< bytes of both
     const std::byte* pattern_;
+    std::uint64_t first_;
     const PlainRing& ring_;
     std::uint64_t window_place_;
     ShortCopies short_copies_;
     WindowMarks& marks_;
+    std::vector<RepeatUse>& repeats_;
+    RepeatOffsets offsets_;
 };
 
 void put_number(std::vector<std::byte>& out, std::uint64_t value) {
@@ -207,6 +234,18 @@ Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed) {
 
 } // namespace
 
+Result<WindowMarks> WindowMarks::make(std::size_t size) {
+    VDISK_TRY(bits, SparseBuffer::make(div_ceil(size, 64) * sizeof(std::uint64_t)));
+    return Result<WindowMarks>(WindowMarks(std::move(bits), size));
+}
+
+std::size_t WindowMarks::page_bytes() const noexcept {
+    constexpr std::size_t kPage = 4096;
+    std::size_t bytes = 0;
+    for (std::size_t at = next(0); at < size_; at = next((at / kPage + 1) * kPage)) bytes += kPage;
+    return bytes;
+}
+
 void WindowMarks::set(std::size_t from, std::size_t to) noexcept {
     while (from < to) {
         const std::size_t count = std::min(to - from, 64 - from % 64);
@@ -219,7 +258,7 @@ std::size_t WindowMarks::next(std::size_t at) const noexcept {
     if (at >= size_) return size_;
     std::size_t word = at / 64;
     std::uint64_t bits = bits_[word] >> at % 64 << at % 64;
-    while (bits == 0 && ++word < bits_.size()) bits = bits_[word];
+    while (bits == 0 && ++word < words_) bits = bits_[word];
     return bits == 0 ? size_ : word * 64 + static_cast<std::size_t>(std::countr_zero(bits));
 }
 
@@ -227,44 +266,46 @@ std::size_t WindowMarks::next_gap(std::size_t at) const noexcept {
     if (at >= size_) return size_;
     std::size_t word = at / 64;
     std::uint64_t gaps = ~bits_[word] >> at % 64 << at % 64;
-    while (gaps == 0 && ++word < bits_.size()) gaps = ~bits_[word];
+    while (gaps == 0 && ++word < words_) gaps = ~bits_[word];
     return gaps == 0 ? size_ : std::min(size_, word * 64 + static_cast<std::size_t>(std::countr_zero(gaps)));
 }
 
 Result<SparseBuffer> SparseBuffer::make(std::size_t size) {
     // Not by calloc(), which may clear recycled memory by writing to all of it.
-    void* data = ::mmap(nullptr, std::max<std::size_t>(size, 1), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (data == MAP_FAILED) return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
-    return SparseBuffer(static_cast<std::byte*>(data), size);
+    void* memory = ::mmap(nullptr, kZstdPrefixRoom + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
+    return SparseBuffer(static_cast<std::byte*>(memory) + kZstdPrefixRoom, size);
 }
 
 SparseBuffer::~SparseBuffer() {
-    if (data_ != nullptr) ::munmap(data_, std::max<std::size_t>(size_, 1));
+    if (data_ != nullptr) ::munmap(data_ - kZstdPrefixRoom, kZstdPrefixRoom + size_);
 }
 
 Result<WindowPattern> WindowPattern::make(std::size_t size) {
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    const std::size_t room = (kZstdPrefixRoom + page - 1) / page * page;
     const std::size_t period = std::min(size, kPeriod);
     const int descriptor = ::memfd_create("vdisk-window-pattern", MFD_CLOEXEC);
     if (descriptor < 0 || ::ftruncate(descriptor, static_cast<off_t>(period)) != 0) {
         if (descriptor >= 0) ::close(descriptor);
         return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
     }
-    void* whole = ::mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* whole = ::mmap(nullptr, room + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     bool good = whole != MAP_FAILED;
-    auto* data = static_cast<std::byte*>(whole);
+    auto* data = static_cast<std::byte*>(whole) + room;
     for (std::size_t at = 0; good && at < size; at += period) {
         const int access = at == 0 ? PROT_READ | PROT_WRITE : PROT_READ;
         good = ::mmap(data + at, std::min(period, size - at), access, MAP_SHARED | MAP_FIXED, descriptor, 0) != MAP_FAILED;
         if (good && at == 0) fill_period({data, period});
     }
     ::close(descriptor);
-    if (good) return WindowPattern(data, size);
-    if (whole != MAP_FAILED) ::munmap(whole, size);
+    if (good) return WindowPattern(data, size, room);
+    if (whole != MAP_FAILED) ::munmap(whole, room + size);
     return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
 }
 
 WindowPattern::~WindowPattern() {
-    if (data_ != nullptr) ::munmap(data_, size_);
+    if (data_ != nullptr) ::munmap(data_ - room_, room_ + size_);
 }
 
 void WindowPattern::forget() const noexcept {
@@ -281,25 +322,32 @@ void PlainRing::copy(std::uint64_t at, std::span<std::byte> out) const noexcept 
     }
 }
 
-void mark_used(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowMarks& marks) {
-    Marker(output, ring, at, short_copies, marks).run();
-}
-
-Result<SparseBuffer> sparse_window(const WindowMarks& marks, const PlainRing& ring, std::uint64_t at) {
-    VDISK_TRY(window, SparseBuffer::make(marks.size()));
-    for (std::size_t start = marks.next(0); start < marks.size();) {
-        const std::size_t end = marks.next_gap(start);
-        ring.copy(at - marks.size() + start, window.bytes().subspan(start, end - start));
-        start = marks.next(end);
+bool PlainRing::holds(std::uint64_t at, std::span<const std::byte> bytes) const noexcept {
+    while (!bytes.empty()) {
+        const auto start = static_cast<std::size_t>(at % bytes_.size());
+        const std::size_t count = std::min(bytes.size(), bytes_.size() - start);
+        if (std::memcmp(bytes.data(), bytes_.data() + start, count) != 0) return false;
+        bytes = bytes.subspan(count);
+        at += count;
     }
-    return Result<SparseBuffer>(std::move(window));
+    return true;
 }
 
-// The size of the window and the number of runs; for each run the gap before it and its length; all bytes of all runs.
-Result<std::vector<std::byte>> pack_window(const WindowMarks& marks, const PlainRing& ring, std::uint64_t at) {
+RepeatOffsets patterned_offsets(std::size_t window) noexcept {
+    const auto most = static_cast<std::uint32_t>(window);
+    return {most, most - 3, most - 5};
+}
+
+void find_used(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowUse& use) {
+    Marker(output, ring, at, short_copies, use).run();
+}
+
+// The size of the window, the offsets and the number of runs; for each run the gap before it and its length; all bytes of all runs.
+Result<std::vector<std::byte>> pack_window(const WindowMarks& marks, const RepeatOffsets& offsets, const PlainRing& ring, std::uint64_t at) {
     const std::vector<MarkedRun> runs = marked_runs(marks);
     std::vector<std::byte> plain;
     put_number(plain, marks.size());
+    for (const std::uint32_t offset : offsets) put_number(plain, offset);
     put_number(plain, runs.size());
     std::size_t end = 0;
     for (const MarkedRun& run : runs) {
@@ -314,11 +362,17 @@ Result<std::vector<std::byte>> pack_window(const WindowMarks& marks, const Plain
     return compress(plain);
 }
 
-Result<SparseBuffer> unpack_window(std::span<const std::byte> packed) {
+Result<DecoderState> unpack_window(std::span<const std::byte> packed) {
     VDISK_TRY(plain, decompress(packed));
     NumberReader numbers(plain);
     VDISK_TRY(size, numbers.get());
-    if (size > Limits{}.stream_window_bytes) return bad_window();
+    if (size > Limits{}.stream_window_bytes || size < kZstdWindowLeast) return bad_window();
+    RepeatOffsets offsets{};
+    for (std::uint32_t& offset : offsets) {
+        VDISK_TRY(value, numbers.get());
+        if (value == 0 || value > size) return bad_window();
+        offset = static_cast<std::uint32_t>(value);
+    }
     VDISK_TRY(count, numbers.get());
     if (count > plain.size()) return bad_window();
     std::vector<MarkedRun> runs;
@@ -340,7 +394,7 @@ Result<SparseBuffer> unpack_window(std::span<const std::byte> packed) {
         if (run.length > 0) std::memcpy(window.bytes().data() + run.start, bytes.data(), run.length);
         bytes = bytes.subspan(run.length);
     }
-    return Result<SparseBuffer>(std::move(window));
+    return DecoderState{std::move(window), offsets};
 }
 
 } // namespace vdisk

@@ -17,15 +17,13 @@ struct StreamCodec {
     /// that can't be had.
     Result<std::unique_ptr<StreamPass>> (*make_pass)(const ByteSource& packed, WindowStore& windows, const Limits& limits);
 
-    /// Decodes a segment whole. `out` is as long as the segment with its lead.
+    /// Decodes a segment that has no lead. `out` is as long as it.
     Result<void> (*expand)(const SegmentBytes& bytes, std::span<std::byte> out);
 
-    /// Decodes a long segment of `packed`, which must outlive the reader, piece by piece.
-    Result<std::unique_ptr<SegmentReader>> (*make_reader)(const ByteSource& packed, const Segment& segment, std::span<const std::byte> window);
+    /// Decodes several segments from one start, one after the other. `run` is the first of them made as long as all; `packed` and
+    /// `window` must outlive the reader.
+    Result<std::unique_ptr<SegmentReader>> (*make_reader)(const ByteSource& packed, const Segment& run, std::span<const std::byte> window);
 };
-
-/// Bytes that are left free at the start of SegmentBytes::packed, for a header that a codec may want to put there.
-constexpr std::size_t kSegmentRoom = 6;
 
 extern const StreamCodec kZstdCodec;
 extern const StreamCodec kGzipCodec;

@@ -121,6 +121,7 @@ Result<void> check(const RawSegment& raw, std::uint64_t expected_start, const Bo
     const bool lost = raw.kind == static_cast<std::uint8_t>(Segment::Kind::lost);
     if (raw.kind > static_cast<std::uint8_t>(Segment::Kind::lost)) return damaged("unknown kind of segment");
     if (raw.plain.value() != expected_start || raw.length.value() == 0) return damaged("segments do not lie end to end");
+    if (!lost && raw.length.value() > kSegmentMost) return damaged("a segment is longer than any is");
     if (!checked_add(raw.plain.value(), raw.length.value())) return damaged("a segment is too long");
     if (raw.lead.value() > raw.plain.value()) return damaged("a segment starts before the stream");
     if (!fits(raw.packed.value(), raw.packed_length.value(), bounds.packed_size)) return damaged("a segment lies behind the file");

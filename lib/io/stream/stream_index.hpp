@@ -14,7 +14,8 @@ struct WindowRange {
     std::uint64_t length = 0; ///< 0: there is none
 };
 
-/// A run of plain bytes that is decoded as one. Segments lie end to end and tile the stream.
+/// Plain bytes that are verified as one. Segments lie end to end and tile the stream. Several of them can be decoded from one start: then the
+/// later ones have what is before them for a lead.
 struct Segment {
     enum class Kind : std::uint8_t {
         whole, ///< from a header of the format on: zstd frames, gzip members, lzop blocks
@@ -32,6 +33,9 @@ struct Segment {
     std::uint64_t packed_length = 0; ///< compressed bytes
     WindowRange window{};
 };
+
+/// No segment is longer unless it is lost: lzop's largest block.
+constexpr std::uint64_t kSegmentMost = 64U << 20;
 
 struct StreamIndex {
     std::uint64_t size = 0;             ///< plain bytes

@@ -33,11 +33,11 @@ public:
 /// What decoding a segment needs.
 struct SegmentBytes {
     const Segment& segment;
-    std::span<std::byte> packed;          ///< all of the segment's compressed bytes; may be written over
+    std::span<const std::byte> packed;    ///< all of the segment's compressed bytes
     std::span<const std::byte> window;    ///< as the pass stored it
 };
 
-/// Decodes a segment that is too long to be decoded as one, a piece after the other. One thread's.
+/// Decodes from one start, a piece after the other. One thread's.
 class SegmentReader {
 public:
     SegmentReader() = default;
@@ -45,7 +45,7 @@ public:
     SegmentReader& operator=(const SegmentReader&) = delete;
     virtual ~SegmentReader() = default;
 
-    /// Fills `out` with the next bytes, the segment's lead among them.
+    /// Fills `out` with the next bytes.
     [[nodiscard]] virtual Result<void> read(std::span<std::byte> out) = 0;
 };
 

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#define ZSTD_STATIC_LINKING_ONLY // for decoding block by block into memory of ours
 #include "io/stream/zstd_blocks.hpp"
 
+#include <boost/endian/conversion.hpp>
+#include <zdict.h>
 #include <zstd.h>
+
+#include <algorithm>
 
 #include <bit>
 #include <cstring>
@@ -90,19 +95,21 @@ Result<void> check_expanded(std::size_t status, std::size_t wanted) {
     return ok();
 }
 
-// Makes the last of the blocks the last of a frame.
-Result<void> mark_last_block(std::span<std::byte> packed) {
-    std::size_t at = 0;
-    for (;;) {
-        if (packed.size() - at < kZstdBlockHeader) return fail(ErrorKind::corrupt, "zstd blocks are cut off");
-        const ZstdBlock block = parse_zstd_block(packed.subspan(at));
-        const std::size_t next = at + kZstdBlockHeader + block.packed;
-        if (next > packed.size()) return fail(ErrorKind::corrupt, "zstd blocks are cut off");
-        if (next == packed.size()) break;
-        at = next;
-    }
-    packed[at] |= std::byte{1};
-    return ok();
+// What a zstd dictionary has before its content, the repeat offsets last. libzstd makes tables of what it is shown: any will do.
+std::span<const std::byte> dictionary_header() {
+    static const std::vector<std::byte> made = [] {
+        constexpr std::string_view kText = "any bytes will do, as the tables are unused. But there have to be some of them, and enough that libzstd finds something "
+                                           "to count in them: 0123456789 times the quick brown fox jumps over the lazy dog.";
+        std::vector<std::byte> dictionary(4096);
+        const std::array<std::size_t, 2> samples{kText.size() / 2, kText.size() / 2};
+        const std::size_t size = ZDICT_finalizeDictionary(dictionary.data(), dictionary.size(), kText.data(), kText.size(), kText.data(), samples.data(),
+                                                          static_cast<unsigned>(samples.size()), {});
+        if (ZDICT_isError(size)) return std::vector<std::byte>();
+        const std::size_t header = ZDICT_getDictHeaderSize(dictionary.data(), size);
+        dictionary.resize(ZDICT_isError(header) ? 0 : header);
+        return dictionary;
+    }();
+    return made;
 }
 
 } // namespace
@@ -139,15 +146,66 @@ std::array<std::byte, kZstdHeaderRoom> made_up_zstd_header(unsigned window_log) 
     return {std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F}, std::byte{0xFD}, std::byte{0}, window};
 }
 
-Result<void> expand_zstd_blocks(std::span<std::byte> framed, std::span<const std::byte> prefix, std::span<std::byte> out) {
-    VDISK_CHECK(mark_last_block(framed.subspan(kZstdHeaderRoom)));
-    // The window in the header bounds nothing in the one-shot call: matches reach as far as there is prefix.
+void ZstdBlockDecoder::Free::operator()(ZSTD_DCtx_s* decoder) const noexcept { ZSTD_freeDCtx(decoder); }
+void ZstdBlockDecoder::Free::operator()(ZSTD_DDict_s* prefix) const noexcept { ZSTD_freeDDict(prefix); }
+
+Result<std::span<const std::byte>> zstd_dictionary(const ZstdPrefix& prefix, const RepeatOffsets& offsets) {
+    const std::span<const std::byte> header = dictionary_header();
+    if (header.empty() || header.size() > prefix.room.size() || prefix.window.size() < kZstdWindowLeast)
+        return fail(ErrorKind::io, "no dictionary can be made of a window of {} bytes", prefix.window.size());
+    const auto room = prefix.room.last(header.size());
+    std::ranges::copy(header, room.begin());
+    const auto numbers = room.last(offsets.size() * sizeof(std::uint32_t));
+    for (std::size_t i = 0; i < offsets.size(); ++i)
+        boost::endian::store_little_u32(reinterpret_cast<unsigned char*>(&numbers[4 * i]), offsets[i]);
+    return std::span<const std::byte>(room.data(), room.size() + prefix.window.size());
+}
+
+Result<void> ZstdBlockDecoder::begin() {
+    if (!decoder_) decoder_.reset(ZSTD_createDCtx());
+    prefix_.reset();
+    if (!decoder_) return fail(ErrorKind::io, "no memory for a decompressor");
+    ZSTD_decompressBegin(decoder_.get());
+    return feed_header();
+}
+
+Result<void> ZstdBlockDecoder::begin(const ZstdPrefix& prefix, const RepeatOffsets& offsets) {
+    if (!decoder_) decoder_.reset(ZSTD_createDCtx());
+    VDISK_TRY(dictionary, zstd_dictionary(prefix, offsets));
+    prefix_.reset(ZSTD_createDDict_advanced(dictionary.data(), dictionary.size(), ZSTD_dlm_byRef, ZSTD_dct_fullDict, ZSTD_defaultCMem));
+    if (!decoder_ || !prefix_) return fail(ErrorKind::io, "no memory for a decompressor");
+    ZSTD_decompressBegin_usingDDict(decoder_.get(), prefix_.get());
+    return feed_header();
+}
+
+// The window in it bounds nothing here: matches reach as far as there is prefix.
+Result<void> ZstdBlockDecoder::feed_header() {
     const auto header = made_up_zstd_header(27);
-    std::memcpy(framed.data(), header.data(), header.size());
-    ZSTD_DCtx* decoder = thread_decoder();
-    if (decoder == nullptr) return fail(ErrorKind::io, "no memory for a decompressor");
-    if (!prefix.empty()) ZSTD_DCtx_refPrefix(decoder, prefix.data(), prefix.size());
-    return check_expanded(ZSTD_decompressDCtx(decoder, out.data(), out.size(), framed.data(), framed.size()), out.size());
+    std::size_t status = 0;
+    for (std::size_t at = 0; at < header.size() && !ZSTD_isError(status);) {
+        const std::size_t wanted = ZSTD_nextSrcSizeToDecompress(decoder_.get());
+        status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, &header[at], wanted);
+        at += wanted;
+    }
+    if (ZSTD_isError(status)) return fail(ErrorKind::io, "zstd decompressor: {}", ZSTD_getErrorName(status));
+    return ok();
+}
+
+Result<std::size_t> ZstdBlockDecoder::length_of(std::span<const std::byte> packed) {
+    if (packed.size() < kZstdBlockHeader) return fail(ErrorKind::corrupt, "zstd blocks are cut off");
+    const std::size_t length = kZstdBlockHeader + parse_zstd_block(packed).packed;
+    if (length > packed.size()) return fail(ErrorKind::corrupt, "zstd blocks are cut off");
+    return length;
+}
+
+Result<std::size_t> ZstdBlockDecoder::decode(std::span<const std::byte> block, std::byte* out) {
+    // The decoder refuses to go on behind the last block of a frame, and where that is we know.
+    std::array<std::byte, kZstdBlockHeader> header{block[0] & ~std::byte{1}, block[1], block[2]};
+    std::size_t status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, header.data(), header.size());
+    if (!ZSTD_isError(status) && block.size() > header.size())
+        status = ZSTD_decompressContinue(decoder_.get(), out, kZstdBlockMax, &block[header.size()], block.size() - header.size());
+    if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
+    return status;
 }
 
 Result<void> expand_zstd_frames(std::span<const std::byte> packed, std::span<std::byte> out) {

@@ -5,6 +5,10 @@
 #include "io/stream/stream_pass.hpp"
 
 #include <array>
+#include <memory>
+
+struct ZSTD_DCtx_s;
+struct ZSTD_DDict_s;
 
 namespace vdisk {
 
@@ -51,10 +55,45 @@ enum class StartQuality : std::uint8_t {
 /// Room for a made-up frame header that callers leave before the blocks.
 constexpr std::size_t kZstdHeaderRoom = 6;
 
-/// Decodes the blocks behind the first kZstdHeaderRoom bytes of `framed` (their headers included, none cut) so that they fill
-/// `out` exactly; writes to `framed`. `prefix` are the plain bytes before them, as many as matches reach. `corrupt` if they do
-/// not.
-[[nodiscard]] Result<void> expand_zstd_blocks(std::span<std::byte> framed, std::span<const std::byte> prefix, std::span<std::byte> out);
+/// What a block's sequences may repeat the offset of without telling it, the latest first. None is 0.
+using RepeatOffsets = std::array<std::uint32_t, 3>;
+
+/// The plain bytes before a block, as many as matches reach, behind room for what the decoder has to know besides them.
+struct ZstdPrefix {
+    std::span<std::byte> room; ///< kZstdPrefixRoom bytes, which get written; the window follows them in memory
+    std::span<const std::byte> window;
+};
+constexpr std::size_t kZstdPrefixRoom = 4096;
+/// A shorter window is of no use: a zstd dictionary has to be longer.
+constexpr std::size_t kZstdWindowLeast = 64;
+
+/// The two as a zstd dictionary, which is how a decoder can be told where it is: its tables are unused ones. `io` if it can't be made.
+[[nodiscard]] Result<std::span<const std::byte>> zstd_dictionary(const ZstdPrefix& prefix, const RepeatOffsets& offsets);
+
+/// Decodes blocks one after the other, from any one on that needs no tables of earlier ones. One thread's.
+class ZstdBlockDecoder {
+public:
+    /// Begins where there is nothing before the first block, or nothing that it needs. `io` if there is no memory.
+    [[nodiscard]] Result<void> begin();
+    /// Begins behind `prefix`, which must outlive the object's use. `io` if there is no memory.
+    [[nodiscard]] Result<void> begin(const ZstdPrefix& prefix, const RepeatOffsets& offsets);
+
+    /// How long the block at the start of `packed` is, with its header; `corrupt` if `packed` ends before it does.
+    [[nodiscard]] static Result<std::size_t> length_of(std::span<const std::byte> packed);
+
+    /// Decodes one block, its header included, and returns how many bytes it has. `out` has room for kZstdBlockMax bytes and lies
+    /// directly behind the bytes of the block before. `corrupt` if it can't be decoded.
+    [[nodiscard]] Result<std::size_t> decode(std::span<const std::byte> block, std::byte* out);
+
+private:
+    Result<void> feed_header();
+    struct Free {
+        void operator()(ZSTD_DCtx_s* decoder) const noexcept;
+        void operator()(ZSTD_DDict_s* prefix) const noexcept;
+    };
+    std::unique_ptr<ZSTD_DDict_s, Free> prefix_;
+    std::unique_ptr<ZSTD_DCtx_s, Free> decoder_;
+};
 
 /// Decodes whole frames, checksums verified.
 [[nodiscard]] Result<void> expand_zstd_frames(std::span<const std::byte> packed, std::span<std::byte> out);

@@ -10,36 +10,64 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <deque>
 
 namespace vdisk {
 namespace {
 
-// Restart points are sought this far from one another. Windows that are as long cost more to look through, so they get some
-// more room; still no segment should exceed 16 MiB.
-constexpr std::uint64_t kSpacing = 8U << 20;
-constexpr std::uint64_t kWideSpacing = 11U << 20;
-constexpr std::uint64_t kWideWindow = 4U << 20;
-// How far behind the window's length a start is tried: from there on the decoder has no memory of what was before.
+// Of the places this far from a start the last that can be one is the next. A read may have to decode all before it and the first bytes behind
+// it, together no more than 16 MiB.
+constexpr std::uint64_t kFar = (14U << 20) + (3U << 18);
+constexpr std::uint64_t kNear = 8U << 20;
+constexpr std::uint64_t kNearWide = 11U << 20; ///< for windows above kProvenMost: the ring that the search needs is that much smaller
+// Once a search found none, the first that can be one is taken, among so many bytes at a time.
+constexpr std::uint64_t kLateStep = 1U << 20;
+// A start is tried so far behind the window's length: from there on the decoder has no memory of what was before. But no further than this,
+// and then what is decoded from it may not go on behind that either.
 constexpr std::uint64_t kTryBehindWindow = 256U << 10;
+constexpr std::uint64_t kProvenMost = 16U << 20;
+// So many candidates at most are tried for one start.
+constexpr std::size_t kCandidatesMost = 48;
 // Small frames are one segment together up to this length.
 constexpr std::uint64_t kGroup = 1U << 20;
-// Plain bytes that are kept besides the window, for the trials.
-constexpr std::uint64_t kRingSlack = 24U << 20;
+// A run of plain bytes that is decoded from one start is cut into segments, each with its own checksum, so that a read need not decode
+// to its end. The first one is short for reads that go over from the run before.
+constexpr std::uint64_t kFirstSegment = 1U << 20;
+constexpr std::uint64_t kSegment = 4U << 20;
+constexpr std::uint64_t kPiece = 256U << 10;
+// How far the pass may be ahead of a search.
+constexpr std::uint64_t kAhead = 12U << 20;
+constexpr std::uint64_t kAheadWide = 4U << 20;
 // More than decoders write behind what they decode.
 constexpr std::uint64_t kOverwrite = 64;
 // No frame with a larger window is in an index.
 constexpr int kReaderWindowLog = 27;
+// Runs up to this length are decoded into memory of that length; longer ones, which are rare, through a window.
+constexpr std::uint64_t kRunInMemory = 24U << 20;
 
 struct FreeDecoder {
     void operator()(ZSTD_DCtx* decoder) const noexcept { ZSTD_freeDCtx(decoder); }
 };
 using DecoderPtr = std::unique_ptr<ZSTD_DCtx, FreeDecoder>;
 
+// Blocks that stay together; with the first of them decoding may be able to start.
 struct Piece {
-    Segment segment;
-    TrialPtr trial{};    ///< set if it starts at a place that has to be tried
-    bool free = false;   ///< only raw and RLE blocks: can be decoded without anything, but leads nowhere
-    bool failed = false;
+    std::uint64_t plain = 0;
+    std::uint64_t packed = 0;
+    std::uint64_t length = 0; ///< plain bytes
+    std::uint32_t crc = 0;
+    StartQuality quality = StartQuality::none;
+};
+
+// A place from which on decoding works.
+struct Start {
+    std::uint64_t plain = 0;
+    std::uint64_t packed = 0;
+    WindowRange window{};
+    std::uint64_t proven_end = kUnknownSize; ///< up to which plain byte
+    bool free = false;                       ///< only raw and RLE blocks follow: nothing is needed, but it leads nowhere
+
+    [[nodiscard]] bool leads_on() const noexcept { return !free && proven_end == kUnknownSize; }
 };
 
 struct Frame {
@@ -47,7 +75,7 @@ struct Frame {
     std::uint64_t plain = 0;       ///< where it starts
     std::uint64_t packed = 0;
     std::uint64_t first_block = 0;
-    std::size_t first_piece = 0;
+    std::size_t first_segment = 0;
     std::uint64_t window = 0;      ///< bytes that matches can reach back
     XXH64_state_t hash{};
 };
@@ -71,36 +99,46 @@ private:
     Result<void> start_frame();
     Result<void> open_frame(const ZstdFrameHeader& header);
     Result<void> make_ring(std::uint64_t window);
-    bool have_trials();
+    bool can_search();
     Result<void> feed_header(const ZstdFrameHeader& header);
     Result<PlainChunk> next_block();
     Result<std::size_t> decode_block(std::span<const std::byte> framed, std::span<std::byte> out);
     Result<PlainChunk> took_block(const ZstdBlock& block, std::span<const std::byte> plain);
     Result<void> finish_frame();
     void check_hash(std::uint32_t stored);
-    void merge_group();
+    void add_whole_frame();
 
     void consider_start(const ZstdBlock& block, std::span<const std::byte> body);
-    void try_candidate(std::uint64_t packed_end, std::size_t length);
-    void begin_piece(std::uint64_t plain, std::uint64_t packed);
-    void close_piece(std::uint64_t packed_end);
-    void begin_failed_piece();
-    void post_trial();
+    void begin_piece(StartQuality quality);
+    void add_to_piece(std::span<const std::byte> plain);
+    void begin_free_run();
+    void leave_free_run();
+    [[nodiscard]] bool collects(const Piece& piece) const noexcept;
+    [[nodiscard]] bool any_candidate() const noexcept;
+    void search_if_ready();
+    void search();
+    BlockStretch stretch_of(const Piece& piece) const;
+    void settle();
+    void begin_run(const Start& start);
+    void flush(std::size_t count);
+    void flush_decided();
+    void add_segment(const Piece& piece, std::uint64_t packed_end);
+    void end_blocks();
     void make_room();
 
     PlainChunk damaged(Error why);
     PlainChunk cut_off();
     bool walk_blocks(bool checksum);
-    void end_frame_pieces(std::uint32_t reason);
+    void end_frame(std::uint32_t reason);
     void end_with(std::string finding);
     std::uint32_t add_reason(Error why);
 
-    void resolve_pieces();
-    static bool leads_on(const Piece& piece);
-    static bool extends(const Piece& before, const Piece& next);
-    static Segment starting_at(const Segment& start, Segment segment);
     std::string name() const { return std::string(input_.source().name()); }
-    std::uint64_t spacing() const { return frame_->window > kWideWindow ? kWideSpacing : kSpacing; }
+    [[nodiscard]] static bool wide(std::uint64_t window) noexcept { return window > kProvenMost; }
+    /// How far matches behind `plain` can reach back.
+    [[nodiscard]] std::uint64_t reach_of(std::uint64_t plain) const noexcept { return std::min(frame_->window, plain - frame_->plain); }
+    [[nodiscard]] std::uint64_t near() const noexcept { return wide(frame_->window) ? kNearWide : kNear; }
+    [[nodiscard]] std::uint64_t proven_length() const noexcept { return std::min(frame_->window, kProvenMost) + kTryBehindWindow; }
 
     PackedInput input_;
     WindowStore& windows_;
@@ -109,17 +147,23 @@ private:
 
     std::unique_ptr<std::byte[]> ring_memory_; ///< ring_bytes_, and room for a block behind them
     std::uint64_t ring_bytes_ = 0;
+    std::uint64_t ring_window_ = 0; ///< the longest for which it does
     std::optional<PlainRing> ring_;
     std::optional<WindowPattern> pattern_;
-    std::unique_ptr<TrialRunner> trials_; ///< ends before what it reads from
+    std::optional<StartSearcher> searcher_; ///< ends before what it reads from
 
     std::uint64_t plain_ = 0;  ///< next plain byte
     std::uint64_t packed_ = 0; ///< next compressed one
     std::optional<Frame> frame_;
     bool ended_ = false;
-    std::vector<Piece> pieces_;
-    std::optional<std::size_t> open_trial_;  ///< the piece whose trial still grows
-    std::optional<std::uint64_t> candidate_; ///< where the block that is now decoded starts in the file, if that may be a start
+
+    std::deque<Piece> pieces_;        ///< of the frame, those of which it is not known yet from where they are decoded
+    Start start_;                     ///< from which the first piece is
+    Start far_;                       ///< the latest that leads to the end of the frame
+    SearchPtr search_;                ///< under way
+    std::uint64_t collect_from_ = 0;  ///< the next start is sought among the candidates from here ...
+    std::uint64_t collect_to_ = 0;    ///< ... to here
+    bool late_ = false;               ///< the first one will do
     StreamIndex index_;
 };
 
@@ -181,34 +225,39 @@ Result<void> ZstdPass::open_frame(const ZstdFrameHeader& header) {
     VDISK_CHECK(make_ring(window));
     index_.window_log = std::max<std::uint32_t>(index_.window_log, log_of(window));
     frame_.emplace(Frame{.header = header, .plain = plain_, .packed = packed_, .first_block = packed_ + header.length,
-                         .first_piece = pieces_.size(), .window = window});
+                         .first_segment = index_.segments.size(), .window = window});
     XXH64_reset(&frame_->hash, 0);
-    pieces_.push_back(Piece{.segment = {.detail = log_of(window), .plain = plain_, .packed = packed_}});
     VDISK_CHECK(feed_header(header));
     packed_ = frame_->first_block;
+    pieces_.clear();
+    begin_piece(StartQuality::none);
+    far_ = {.plain = plain_, .packed = packed_};
+    begin_run(far_);
     return ok();
 }
 
 Result<void> ZstdPass::make_ring(std::uint64_t window) {
-    const std::uint64_t wanted = window + kRingSlack;
+    const std::uint64_t wanted = window + std::min(window, kProvenMost) + kTryBehindWindow +
+                                 (wide(window) ? kFar - kNearWide + kAheadWide : kFar - kNear + kAhead);
     if (wanted <= ring_bytes_) return ok();
-    trials_.reset();
+    searcher_.reset();
     ring_memory_.reset();
     pattern_.reset();
     ring_bytes_ = wanted;
+    ring_window_ = window;
     ring_memory_.reset(new (std::nothrow) std::byte[wanted + kZstdBlockMax]);
     if (!ring_memory_) return fail(ErrorKind::io, "no memory for a window of {} bytes", window);
     ring_.emplace(std::span<const std::byte>(ring_memory_.get(), wanted));
     return ok();
 }
 
-// Only when the first trial comes: most small streams need none.
-bool ZstdPass::have_trials() {
-    if (trials_) return true;
-    auto pattern = WindowPattern::make(static_cast<std::size_t>(ring_bytes_ - kRingSlack));
+// Only when the first search comes: most small streams need none.
+bool ZstdPass::can_search() {
+    if (searcher_) return true;
+    auto pattern = WindowPattern::make(static_cast<std::size_t>(ring_window_));
     if (pattern.has_error()) return false;
     pattern_.emplace(std::move(pattern).value());
-    trials_ = std::make_unique<TrialRunner>(TrialContext{input_.source(), *ring_, *pattern_}, windows_);
+    searcher_.emplace(TrialContext{input_.source(), *ring_, *pattern_}, windows_);
     return true;
 }
 
@@ -259,155 +308,219 @@ Result<PlainChunk> ZstdPass::took_block(const ZstdBlock& block, std::span<const 
         std::memcpy(ring_memory_.get(), ring_memory_.get() + ring_bytes_, over);
     }
     const std::uint64_t end = packed_ + kZstdBlockHeader + block.packed;
-    if (candidate_) try_candidate(end, plain.size());
-    candidate_.reset();
-
-    Segment& segment = pieces_.back().segment;
-    segment.crc = crc32_of(segment.crc, plain);
-    segment.length += plain.size();
+    add_to_piece(plain);
     if (frame_->header.checksum) XXH64_update(&frame_->hash, plain.data(), plain.size());
     plain_ += plain.size();
     packed_ = end;
-    if (open_trial_) {
-        const BlockStretch& stretch = pieces_[*open_trial_].trial->stretch;
-        if (plain_ - stretch.plain >= stretch.window + kTryBehindWindow) post_trial();
-    }
+    search_if_ready();
     if (block.last) VDISK_CHECK(finish_frame());
     return PlainChunk{.bytes = plain};
 }
 
+void ZstdPass::begin_piece(StartQuality quality) {
+    if (!pieces_.empty() && pieces_.back().length == 0) pieces_.pop_back();
+    pieces_.push_back({.plain = plain_, .packed = packed_, .quality = quality});
+}
+
+void ZstdPass::add_to_piece(std::span<const std::byte> plain) {
+    if (pieces_.back().length >= kPiece) begin_piece(StartQuality::none);
+    Piece& piece = pieces_.back();
+    piece.crc = crc32_of(piece.crc, plain);
+    piece.length += plain.size();
+}
+
 // Whether decoding may be able to start with the block that comes now.
 void ZstdPass::consider_start(const ZstdBlock& block, std::span<const std::byte> body) {
-    const auto last = std::find_if(pieces_.rbegin(), pieces_.rend(), [](const Piece& piece) { return !piece.failed; });
-    const std::uint64_t since = plain_ - last->segment.plain;
+    if (search_ && searcher_->done(*search_)) settle();
     if (block.kind != ZstdBlock::Kind::compressed) {
-        if (since < spacing()) return;
-        begin_piece(plain_, packed_);
-        pieces_.back().free = true;
+        if (!search_ && plain_ - start_.plain >= near() && !any_candidate()) begin_free_run();
         return;
     }
-    const bool needed = last->free;
-    if (!needed && since < spacing()) return;
-    const StartQuality quality = zstd_start_quality(body);
-    if (quality == StartQuality::good || (quality == StartQuality::weak && (needed || since >= spacing() + spacing() / 4))) candidate_ = packed_;
-    else if (needed) begin_failed_piece();
+    if (start_.free) leave_free_run();
+    if (!search_ && plain_ < collect_from_) return;
+    if (reach_of(plain_) < kZstdWindowLeast) return;
+    if (const StartQuality quality = zstd_start_quality(body); quality != StartQuality::none) begin_piece(quality);
 }
 
-// A try over the block alone: most of the places that are none show there.
-void ZstdPass::try_candidate(std::uint64_t packed_end, std::size_t length) {
-    const std::uint64_t reach = std::min(frame_->window, plain_ - frame_->plain);
-    const BlockStretch stretch{.plain = plain_, .plain_length = length, .packed = *candidate_, .packed_length = packed_end - *candidate_,
-                               .window = static_cast<std::size_t>(reach)};
-    if (length == 0 || !have_trials() || !trials_->trier().can_start(stretch)) {
-        begin_failed_piece();
+void ZstdPass::begin_free_run() {
+    begin_piece(StartQuality::none);
+    flush(pieces_.size() - 1);
+    begin_run({.plain = plain_, .packed = packed_, .free = true});
+}
+
+// Behind raw and RLE blocks comes one that needs what was before, unless decoding can start there.
+void ZstdPass::leave_free_run() {
+    begin_piece(StartQuality::none);
+    flush(pieces_.size() - 1);
+    start_ = far_;
+    collect_from_ = plain_;
+    collect_to_ = plain_ + kLateStep;
+    late_ = true;
+}
+
+// What is decoded from now on is so from `start`.
+void ZstdPass::begin_run(const Start& start) {
+    start_ = start;
+    if (start.leads_on()) far_ = start;
+    collect_from_ = start.plain + near();
+    collect_to_ = start.plain + kFar;
+    late_ = false;
+}
+
+bool ZstdPass::collects(const Piece& piece) const noexcept {
+    return piece.quality != StartQuality::none && piece.length > 0 && piece.plain >= collect_from_ && piece.plain < collect_to_;
+}
+
+bool ZstdPass::any_candidate() const noexcept {
+    return std::ranges::any_of(pieces_, [this](const Piece& piece) { return collects(piece); });
+}
+
+void ZstdPass::search_if_ready() {
+    if (search_ || plain_ < collect_to_) return;
+    const auto last = std::find_if(pieces_.rbegin(), pieces_.rend(), [this](const Piece& piece) { return collects(piece); });
+    if (last == pieces_.rend()) {
+        late_ = true;
+        collect_from_ = collect_to_;
+        collect_to_ = plain_ + kLateStep;
+        flush_decided();
+    } else if (plain_ >= last->plain + proven_length()) search();
+}
+
+// All of its blocks that the proof needs, as far as they are there.
+BlockStretch ZstdPass::stretch_of(const Piece& piece) const {
+    const auto end = std::ranges::find_if(pieces_, [&](const Piece& other) { return other.plain >= piece.plain + proven_length(); });
+    return {.plain = piece.plain, .plain_length = (end == pieces_.end() ? plain_ : end->plain) - piece.plain, .packed = piece.packed,
+            .packed_length = (end == pieces_.end() ? packed_ : end->packed) - piece.packed,
+            .window = static_cast<std::size_t>(reach_of(piece.plain))};
+}
+
+// The last of the candidates first, or the first where every byte without a start costs.
+void ZstdPass::search() {
+    const auto made = std::make_shared<StartSearch>();
+    for (const Piece& piece : pieces_)
+        if (collects(piece)) made->candidates.push_back(stretch_of(piece));
+    if (!late_) std::ranges::reverse(made->candidates);
+    std::ranges::stable_partition(made->candidates, [this](const BlockStretch& candidate) {
+        return std::ranges::find(pieces_, candidate.plain, &Piece::plain)->quality == StartQuality::good;
+    });
+    if (made->candidates.size() > kCandidatesMost) made->candidates.resize(kCandidatesMost);
+    if (!can_search()) made->candidates.clear();
+    search_ = made;
+    if (made->candidates.empty()) made->done = true;
+    else searcher_->start(made);
+    if (made->done) settle();
+}
+
+// Goes on with what the search, which is done, has found.
+void ZstdPass::settle() {
+    const SearchPtr search = std::exchange(search_, nullptr);
+    if (!search->found) {
+        late_ = true;
+        collect_from_ = collect_to_;
+        collect_to_ = std::max(plain_, collect_from_ + kLateStep);
+        flush_decided();
         return;
     }
-    post_trial();
-    begin_piece(plain_, *candidate_);
-    pieces_.back().trial = std::make_shared<Trial>();
-    pieces_.back().trial->stretch = stretch;
-    open_trial_ = pieces_.size() - 1;
+    const BlockStretch& found = search->candidates[*search->found];
+    const auto piece = std::ranges::find(pieces_, found.plain, &Piece::plain);
+    flush(static_cast<std::size_t>(piece - pieces_.begin()));
+    begin_run({.plain = found.plain, .packed = found.packed, .window = search->window,
+               .proven_end = found.plain_length >= frame_->window ? kUnknownSize : found.plain + found.plain_length});
 }
 
-void ZstdPass::begin_piece(std::uint64_t plain, std::uint64_t packed) {
-    close_piece(packed);
-    // A frame that is cut into segments is decoded without its header, so without its checksum too.
-    Segment& first = pieces_[frame_->first_piece].segment;
-    if (first.kind == Segment::Kind::whole) {
-        first.kind = Segment::Kind::inner;
-        first.packed_length -= frame_->first_block - first.packed;
-        first.packed = frame_->first_block;
+// The pieces in front of which no start can come any more.
+void ZstdPass::flush_decided() {
+    const auto open = std::ranges::find_if(pieces_, [this](const Piece& piece) { return piece.plain >= collect_from_; });
+    const auto count = static_cast<std::size_t>(open - pieces_.begin());
+    flush(std::min(count, pieces_.size() - 1)); // the last one still grows
+}
+
+// The first `count` pieces become segments.
+void ZstdPass::flush(std::size_t count) {
+    for (; count > 0; --count) {
+        const Piece piece = pieces_.front();
+        pieces_.pop_front();
+        add_segment(piece, pieces_.empty() ? packed_ : pieces_.front().packed);
     }
-    pieces_.push_back(Piece{.segment = {.kind = Segment::Kind::inner, .detail = log_of(frame_->window), .plain = plain, .packed = packed}});
 }
 
-void ZstdPass::close_piece(std::uint64_t packed_end) {
-    Segment& segment = pieces_.back().segment;
-    segment.packed_length = packed_end - segment.packed;
+void ZstdPass::add_segment(const Piece& piece, std::uint64_t packed_end) {
+    if (piece.length == 0) return;
+    const Start& start = piece.plain + piece.length <= start_.proven_end ? start_ : far_;
+    Segment segment{.kind = Segment::Kind::inner, .detail = log_of(frame_->window), .crc = piece.crc, .plain = piece.plain, .length = piece.length,
+                    .lead = piece.plain - start.plain, .packed = start.packed, .packed_length = packed_end - start.packed, .window = start.window};
+    Segment* last = index_.segments.size() > frame_->first_segment ? &index_.segments.back() : nullptr;
+    const bool joins = last != nullptr && last->packed == segment.packed && last->length + segment.length <= (last->lead == 0 ? kFirstSegment : kSegment);
+    if (!joins) {
+        index_.segments.push_back(segment);
+        return;
+    }
+    last->crc = crc32_joined(last->crc, segment.crc, segment.length);
+    last->length += segment.length;
+    last->packed_length = segment.packed_length;
 }
 
-// Behind raw and RLE blocks comes one with which decoding can't start: they remain a piece of their own.
-void ZstdPass::begin_failed_piece() {
-    if (!pieces_.back().free) return;
-    begin_piece(plain_, packed_);
-    pieces_.back().failed = true;
+// No more blocks come in this frame. What was not looked at yet is, where it is far from a start.
+void ZstdPass::end_blocks() {
+    while (search_ || (plain_ - start_.plain > kFar && collect_from_ < plain_)) {
+        if (!search_) {
+            collect_to_ = std::max(collect_to_, collect_from_ + 1);
+            if (any_candidate()) search();
+            else if (collect_to_ < plain_) collect_to_ = plain_;
+            else break;
+            continue;
+        }
+        searcher_->wait(*search_);
+        settle();
+    }
 }
 
-void ZstdPass::post_trial() {
-    if (!open_trial_) return;
-    Piece& piece = pieces_[*open_trial_];
-    piece.trial->stretch.plain_length = plain_ - piece.trial->stretch.plain;
-    piece.trial->stretch.packed_length = packed_ - piece.trial->stretch.packed;
-    trials_->add(piece.trial);
-    open_trial_.reset();
-}
-
-// The next block must not be written over what a trial still needs.
+// The next block must not be written over what is still to be looked at: a search may be behind by what the ring is longer than the window.
 void ZstdPass::make_room() {
     const std::uint64_t end = plain_ + kZstdBlockMax + kOverwrite;
-    if (end <= ring_bytes_) return;
-    const std::uint64_t overwritten = end - ring_bytes_;
-    if (open_trial_) {
-        const BlockStretch& stretch = pieces_[*open_trial_].trial->stretch;
-        if (stretch.plain - stretch.window < overwritten) post_trial();
+    const std::uint64_t behind = ring_bytes_ - frame_->window;
+    if (end <= behind) return;
+    const std::uint64_t gone = end - behind;
+    if (search_ && std::ranges::any_of(search_->candidates, [&](const BlockStretch& candidate) { return candidate.plain < gone; })) {
+        searcher_->wait(*search_);
+        settle();
     }
-    if (trials_) trials_->wait_until_free(overwritten);
+    for (Piece& piece : pieces_)
+        if (piece.plain < gone) piece.quality = StartQuality::none;
 }
 
 Result<void> ZstdPass::finish_frame() {
-    post_trial();
-    const std::uint64_t blocks_end = packed_;
+    end_blocks();
     if (frame_->header.checksum) {
         VDISK_TRY(stored, input_.at(packed_, 4));
         if (stored.size() < 4) {
             index_.findings.push_back(fmt::format("the stream is cut off in the checksum of the zstd frame at offset {}", frame_->packed));
-            end_frame_pieces(0);
+            end_frame(0);
             ended_ = true;
             return ok();
         }
         std::uint32_t value = 0;
         for (std::size_t i = 4; i-- > 0;) value = value << 8 | std::to_integer<std::uint32_t>(stored[i]);
-        packed_ += 4;
         check_hash(value);
-    }
-    if (!frame_) return ok();
-    close_piece(pieces_.back().segment.kind == Segment::Kind::whole ? packed_ : blocks_end);
-    if (pieces_.back().segment.length == 0) pieces_.pop_back();
-    else merge_group();
-    frame_.reset();
+        packed_ += 4;
+    } else add_whole_frame();
     return ok();
 }
 
 void ZstdPass::check_hash(std::uint32_t stored) {
     const auto computed = static_cast<std::uint32_t>(XXH64_digest(&frame_->hash));
-    if (stored == computed) return;
+    if (stored == computed) return add_whole_frame();
     const std::string what = fmt::format("zstd frame at offset {}: its checksum is {:08x}, but that of its {} plain bytes is {:08x}", frame_->packed, stored,
                                          plain_ - frame_->plain, computed);
-    if (differ_in_one_byte(stored, computed)) {
-        index_.findings.push_back(what + "; they differ in one byte, so the checksum itself is damaged and the bytes are sound");
-        const std::uint64_t end = packed_;
-        packed_ = end - 4;
-        end_frame_pieces(0);
-        packed_ = end;
-        return;
-    }
-    packed_ -= 4;
-    end_frame_pieces(add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what)));
-    packed_ += 4;
+    if (!differ_in_one_byte(stored, computed)) return end_frame(add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what)));
+    index_.findings.push_back(what + "; they differ in one byte, so the checksum itself is damaged and the bytes are sound");
+    end_frame(0);
 }
 
-// Ends a frame that can't be decoded as a whole frame is, with what was decoded of it. `reason` 0: it is sound.
-void ZstdPass::end_frame_pieces(std::uint32_t reason) {
-    open_trial_.reset();
-    close_piece(packed_);
-    Segment& first = pieces_[frame_->first_piece].segment;
-    if (first.kind == Segment::Kind::whole) {
-        first.kind = Segment::Kind::inner;
-        first.packed_length -= frame_->first_block - first.packed;
-        first.packed = frame_->first_block;
-    }
-    if (pieces_.back().segment.length == 0) pieces_.pop_back();
-    for (std::size_t i = frame_->first_piece; i < pieces_.size(); ++i) pieces_[i].segment.reason = reason;
+// Ends a frame whose blocks are decoded without its header and checksum, with what was decoded of it. `reason` 0: it is sound.
+void ZstdPass::end_frame(std::uint32_t reason) {
+    flush(pieces_.size());
+    for (std::size_t i = frame_->first_segment; i < index_.segments.size(); ++i) index_.segments[i].reason = reason;
     frame_.reset();
 }
 
@@ -417,25 +530,27 @@ std::uint32_t ZstdPass::add_reason(Error why) {
     return static_cast<std::uint32_t>(index_.reasons.size());
 }
 
-// Joins the frame that ended with the small ones before it.
-void ZstdPass::merge_group() {
-    if (pieces_.size() < 2) return;
-    Segment& last = pieces_.back().segment;
-    Segment& before = pieces_[pieces_.size() - 2].segment;
-    const bool joins = last.kind == Segment::Kind::whole && before.kind == Segment::Kind::whole && last.reason == 0 && before.reason == 0 &&
-                       before.length + last.length <= kGroup;
-    if (!joins) return;
-    before.crc = crc32_joined(before.crc, last.crc, last.length);
-    before.length += last.length;
-    before.packed_length = last.packed + last.packed_length - before.packed;
-    pieces_.pop_back();
+// Ends a sound frame. Small ones are decoded whole, those that follow one another together.
+void ZstdPass::add_whole_frame() {
+    const std::uint64_t length = plain_ - frame_->plain;
+    if (length == 0 || length > kGroup) return end_frame(0);
+    const std::uint64_t packed_end = packed_ + (frame_->header.checksum ? 4 : 0);
+    Segment whole{.detail = log_of(frame_->window), .plain = frame_->plain, .length = length, .packed = frame_->packed, .packed_length = packed_end - frame_->packed};
+    for (const Piece& piece : pieces_) whole.crc = crc32_joined(whole.crc, piece.crc, piece.length);
+    Segment* before = index_.segments.empty() ? nullptr : &index_.segments.back();
+    if (before != nullptr && before->kind == Segment::Kind::whole && before->reason == 0 && before->length + length <= kGroup) {
+        before->crc = crc32_joined(before->crc, whole.crc, length);
+        before->length += length;
+        before->packed_length = packed_end - before->packed;
+    } else index_.segments.push_back(whole);
+    frame_.reset();
 }
 
 PlainChunk ZstdPass::cut_off() {
     const Error why = fail(ErrorKind::truncated, "the stream is cut off at {} of its compressed bytes, in the zstd frame at offset {}", input_.size(), frame_->packed);
-    post_trial();
+    end_blocks();
     const std::uint64_t content_end = frame_->header.content_size == kUnknownSize ? plain_ : frame_->plain + frame_->header.content_size;
-    end_frame_pieces(0);
+    end_frame(0);
     ended_ = true;
     if (content_end <= plain_) {
         index_.findings.push_back(why.what);
@@ -443,7 +558,7 @@ PlainChunk ZstdPass::cut_off() {
     }
     const std::uint32_t reason = add_reason(why);
     const std::uint64_t lost = content_end - plain_;
-    pieces_.push_back(Piece{.segment = {.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost, .packed = packed_}});
+    index_.segments.push_back({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost, .packed = packed_});
     plain_ += lost;
     return {.lost = lost, .why = &index_.reasons[reason - 1]};
 }
@@ -451,17 +566,17 @@ PlainChunk ZstdPass::cut_off() {
 // What was decoded of a damaged frame can't be vouched for; the rest of it is lost, and what follows too unless the frame's
 // size is known.
 PlainChunk ZstdPass::damaged(Error why) {
-    post_trial();
+    end_blocks();
     const std::uint64_t content = frame_->header.content_size;
     const std::uint64_t done = plain_ - frame_->plain;
     const bool placed = content != kUnknownSize && content >= done;
     const bool checksum = frame_->header.checksum;
     const std::uint32_t reason = add_reason(fail(ErrorKind::corrupt, "zstd frame at offset {} is damaged: {}{}", frame_->packed, why.what,
                                                  placed ? "" : "; what follows can't be placed"));
-    end_frame_pieces(reason);
+    end_frame(reason);
     ended_ = !placed || !walk_blocks(checksum);
     const std::uint64_t lost = placed ? content - done : 0;
-    if (lost > 0) pieces_.push_back(Piece{.segment = {.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost}});
+    if (lost > 0) index_.segments.push_back({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost});
     plain_ += lost;
     return {.lost = lost, .why = &index_.reasons[reason - 1]};
 }
@@ -487,58 +602,55 @@ bool ZstdPass::walk_blocks(bool checksum) {
 }
 
 Result<StreamIndex> ZstdPass::finish() {
-    if (trials_) trials_->wait_for_all();
-    for (Piece& piece : pieces_) {
-        if (!piece.trial) continue;
-        piece.failed = piece.trial->state != Trial::State::good;
-        piece.segment.window = piece.trial->window;
-    }
-    resolve_pieces();
     index_.size = plain_;
     return std::move(index_);
 }
 
-// Joins pieces that turned out to be no start to what is before them, or where that leads nowhere, lets them start far before themselves.
-void ZstdPass::resolve_pieces() {
-    const Piece* before = nullptr;
-    std::size_t far_start = 0; // the latest segment from which all of the frame behind it can be decoded
-    for (const Piece& piece : pieces_) {
-        if (!piece.failed) {
-            if (leads_on(piece)) far_start = index_.segments.size();
-            index_.segments.push_back(piece.segment);
-        } else if (extends(*before, piece)) {
-            Segment& last = index_.segments.back();
-            last.crc = crc32_joined(last.crc, piece.segment.crc, piece.segment.length);
-            last.length += piece.segment.length;
-            last.packed_length = piece.segment.packed + piece.segment.packed_length - last.packed;
-            continue;
-        } else index_.segments.push_back(starting_at(index_.segments[far_start], piece.segment));
-        before = &piece;
+// Decodes a run into memory as long as it, so that the run itself is the window.
+class ZstdRunReader final : public SegmentReader {
+public:
+    ZstdRunReader(const ByteSource& packed, const Segment& run) : input_(packed), at_(run.packed), end_(run.packed + run.packed_length), length_(run.length) {}
+
+    Result<void> begin(std::span<const std::byte> window) {
+        VDISK_TRY(plain, SparseBuffer::make(static_cast<std::size_t>(length_) + kZstdBlockMax));
+        plain_.emplace(std::move(plain));
+        if (window.empty()) return decoder_.begin();
+        VDISK_TRY(unpacked, unpack_window(window));
+        window_.emplace(std::move(unpacked));
+        return decoder_.begin(window_->window.prefix(), window_->offsets);
     }
-}
 
-// Whether decoding from a sound piece on leads to the end of its frame: its window is known as far as matches reach.
-bool ZstdPass::leads_on(const Piece& piece) {
-    if (piece.free) return false;
-    return !piece.trial || piece.trial->stretch.plain_length >= piece.trial->stretch.window;
-}
+    Result<void> read(std::span<std::byte> out) override {
+        while (decoded_ - given_ < out.size()) VDISK_CHECK(decode_block());
+        std::memcpy(out.data(), plain_->bytes().data() + given_, out.size());
+        given_ += out.size();
+        return ok();
+    }
 
-// Whether decoding from the start of the segment of `before` on may go on with `next`.
-bool ZstdPass::extends(const Piece& before, const Piece& next) {
-    if (before.failed || leads_on(before)) return true;
-    if (before.free) return false;
-    const BlockStretch& tried = before.trial->stretch;
-    return next.segment.plain + next.segment.length <= tried.plain + tried.plain_length;
-}
+private:
+    Result<void> decode_block() {
+        VDISK_TRY(header, input_.at(at_, std::min<std::uint64_t>(kZstdBlockHeader, end_ - at_)));
+        if (header.size() < kZstdBlockHeader) return fail(ErrorKind::corrupt, "zstd data ends early");
+        const std::uint64_t wanted = kZstdBlockHeader + std::uint64_t{parse_zstd_block(header).packed};
+        VDISK_TRY(block, input_.at(at_, static_cast<std::size_t>(std::min(wanted, end_ - at_))));
+        VDISK_TRY(length, ZstdBlockDecoder::length_of(block));
+        VDISK_TRY(got, decoder_.decode(block.first(length), plain_->bytes().data() + decoded_));
+        if (got > length_ - decoded_) return fail(ErrorKind::corrupt, "zstd data expands to more than it did");
+        decoded_ += got;
+        at_ += length;
+        return ok();
+    }
 
-// `segment`, decoded from the start of an earlier one on.
-Segment ZstdPass::starting_at(const Segment& start, Segment segment) {
-    segment.lead = segment.plain - start.plain;
-    segment.packed_length = segment.packed + segment.packed_length - start.packed;
-    segment.packed = start.packed;
-    segment.window = start.window;
-    return segment;
-}
+    PackedInput input_;
+    ZstdBlockDecoder decoder_;
+    std::optional<DecoderState> window_;
+    std::optional<SparseBuffer> plain_;
+    std::uint64_t at_;
+    std::uint64_t end_;
+    std::uint64_t length_;
+    std::size_t decoded_ = 0;
+    std::size_t given_ = 0;
+};
 
 class ZstdReader final : public SegmentReader {
 public:
@@ -551,7 +663,8 @@ public:
         if (!window.empty()) {
             VDISK_TRY(unpacked, unpack_window(window));
             window_.emplace(std::move(unpacked));
-            ZSTD_DCtx_refPrefix(decoder_.get(), window_->bytes().data(), window_->bytes().size());
+            VDISK_TRY(dictionary, zstd_dictionary(window_->window.prefix(), window_->offsets));
+            ZSTD_DCtx_loadDictionary_advanced(decoder_.get(), dictionary.data(), dictionary.size(), ZSTD_dlm_byRef, ZSTD_dct_fullDict);
         }
         if (segment.kind == Segment::Kind::whole) return ok();
         const auto header = made_up_zstd_header(std::clamp<unsigned>(segment.detail, 10, kReaderWindowLog));
@@ -580,7 +693,7 @@ public:
 private:
     PackedInput input_;
     DecoderPtr decoder_;
-    std::optional<SparseBuffer> window_;
+    std::optional<DecoderState> window_;
     std::uint64_t at_;
     std::uint64_t end_;
 };
@@ -597,21 +710,26 @@ Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowSt
 }
 
 Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
-    static_assert(kSegmentRoom == kZstdHeaderRoom);
-    if (bytes.segment.kind == Segment::Kind::whole) return expand_zstd_frames(bytes.packed.subspan(kSegmentRoom), out);
-    if (bytes.window.empty()) return expand_zstd_blocks(bytes.packed, {}, out);
-    VDISK_TRY(window, unpack_window(bytes.window));
-    return expand_zstd_blocks(bytes.packed, window.bytes(), out);
+    if (bytes.segment.kind == Segment::Kind::whole) return expand_zstd_frames(bytes.packed, out);
+    const SpanSource packed(bytes.packed);
+    ZstdRunReader reader(packed, {.length = out.size(), .packed_length = bytes.packed.size()});
+    VDISK_CHECK(reader.begin(bytes.window));
+    return reader.read(out);
 }
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment, std::span<const std::byte> window) {
-    auto reader = std::make_unique<ZstdReader>(packed, segment);
-    VDISK_CHECK(reader->begin(segment, window));
+Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& run, std::span<const std::byte> window) {
+    if (run.kind == Segment::Kind::inner && run.length <= kRunInMemory) {
+        auto reader = std::make_unique<ZstdRunReader>(packed, run);
+        VDISK_CHECK(reader->begin(window));
+        return std::unique_ptr<SegmentReader>(std::move(reader));
+    }
+    auto reader = std::make_unique<ZstdReader>(packed, run);
+    VDISK_CHECK(reader->begin(run, window));
     return std::unique_ptr<SegmentReader>(std::move(reader));
 }
 
 } // namespace
 
-const StreamCodec kZstdCodec{"zstd", "stream-zstd-1", detect, make_pass, expand, make_reader};
+const StreamCodec kZstdCodec{"zstd", "stream-zstd-2", detect, make_pass, expand, make_reader};
 
 } // namespace vdisk

@@ -6,7 +6,8 @@
 #include "io/stream/zstd_blocks.hpp"
 
 #include <condition_variable>
-#include <deque>
+#include <mutex>
+#include <optional>
 #include <thread>
 
 namespace vdisk {
@@ -18,9 +19,12 @@ struct BlockStretch {
     std::uint64_t packed = 0;
     std::uint64_t packed_length = 0;
     std::size_t window = 0;
+
+    /// The first plain byte that looking at it needs.
+    [[nodiscard]] std::uint64_t reach() const noexcept { return plain - window; }
 };
 
-/// What all trials of a pass read from. The stretch and its window must be in the ring while a trial runs.
+/// What all tries of a pass read from. Stretches and their windows must be in the ring while they are looked at.
 struct TrialContext {
     const ByteSource& source;
     const PlainRing& ring;
@@ -30,64 +34,66 @@ struct TrialContext {
 /// Tries starts. Keeps what it allocates, so one object should make many tries. One thread's.
 class StartTrier {
 public:
-    explicit StartTrier(const TrialContext& context) : context_(context) {}
+    explicit StartTrier(const TrialContext& context) : context_(context), input_(context.source) {}
 
-    /// Decodes the stretch from its start, finds the bytes of the window that it uses, and decodes it again with only them: whether
-    /// the result is the true one.
-    [[nodiscard]] bool can_start(const BlockStretch& stretch);
-    /// The same with the window as it can be kept, or nothing.
+    /// Decodes the stretch, finds what it uses from before its start, and decodes it again with only that, packed and unpacked
+    /// as a reader will have it: the packed window if the result is the true one, else nothing.
     [[nodiscard]] std::optional<std::vector<std::byte>> window_for(const BlockStretch& stretch);
 
 private:
-    Result<void> prepare(const BlockStretch& stretch);
-    Result<WindowMarks> marks_for(const BlockStretch& stretch, ShortCopies short_copies);
-    bool is_true(std::span<const std::byte> window);
-    template<class Check> bool with_marks(const BlockStretch& stretch, Check&& check);
+    std::optional<std::vector<std::byte>> proven_window(const BlockStretch& stretch, ShortCopies short_copies);
+    Result<WindowUse> find_use(const BlockStretch& stretch, ShortCopies short_copies);
+    std::optional<RepeatOffsets> solve_repeats(const BlockStretch& stretch, WindowUse& use);
+    std::optional<std::uint32_t> solve(const BlockStretch& stretch, std::span<const RepeatUse> uses);
+    bool explains(std::uint64_t offset, const BlockStretch& stretch, const RepeatUse& use) const;
+    bool is_true(const BlockStretch& stretch, std::span<const std::byte> packed_window);
+    template<class Took> Result<void> decode(const BlockStretch& stretch, const ZstdPrefix& prefix, const RepeatOffsets& offsets, Took&& took);
+    Result<void> make_room(std::size_t bytes);
 
     const TrialContext& context_;
-    std::vector<std::byte> framed_;
+    PackedInput input_;
+    ZstdBlockDecoder decoder_;
+    std::unique_ptr<std::byte[]> decoded_;
+    std::size_t room_ = 0;
     std::vector<std::byte> truth_;
-    std::vector<std::byte> decoded_;
-    bool short_copies_ = false;   ///< the encoder makes them
-    unsigned failures_ = 0;       ///< in a row
+    ShortCopies short_copies_ = ShortCopies::pass_over;
+    unsigned failures_ = 0; ///< without a look at short copies
 };
 
-/// One try, perhaps in another thread.
-struct Trial {
-    enum class State : std::uint8_t { waiting, running, good, bad };
-    BlockStretch stretch;
-    State state = State::waiting; ///< guarded by TrialRunner
-    WindowRange window{};         ///< where it is kept if good
+/// A search for one start among several candidates, the best first.
+struct StartSearch {
+    std::vector<BlockStretch> candidates;
+    bool done = false;                 ///< guarded by StartSearcher; what follows can be read once it is set
+    std::optional<std::size_t> found;  ///< the first candidate that is one
+    WindowRange window{};              ///< where its window is kept
 };
-using TrialPtr = std::shared_ptr<Trial>;
+using SearchPtr = std::shared_ptr<StartSearch>;
 
-/// Runs trials in a second thread, and in the caller's when that has to wait for them.
-class TrialRunner {
+/// Makes searches in a second thread, or in the caller's where none can be had.
+class StartSearcher {
 public:
-    TrialRunner(TrialContext context, WindowStore& store) : context_(context), store_(store), own_trier_(context_), thread_trier_(context_) {}
-    ~TrialRunner();
-    TrialRunner(const TrialRunner&) = delete;
-    TrialRunner& operator=(const TrialRunner&) = delete;
+    StartSearcher(const TrialContext& context, WindowStore& store) : context_(context), store_(store), trier_(context_) {}
+    /// Ends the search under way after the candidate that is being tried.
+    ~StartSearcher();
+    StartSearcher(const StartSearcher&) = delete;
+    StartSearcher& operator=(const StartSearcher&) = delete;
 
-    /// The caller's, for tries at once.
-    [[nodiscard]] StartTrier& trier() noexcept { return own_trier_; }
-    void add(TrialPtr trial);
-    /// Returns when no unfinished trial needs plain bytes before `at`.
-    void wait_until_free(std::uint64_t at);
-    void wait_for_all() { wait_until_free(~std::uint64_t{0}); }
+    /// Call it when the search before is done.
+    void start(SearchPtr search);
+    [[nodiscard]] bool done(const StartSearch& search);
+    void wait(const StartSearch& search);
 
 private:
     void run_thread();
-    void run(const TrialPtr& trial, StartTrier& trier, std::unique_lock<std::mutex>& lock);
-    [[nodiscard]] bool needs_before(std::uint64_t at) const;
+    void run(StartSearch& search);
+    bool stopping();
 
     TrialContext context_;
     WindowStore& store_;
-    StartTrier own_trier_;
-    StartTrier thread_trier_;
+    StartTrier trier_;
     std::mutex mutex_;
     std::condition_variable changed_;
-    std::deque<TrialPtr> unfinished_; ///< waiting and running ones
+    SearchPtr next_;
     bool stopping_ = false;
     std::thread thread_;
 };
