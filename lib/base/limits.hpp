@@ -66,6 +66,10 @@ struct Limits {
     /// what we want to take at all.
     std::size_t stream_window_bytes = 128U << 20;
 
+    /// Plain bytes that a short read of a compressed stream may have to decode before its own: some 15 ms for zstd. Twice as many restart points
+    /// would double the index and what finding them takes.
+    std::size_t stream_decode_bytes = 16U << 20;
+
     /// Bytes of decoded segments kept per compressed stream: half a dozen of the usual 8 MiB.
     std::size_t stream_cache_bytes = 64U << 20;
 };

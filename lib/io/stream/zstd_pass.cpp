@@ -15,29 +15,35 @@
 namespace vdisk {
 namespace {
 
-// Of the places this far from a start the last that can be one is the next. A read may have to decode all before it and the first bytes behind
-// it, together no more than 16 MiB.
-constexpr std::uint64_t kFar = (14U << 20) + (3U << 18);
-constexpr std::uint64_t kNear = 8U << 20;
-constexpr std::uint64_t kNearWide = 11U << 20; ///< for windows above kProvenMost: the ring that the search needs is that much smaller
-// Once a search found none, the first that can be one is taken, among so many bytes at a time.
-constexpr std::uint64_t kLateStep = 1U << 20;
-// A start is tried so far behind the window's length: from there on the decoder has no memory of what was before. But no further than this,
-// and then what is decoded from it may not go on behind that either.
+// Plain bytes from one thing to the next, in parts of what a read may have to decode.
+struct Spacing {
+    explicit Spacing(const Limits& limits) : most(std::max<std::uint64_t>(limits.stream_decode_bytes, kZstdBlockMax)) {}
+
+    std::uint64_t most;
+    // Of the places this far from a start the last that can be one is the next. A read may have to decode all before it and the first segment
+    // behind it.
+    std::uint64_t far = most - most / 16 - most / 64;
+    std::uint64_t near = most / 2;
+    std::uint64_t near_wide = most / 16 * 11; ///< the ring that the search needs is that much smaller
+    // Once a search found none, the first that can be one is taken, among so many bytes at a time.
+    std::uint64_t late_step = most / 16;
+    // Small frames are one segment together up to this length.
+    std::uint64_t group = most / 16;
+    // A run of plain bytes that is decoded from one start is cut into segments, each with its own checksum, so that a read need not decode
+    // to its end. The first one is short for reads that go over from the run before.
+    std::uint64_t first_segment = most / 16;
+    std::uint64_t segment = most / 4;
+    std::uint64_t piece = most / 64;
+    // How far the pass may be ahead of a search.
+    std::uint64_t ahead = most / 4 * 3;
+    std::uint64_t ahead_wide = most / 4;
+};
+
+// A start is tried so far behind the window's length: from there on the decoder has no memory of what was before. But where the window is longer
+// than Spacing::most no further than that, and then what is decoded from it may not go on behind that either.
 constexpr std::uint64_t kTryBehindWindow = 256U << 10;
-constexpr std::uint64_t kProvenMost = 16U << 20;
 // So many candidates at most are tried for one start.
 constexpr std::size_t kCandidatesMost = 48;
-// Small frames are one segment together up to this length.
-constexpr std::uint64_t kGroup = 1U << 20;
-// A run of plain bytes that is decoded from one start is cut into segments, each with its own checksum, so that a read need not decode
-// to its end. The first one is short for reads that go over from the run before.
-constexpr std::uint64_t kFirstSegment = 1U << 20;
-constexpr std::uint64_t kSegment = 4U << 20;
-constexpr std::uint64_t kPiece = 256U << 10;
-// How far the pass may be ahead of a search.
-constexpr std::uint64_t kAhead = 12U << 20;
-constexpr std::uint64_t kAheadWide = 4U << 20;
 // More than decoders write behind what they decode.
 constexpr std::uint64_t kOverwrite = 64;
 // No frame with a larger window is in an index.
@@ -87,7 +93,7 @@ std::uint8_t log_of(std::uint64_t window) {
 class ZstdPass final : public StreamPass {
 public:
     ZstdPass(const ByteSource& packed, WindowStore& windows, const Limits& limits)
-        : input_(packed), windows_(windows), limits_(limits), decoder_(ZSTD_createDCtx()) {}
+        : input_(packed), windows_(windows), limits_(limits), spacing_(limits), decoder_(ZSTD_createDCtx()) {}
 
     Result<void> begin();
     Result<PlainChunk> next() override;
@@ -134,15 +140,16 @@ private:
     std::uint32_t add_reason(Error why);
 
     std::string name() const { return std::string(input_.source().name()); }
-    [[nodiscard]] static bool wide(std::uint64_t window) noexcept { return window > kProvenMost; }
+    [[nodiscard]] bool wide(std::uint64_t window) const noexcept { return window > spacing_.most; }
     /// How far matches behind `plain` can reach back.
     [[nodiscard]] std::uint64_t reach_of(std::uint64_t plain) const noexcept { return std::min(frame_->window, plain - frame_->plain); }
-    [[nodiscard]] std::uint64_t near() const noexcept { return wide(frame_->window) ? kNearWide : kNear; }
-    [[nodiscard]] std::uint64_t proven_length() const noexcept { return std::min(frame_->window, kProvenMost) + kTryBehindWindow; }
+    [[nodiscard]] std::uint64_t near() const noexcept { return wide(frame_->window) ? spacing_.near_wide : spacing_.near; }
+    [[nodiscard]] std::uint64_t proven_length() const noexcept { return std::min(frame_->window, spacing_.most) + kTryBehindWindow; }
 
     PackedInput input_;
     WindowStore& windows_;
     Limits limits_;
+    Spacing spacing_;
     DecoderPtr decoder_;
 
     std::unique_ptr<std::byte[]> ring_memory_; ///< ring_bytes_, and room for a block behind them
@@ -237,8 +244,8 @@ Result<void> ZstdPass::open_frame(const ZstdFrameHeader& header) {
 }
 
 Result<void> ZstdPass::make_ring(std::uint64_t window) {
-    const std::uint64_t wanted = window + std::min(window, kProvenMost) + kTryBehindWindow +
-                                 (wide(window) ? kFar - kNearWide + kAheadWide : kFar - kNear + kAhead);
+    const std::uint64_t wanted = window + std::min(window, spacing_.most) + kTryBehindWindow + spacing_.far +
+                                 (wide(window) ? spacing_.ahead_wide - spacing_.near_wide : spacing_.ahead - spacing_.near) + kZstdBlockMax;
     if (wanted <= ring_bytes_) return ok();
     searcher_.reset();
     ring_memory_.reset();
@@ -323,7 +330,7 @@ void ZstdPass::begin_piece(StartQuality quality) {
 }
 
 void ZstdPass::add_to_piece(std::span<const std::byte> plain) {
-    if (pieces_.back().length >= kPiece) begin_piece(StartQuality::none);
+    if (pieces_.back().length >= spacing_.piece) begin_piece(StartQuality::none);
     Piece& piece = pieces_.back();
     piece.crc = crc32_of(piece.crc, plain);
     piece.length += plain.size();
@@ -354,7 +361,7 @@ void ZstdPass::leave_free_run() {
     flush(pieces_.size() - 1);
     start_ = far_;
     collect_from_ = plain_;
-    collect_to_ = plain_ + kLateStep;
+    collect_to_ = plain_ + spacing_.late_step;
     late_ = true;
 }
 
@@ -363,7 +370,7 @@ void ZstdPass::begin_run(const Start& start) {
     start_ = start;
     if (start.leads_on()) far_ = start;
     collect_from_ = start.plain + near();
-    collect_to_ = start.plain + kFar;
+    collect_to_ = start.plain + spacing_.far;
     late_ = false;
 }
 
@@ -381,7 +388,7 @@ void ZstdPass::search_if_ready() {
     if (last == pieces_.rend()) {
         late_ = true;
         collect_from_ = collect_to_;
-        collect_to_ = plain_ + kLateStep;
+        collect_to_ = plain_ + spacing_.late_step;
         flush_decided();
     } else if (plain_ >= last->plain + proven_length()) search();
 }
@@ -417,7 +424,7 @@ void ZstdPass::settle() {
     if (!search->found) {
         late_ = true;
         collect_from_ = collect_to_;
-        collect_to_ = std::max(plain_, collect_from_ + kLateStep);
+        collect_to_ = std::max(plain_, collect_from_ + spacing_.late_step);
         flush_decided();
         return;
     }
@@ -450,7 +457,7 @@ void ZstdPass::add_segment(const Piece& piece, std::uint64_t packed_end) {
     Segment segment{.kind = Segment::Kind::inner, .detail = log_of(frame_->window), .crc = piece.crc, .plain = piece.plain, .length = piece.length,
                     .lead = piece.plain - start.plain, .packed = start.packed, .packed_length = packed_end - start.packed, .window = start.window};
     Segment* last = index_.segments.size() > frame_->first_segment ? &index_.segments.back() : nullptr;
-    const bool joins = last != nullptr && last->packed == segment.packed && last->length + segment.length <= (last->lead == 0 ? kFirstSegment : kSegment);
+    const bool joins = last != nullptr && last->packed == segment.packed && last->length + segment.length <= (last->lead == 0 ? spacing_.first_segment : spacing_.segment);
     if (!joins) {
         index_.segments.push_back(segment);
         return;
@@ -462,7 +469,7 @@ void ZstdPass::add_segment(const Piece& piece, std::uint64_t packed_end) {
 
 // No more blocks come in this frame. What was not looked at yet is, where it is far from a start.
 void ZstdPass::end_blocks() {
-    while (search_ || (plain_ - start_.plain > kFar && collect_from_ < plain_)) {
+    while (search_ || (plain_ - start_.plain > spacing_.far && collect_from_ < plain_)) {
         if (!search_) {
             collect_to_ = std::max(collect_to_, collect_from_ + 1);
             if (any_candidate()) search();
@@ -533,12 +540,12 @@ std::uint32_t ZstdPass::add_reason(Error why) {
 // Ends a sound frame. Small ones are decoded whole, those that follow one another together.
 void ZstdPass::add_whole_frame() {
     const std::uint64_t length = plain_ - frame_->plain;
-    if (length == 0 || length > kGroup) return end_frame(0);
+    if (length == 0 || length > spacing_.group) return end_frame(0);
     const std::uint64_t packed_end = packed_ + (frame_->header.checksum ? 4 : 0);
     Segment whole{.detail = log_of(frame_->window), .plain = frame_->plain, .length = length, .packed = frame_->packed, .packed_length = packed_end - frame_->packed};
     for (const Piece& piece : pieces_) whole.crc = crc32_joined(whole.crc, piece.crc, piece.length);
     Segment* before = index_.segments.empty() ? nullptr : &index_.segments.back();
-    if (before != nullptr && before->kind == Segment::Kind::whole && before->reason == 0 && before->length + length <= kGroup) {
+    if (before != nullptr && before->kind == Segment::Kind::whole && before->reason == 0 && before->length + length <= spacing_.group) {
         before->crc = crc32_joined(before->crc, whole.crc, length);
         before->length += length;
         before->packed_length = packed_end - before->packed;
