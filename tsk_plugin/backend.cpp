@@ -97,17 +97,15 @@ TypeId shown_type(const ImageType& type) noexcept {
 // Opens the disk, with a progress bar on a terminal for as long as that takes and no longer: the options live on in the
 // disk.
 Result<OpenedDisk> open_with_bar(const ImageRequest& request) {
-    VDISK_TRY(policy, reference_policy_from_environment());
+    VDISK_TRY(options, OpenOptions::from_environment());
+    options.format = request.format;
     const auto bar = std::make_shared<std::optional<tools::ProgressBar>>(std::in_place, "opening");
-    const auto progress = [bar](std::uint64_t done, std::uint64_t total) {
+    options.progress = [bar](std::uint64_t done, std::uint64_t total) {
         if (*bar)
             (*bar)->update(done, total);
         return true;
     };
-    auto disk = open_disk(request.path, {.references = policy,
-                                         .format = std::string(request.format),
-                                         .progress = progress,
-                                         .index_cache = IndexCache::from_environment()});
+    auto disk = open_disk(request.path, options);
     bar->reset();
     return disk;
 }

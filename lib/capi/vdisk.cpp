@@ -52,8 +52,7 @@ Result<void> need(bool given, std::string_view what) {
 }
 
 Result<OpenOptions> to_options(const vdisk_open_options* given) {
-    VDISK_TRY(policy, reference_policy_from_environment());
-    OpenOptions options{.references = policy, .index_cache = IndexCache::from_environment()};
+    VDISK_TRY(options, OpenOptions::from_environment());
     if (given == nullptr) return options;
     if (given->struct_size < sizeof *given)
         return fail(ErrorKind::usage, "vdisk_open_options::struct_size is {}, not {}", given->struct_size, sizeof *given);

@@ -70,7 +70,8 @@ typedef struct vdisk_open_options {
 } vdisk_open_options;
 
 /** Opens PATH or PATH#SELECTOR, as the tools take it, and parses the file's metadata; follows no parent. Files that an image names
-    are opened as $VDISK_REFERENCES allows (deny, same-dir, any). What takes a pass over the whole file is remembered in
+    are opened as $VDISK_REFERENCES allows (deny, same-dir, any). Bytes of a compressed stream of which its checksum says that something
+    in them is altered are an error unless $VDISK_UNVERIFIED is "read". What takes a pass over the whole file is remembered in
     $VDISK_CACHE_DIR (else the user's cache folder; "none": nowhere). `options` may be NULL. Returns NULL on an error. */
 vdisk_file *vdisk_file_open(const char *path, const vdisk_open_options *options);
 

@@ -88,14 +88,21 @@ Wish wish_of(const Selector& selector) {
     return {};
 }
 
-std::string list_disks(const DiskFile& file, const Selector& selector) {
-    std::string text;
+// The disks that have to be asked for by name.
+struct DiskList {
+    std::size_t count = 0;
+    std::string text; ///< a line each, with what to type
+};
+
+DiskList list_disks(const DiskFile& file, const Selector& selector) {
+    DiskList list;
     for (const Disk& disk : file.disks()) {
         if (disk.kind == Disk::Kind::active) continue;
-        text += fmt::format("\n  {}  {}  {}#{}", to_string(disk.kind), human_size(disk.size), printable(selector.path.native()),
+        ++list.count;
+        list.text += fmt::format("\n  {}  {}  {}#{}", to_string(disk.kind), human_size(disk.size), printable(selector.path.native()),
                             selecting_word(file, disk));
     }
-    return text;
+    return list;
 }
 
 // Opens the parent that `link` names, or that the user gave in its place.
@@ -197,6 +204,12 @@ std::string selecting_word(const DiskFile& file, const Disk& disk) {
     return printable(selector_word(disk.id.empty() || (typed && called == 1) ? disk.name : disk.id));
 }
 
+Result<OpenOptions> OpenOptions::from_environment() {
+    VDISK_TRY(references, reference_policy_from_environment());
+    VDISK_TRY(unverified, unverified_from_environment());
+    return OpenOptions{.references = references, .index_cache = IndexCache::from_environment(), .unverified = unverified};
+}
+
 Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) {
     const Wish wish = wish_of(selector);
     const std::vector<Disk>& disks = file.disks();
@@ -209,12 +222,12 @@ Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) 
     if (fitting.size() == 1) return fitting.front();
 
     const std::string path = printable(selector.path.native());
-    const std::string there = list_disks(file, selector);
-    if (wish.key.empty() && there.empty()) return fail(ErrorKind::usage, "{}: holds no disk", path);
-    if (wish.key.empty() && fitting.empty()) return fail(ErrorKind::usage, "{}: holds no disk but these, say which:{}", path, there);
-    if (wish.key.empty()) return fail(ErrorKind::usage, "{}: holds {} disks, say which:{}", path, fitting.size(), there);
+    const DiskList there = list_disks(file, selector);
+    if (wish.key.empty() && there.count == 0) return fail(ErrorKind::usage, "{}: holds no disk", path);
+    if (wish.key.empty() && fitting.empty()) return fail(ErrorKind::usage, "{}: holds no disk but these, say which:{}", path, there.text);
+    if (wish.key.empty()) return fail(ErrorKind::usage, "{}: holds {} disks, say which:{}", path, there.count, there.text);
     return fail(ErrorKind::usage, "{}: {} {} '{}'{}{}", path, fitting.empty() ? "has no" : "has more than one", wish.key,
-                printable(wish.value), there.empty() ? "" : "; there are:", there);
+                printable(wish.value), there.count == 0 ? "" : "; there are:", there.text);
 }
 
 Result<const Format*> identify_file(std::string_view text) {

@@ -11,9 +11,13 @@ struct OpenOptions {
     ReferencePolicy references = ReferencePolicy::any;
     std::string format{};  ///< a format's name; empty: detect it
     Progress progress{};   ///< told of long work at opening; may be empty
-    IndexCache index_cache{}; ///< off unless given: programs take IndexCache::from_environment()
+    IndexCache index_cache{}; ///< off unless given
     std::filesystem::path registry{}; ///< a VirtualBox settings file to find parents by, before others; may be empty
-    Unverified unverified = Unverified::refuse; ///< programs take unverified_from_environment()
+    Unverified unverified = Unverified::refuse; ///< of compressed streams
+
+    /// What the environment says: $VDISK_REFERENCES, $VDISK_UNVERIFIED, and the index cache of IndexCache::from_environment(). What every
+    /// program starts with. A word that means nothing is a `usage` error.
+    [[nodiscard]] static Result<OpenOptions> from_environment();
 };
 
 /// A file of a known format, not yet a disk.

@@ -17,9 +17,8 @@ void ImageArgument::add_to(CLI::App& command) {
 }
 
 Result<OpenOptions> ImageArgument::options(std::string_view label) const {
-    VDISK_TRY(policy, reference_policy_from_environment());
-    VDISK_TRY(unverified, unverified_from_environment());
-    OpenOptions options{.references = policy, .format = format, .index_cache = IndexCache::from_environment(), .unverified = unverified};
+    VDISK_TRY(options, OpenOptions::from_environment());
+    options.format = format;
     const auto bar = std::make_shared<ProgressBar>(std::string(label));
     options.progress = [bar](std::uint64_t done, std::uint64_t total) {
         bar->update(done, total);
