@@ -128,15 +128,33 @@ struct Difference {
     bool in_check_alone = false;
 };
 
+std::optional<Difference> compare(std::string_view name, std::uint32_t stored, std::uint32_t computed) {
+    if (stored == computed) return std::nullopt;
+    return Difference{fmt::format("its {} is {:08x}, but that of its bytes is {:08x}", name, stored, computed), differ_in_one_byte(stored, computed)};
+}
+
 // What the checks of the plain bytes say against them.
-std::optional<Difference> difference(const Block& block, std::span<const std::byte> plain, std::uint8_t checks) {
-    const auto compare = [](std::string_view name, std::uint32_t stored, std::uint32_t computed) -> std::optional<Difference> {
-        if (stored == computed) return std::nullopt;
-        return Difference{fmt::format("its {} is {:08x}, but that of its bytes is {:08x}", name, stored, computed), differ_in_one_byte(stored, computed)};
-    };
+std::optional<Difference> plain_difference(const Block& block, std::span<const std::byte> plain, std::uint8_t checks) {
     std::optional<Difference> found;
     if ((checks & kPlainAdler) != 0) found = compare("Adler-32", block.plain_adler, libdeflate_adler32(1, plain.data(), plain.size()));
     if (!found && (checks & kPlainCrc) != 0) found = compare("CRC", block.plain_crc, crc32_of(0, plain));
+    return found;
+}
+
+// What the checks of the compressed bytes say against them. A block that is stored as it is has none.
+std::optional<Difference> packed_difference(const Block& block, std::span<const std::byte> packed, std::uint8_t checks) {
+    if (block.packed_length == block.plain_length) return std::nullopt;
+    std::optional<Difference> found;
+    if ((checks & kPackedAdler) != 0) found = compare("Adler-32 of compressed bytes", block.packed_adler, libdeflate_adler32(1, packed.data(), packed.size()));
+    if (!found && (checks & kPackedCrc) != 0) found = compare("CRC of compressed bytes", block.packed_crc, crc32_of(0, packed));
+    return found;
+}
+
+// What all checks say. Where those of the plain bytes are right the bytes are, whatever another check says.
+std::optional<Difference> difference(const Block& block, std::span<const std::byte> packed, std::span<const std::byte> plain, std::uint8_t checks) {
+    if (auto found = plain_difference(block, plain, checks)) return found;
+    auto found = packed_difference(block, packed, checks);
+    if (found && (checks & (kPlainAdler | kPlainCrc)) != 0) found->in_check_alone = true;
     return found;
 }
 
@@ -152,7 +170,7 @@ public:
 private:
     Result<void> start_part();
     Result<PlainChunk> next_block();
-    PlainChunk take(const Block& block, bool decoded);
+    PlainChunk take(const Block& block, std::span<const std::byte> packed);
     void add_segment(const Segment& segment);
     void end_with(std::string finding);
     std::uint32_t add_reason(Error why);
@@ -234,16 +252,17 @@ Result<PlainChunk> LzopPass::next_block() {
         return PlainChunk{.lost = block->plain_length, .why = &index_.reasons[reason - 1]};
     }
     buffer_.resize(block->plain_length);
-    return take(*block, expand_block(whole.subspan(block->header), buffer_));
+    return take(*block, whole.subspan(block->header));
 }
 
 // A block is sound, or its bytes are doubtful, or there are none; the next one is found in any case.
-PlainChunk LzopPass::take(const Block& block, bool decoded) {
+PlainChunk LzopPass::take(const Block& block, std::span<const std::byte> packed) {
+    const bool decoded = expand_block(packed, buffer_);
     Segment segment{.detail = part_->checks, .plain = plain_, .length = block.plain_length, .packed = at_, .packed_length = block.header + block.packed_length};
-    const auto wrong = decoded ? difference(block, buffer_, part_->checks) : Difference{"it can't be decompressed"};
+    const auto wrong = decoded ? difference(block, packed, buffer_, part_->checks) : Difference{"it can't be decompressed"};
     if (wrong && wrong->in_check_alone)
         index_.findings.push_back(
-            fmt::format("lzop block at offset {}: {}; they differ in one byte, so the check itself is damaged and the bytes are sound", at_, wrong->what));
+            fmt::format("lzop block at offset {}: {}, so the check itself is damaged and the bytes are sound", at_, wrong->what));
     else if (wrong) segment.reason = add_reason(fail(ErrorKind::corrupt, "lzop block at offset {}: {}", at_, wrong->what));
     if (!decoded) segment.kind = Segment::Kind::lost;
     else segment.crc = crc32_of(0, buffer_);
@@ -342,6 +361,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& /*packed*/,
 
 } // namespace
 
-const StreamCodec kLzopCodec{"lzop", "stream-lzop-1", detect, make_pass, expand, make_reader};
+const StreamCodec kLzopCodec{"lzop", "stream-lzop-2", detect, make_pass, expand, make_reader};
 
 } // namespace vdisk
