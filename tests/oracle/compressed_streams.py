@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Disks inside compressed streams of every producer that Debian has, compared with what went in."""
+import hashlib
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import time
+import unittest
 
 import harness
+import tsk
 from harness import VDISK, have, outcome, run
 
 MIB = 1 << 20
@@ -59,6 +63,10 @@ class CompressedStreams(harness.FolderTest):
         self.cache = self.folder / "cache"
         os.environ["VDISK_CACHE_DIR"] = str(self.cache)
         self.addCleanup(os.environ.pop, "VDISK_CACHE_DIR")
+
+    def settle(self):
+        """Files that were written a moment ago are not kept in the cache."""
+        time.sleep(0.2)
 
     def plain_file(self, size):
         path = self.folder / "plain"
@@ -139,6 +147,86 @@ class CompressedStreams(harness.FolderTest):
         for folder in ("none", "/proc/nowhere", str(self.folder / "file")):
             os.environ["VDISK_CACHE_DIR"] = folder
             self.check(packed, plain)
+
+    def test_a_full_disk_costs_the_index_only(self):
+        plain = self.plain_file(24 * MIB)
+        packed = self.compress(["gzip", "-1"], plain)  # a window of up to 32 KiB each 4 MiB
+        self.settle()
+        ours = hashlib.sha256(plain.read_bytes()).hexdigest()
+
+        def no_room():
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+
+        for _ in range(2):
+            self.assertEqual(ours, hashlib.sha256(run(VDISK, "export", packed, "-", preexec_fn=no_room)).hexdigest())
+            self.assertEqual(list(self.cache.iterdir()), [])
+        self.check(packed, plain)
+        self.assertEqual(len(list(self.cache.iterdir())), 1)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can mount")
+    def test_a_full_or_read_only_file_system_costs_the_index_only(self):
+        plain = self.plain_file(24 * MIB)
+        packed = self.compress(["gzip", "-1"], plain)
+        self.settle()
+        self.cache.mkdir()
+        for options in ("size=64k", "ro"):
+            if outcome("mount", "-t", "tmpfs", "-o", options, "tmpfs", self.cache)[0] != 0:
+                self.skipTest("no mounts here")
+            try:
+                self.check(packed, plain)
+                self.assertEqual(list(self.cache.iterdir()), [])
+            finally:
+                run("umount", self.cache)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
+    def test_a_folder_of_somebody_else_costs_the_index_only(self):
+        plain = self.plain_file(2 * MIB)
+        packed = self.compress(["zstd"], plain)
+        self.settle()
+        self.cache.mkdir(mode=0o755)
+        self.folder.chmod(0o755)
+        hashed = hashlib.sha256(plain.read_bytes()).hexdigest()
+        done = outcome(VDISK, "export", packed, "-", preexec_fn=lambda: os.setuid(65534))
+        if "libtool" in done[2] or "Permission denied" in done[2]:
+            self.skipTest("the build can't be read by others")
+        self.assertEqual(hashlib.sha256(done[1]).hexdigest(), hashed, done[2])
+        self.assertEqual(list(self.cache.iterdir()), [])
+
+    def test_altered_bytes_are_read_everywhere_if_the_environment_says_so(self):
+        plain = self.folder / "plain"
+        plain.write_bytes(self.random_bytes(MIB))
+        image = self.folder / "disk.qcow2"
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", plain, image)
+        disk = self.compress(["gzip", "-1"], image, "disk.qcow2.gz")
+        packed = bytearray(disk.read_bytes())
+        packed[len(packed) // 2] ^= 1  # random bytes are stored as they are, so that this alters one of them
+        disk.write_bytes(packed)
+        program = "import sys; sys.path.insert(0, sys.argv[1]); import vdisk; vdisk.open(sys.argv[2]).read(0, 512)"
+        library = harness.BUILD / "lib" / ".libs"
+        python = {"LD_LIBRARY_PATH": str(library), **harness.preloaded_sanitizers(library / "libvdisk.so.1")}
+        readers = [("vdisk", [VDISK, "export", disk, "-"], {})]
+        if (library / "libvdisk.so.1").exists():
+            readers.append(("C interface", ["python3", "-c", program, harness.SOURCE / "examples", disk], python))
+        if tsk.PLUGIN.exists() and have("img_cat"):
+            readers.append(("img_cat", ["img_cat", "-i", "qcow2", disk], tsk.plugin_environment()))
+        for name, command, environment in readers:
+            with self.subTest(name):
+                for choice, status in (("refuse", False), ("read", True), ("", False), ("maybe", False)):
+                    done = outcome(*command, env={**os.environ, **environment, "VDISK_UNVERIFIED": choice})
+                    self.assertEqual(done[0] == 0, status, f"{choice}: {done[2]}")
+                    self.assertEqual("VDISK_UNVERIFIED is 'maybe'" in done[2], choice == "maybe", done[2])
+
+    def test_a_large_window_stays_within_256_mib(self):
+        plain = self.plain_file(190 * MIB)
+        packed = self.compress(["zstd", "-3", "--long=27", "-T1"], plain)
+        ours = self.folder / "ours"
+        # Through a small process: a child's peak counts what its parent had when it was forked.
+        measure = "import resource, subprocess, sys; subprocess.check_call(sys.argv[1:]); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        peak = int(run("python3", "-c", measure, VDISK, "export", packed, ours))
+        self.assert_same_file(ours, plain)
+        if not harness.preloaded_sanitizers(VDISK):
+            self.assertLess(peak, 256 << 10)
 
     def test_builds_at_once_and_builds_that_are_killed(self):
         plain = self.plain_file(40 * MIB)
