@@ -20,13 +20,28 @@ bool libtsk_reads(const RealTsk& tsk, TypeId type) {
     return supported != nullptr && (supported() & type) != 0;
 }
 
+// The type under which a file that `format` is sure of is shown: a reference file as the image that it leads to. nullptr for
+// what is not ours. Errors: that of a reference file that leads nowhere; libtsk would take its text for a disk.
+Result<const ImageType*> shown_type(const OpenCall& call, const Format* format) {
+    if (format == nullptr)
+        return nullptr;
+    if (format->follow == nullptr)
+        return type_of(*format);
+    VDISK_TRY(options, OpenOptions::from_environment());
+    VDISK_TRY(target, identify_target(call.images[0], options));
+    if (const ImageType* const type = type_of(*target))
+        return type;
+    return fail(ErrorKind::unsupported, "{}: leads to a {} image, which The Sleuth Kit can't be given",
+                printable(call.images[0]), target->name);
+}
+
 std::optional<ImageRequest> request(const OpenCall& call, const ImageType& type, std::string_view format) {
     return ImageRequest{.path = call.images[0], .type = &type, .format = format, .sector_size = call.sector_size};
 }
 
 Result<std::optional<ImageRequest>> claim_detected(const OpenCall& call) {
     VDISK_TRY(format, detect(call.images[0]));
-    const ImageType* const type = format == nullptr ? nullptr : type_of(*format);
+    VDISK_TRY(type, shown_type(call, format));
     return type == nullptr ? std::nullopt : request(call, *type, format->name);
 }
 
@@ -34,10 +49,13 @@ Result<std::optional<ImageRequest>> claim_detected(const OpenCall& call) {
 // its own under that number: later versions read qcow version 1.
 Result<std::optional<ImageRequest>> claim_typed(const RealTsk& tsk, const OpenCall& call, const ImageType& type) {
     const auto format = detect(call.images[0]);
-    const bool fits = format.has_value() && format.value() != nullptr && type_of(*format.value()) == &type;
-    if (!fits && libtsk_reads(tsk, type.id))
+    const Format* const found = format.has_value() ? format.value() : nullptr;
+    VDISK_TRY(shown, shown_type(call, found));
+    if (shown != &type && found != nullptr && found->follow != nullptr)
+        return fail(ErrorKind::usage, "{}: leads to a {} image, not {}", printable(call.images[0]), shown->name, type.name);
+    if (shown != &type && libtsk_reads(tsk, type.id))
         return std::nullopt;
-    return request(call, type, fits ? format.value()->name : std::string_view(type.name));
+    return request(call, type, shown == &type ? found->name : std::string_view(type.name));
 }
 
 } // namespace

@@ -59,6 +59,10 @@ struct Limits {
     /// Bytes of a key file: cryptsetup's own limit.
     std::uint64_t key_file_bytes = 8U << 20;
 
+    /// Bytes of a reference file: it names one image and at most four files more, each within name_bytes. No disk is so small, so that
+    /// one whose guest wrote a reference into its first sectors is still a disk.
+    std::size_t reference_bytes = 64U << 10;
+
     /// Characters of a file name that an image names. PATH_MAX is 4096 on Linux; qcow2 itself allows 1023.
     std::size_t name_bytes = 4096;
 

@@ -87,7 +87,7 @@ Result<int> disk_info(const vdisk_file* file, std::size_t index, vdisk_disk_info
 
 Result<std::size_t> selected(const vdisk_file* file) {
     VDISK_CHECK(need(file != nullptr, "file"));
-    return select_disk(*file->opened.disks, file->opened.context.selector);
+    return select_disk(file->opened);
 }
 
 Result<vdisk_disk*> open_disk(const vdisk_file* file, std::size_t index) {

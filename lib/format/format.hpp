@@ -26,6 +26,12 @@ struct OpenContext {
     std::filesystem::path registry{};                          ///< a VirtualBox settings file to find parents by; may be empty
 };
 
+/// Where a file leads that has no disks of its own.
+struct Redirection {
+    FilePtr file;
+    Selector selector; ///< in that file
+};
+
 /// A format: adding one is one folder and one such row in the registry.
 struct Format {
     std::string_view name;        ///< what `-i` takes; matches \w+
@@ -37,6 +43,9 @@ struct Format {
     /// open() goes over a compressed stream by scan_forward() before it reads from the source, so the stream need not be
     /// indexed before.
     bool scans_forward = false;
+    /// For a format whose files have no disks of their own: opens the file that one names. open() is not called then. Errors name
+    /// the file and what it says.
+    Result<Redirection> (*follow)(const ByteSource& source, const OpenContext& context) = nullptr;
 };
 
 constexpr std::size_t kProbeBytes = 4096;

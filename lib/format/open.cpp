@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "format/raw/raw.hpp"
+#include "format/reference/reference.hpp"
 #include "format/registry.hpp"
 #include "io/memory_source.hpp"
 
@@ -16,6 +17,8 @@ struct Expectation {
     std::string format{};           ///< a format's name; empty: to be detected
     bool raw_if_unknown = false;
     bool may_be_compressed = true;
+    bool may_be_reference = false;
+    FileKinds given = FileKinds::regular_or_block_device; ///< what a path in its selector may be
 };
 
 Result<const Format*> format_named(const std::string& name) {
@@ -23,6 +26,8 @@ Result<const Format*> format_named(const std::string& name) {
     if (format == nullptr) return fail(ErrorKind::usage, "no format is called '{}'", printable(name));
     return format;
 }
+
+Error unknown_format(std::string_view name) { return fail(ErrorKind::not_this_format, "{}: not of a format that is known here", name); }
 
 // The format of what is read: of the decompressed bytes where the file is compressed, and then raw is what is none other.
 Result<const Format*> detect_inside(const OpenedFile& opened, bool raw_if_unknown) {
@@ -34,7 +39,7 @@ Result<const Format*> detect_inside(const OpenedFile& opened, bool raw_if_unknow
     }
     VDISK_TRY(format, detect_format(*opened.source));
     if (format == nullptr && raw_if_unknown) return &kRawFormat;
-    if (format == nullptr) return fail(ErrorKind::not_this_format, "{}: not of a format that is known here", opened.source->name());
+    if (format == nullptr) return unknown_format(opened.source->name());
     return format;
 }
 
@@ -47,19 +52,46 @@ Result<void> look_through_compression(OpenedFile& opened, const OpenOptions& opt
     return ok();
 }
 
+// Of a reference file that an image or another reference file names.
+Error led_to(std::string_view name, const Format& format) {
+    return fail(ErrorKind::unsupported, "{}: is a {} file, and neither an image nor another one may lead to it", name, format.name);
+}
+
+OpenContext context_of(const FilePtr& file, Selector selector, FileKinds given, const OpenOptions& options) {
+    OpenContext context;
+    context.limits = options.limits;
+    context.references = std::make_shared<const References>(file->path(), options.references, options.limits, given);
+    context.selector = std::move(selector);
+    context.file = file;
+    context.progress = options.progress;
+    context.index_cache = options.index_cache;
+    context.registry = options.registry;
+    return context;
+}
+
+Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options, CachesPtr caches);
+
+// Once only, and only where a person named the reference file: never where an image did, or another reference.
+Result<OpenedFile> follow(const OpenedFile& reference, const Format& format, const Expectation& expected, const OpenOptions& options) {
+    const std::string_view name = reference.source->name();
+    if (!expected.may_be_reference) return led_to(name, format);
+    if (reference.context.stream) return fail(ErrorKind::unsupported, "{}: is a compressed {} file, which is not followed", name, format.name);
+    VDISK_TRY(there, format.follow(*reference.source, reference.context));
+    const Expectation image{.given = FileKinds::regular_only};
+    auto opened = open_found(std::move(there.file), std::move(there.selector), image, options, reference.context.caches);
+    if (opened.has_error()) return std::move(opened).error().in(name);
+    opened.value().reference = name;
+    return opened;
+}
+
 Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options, CachesPtr caches) {
     OpenedFile opened;
-    opened.context = {.limits = options.limits,
-                      .caches = std::move(caches),
-                      .references = std::make_shared<const References>(file->path(), options.references, options.limits),
-                      .selector = std::move(selector),
-                      .file = file,
-                      .progress = options.progress,
-                      .index_cache = options.index_cache,
-                      .registry = options.registry};
+    opened.context = context_of(file, std::move(selector), expected.given, options);
+    opened.context.caches = std::move(caches);
     opened.source = file;
     if (expected.may_be_compressed) VDISK_CHECK(look_through_compression(opened, options));
     VDISK_TRY(format, expected.format.empty() ? detect_inside(opened, expected.raw_if_unknown) : format_named(expected.format));
+    if (format->follow != nullptr) return follow(opened, *format, expected, options);
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream && !format->scans_forward && !stream->indexed()) VDISK_CHECK(stream->index({}, options.progress));
     VDISK_TRY(disks, format->open(opened.source, opened.context));
@@ -115,7 +147,8 @@ Result<OpenedFile> open_parent(const ParentLink& link, const OpenedFile& child, 
         VDISK_TRY(chosen, parse_selector(*given));
         VDISK_TRY(found, child.context.references->open_given(chosen.path));
         how = found.how;
-        return open_found(found.file, chosen, {.raw_if_unknown = true}, below, child.context.caches);
+        const Expectation expected{.raw_if_unknown = true, .given = child.context.references->given_kinds()};
+        return open_found(found.file, chosen, expected, below, child.context.caches);
     }
     VDISK_TRY(found, link.locate(*child.context.references));
     how = found.how;
@@ -186,6 +219,17 @@ Result<std::vector<OpenLayer>> open_layers(OpenedFile file, std::size_t index, c
     return chain;
 }
 
+Result<const Format*> identify(const FilePtr& file) {
+    VDISK_TRY(compression, detect_compression(*file));
+    if (!compression) return detect_format(*file, Match::sure);
+    // A disk's first bytes can look like a stream's by chance: what does not expand is of no format here.
+    const auto stream = StreamSource::open(file, *compression, IndexCache(), Limits{});
+    if (stream.has_error()) return nullptr;
+    auto head = stream.value()->head(kProbeBytes);
+    if (head.has_error()) return nullptr;
+    return detect_format(MemorySource(std::move(head).value(), std::string(file->name())), Match::sure);
+}
+
 } // namespace
 
 std::string_view to_string(Disk::Kind kind) noexcept {
@@ -198,11 +242,13 @@ std::string_view to_string(Disk::Kind kind) noexcept {
     return "active";
 }
 
-std::string selecting_word(const DiskFile& file, const Disk& disk) {
+const std::string& selecting_name(const DiskFile& file, const Disk& disk) {
     const auto called = std::ranges::count_if(file.disks(), [&](const Disk& other) { return is_called(other, disk.name); });
     const bool typed = !disk.name.empty() && printable(disk.name) == disk.name && disk.name.find('=') == std::string::npos;
-    return printable(selector_word(disk.id.empty() || (typed && called == 1) ? disk.name : disk.id));
+    return disk.id.empty() || (typed && called == 1) ? disk.name : disk.id;
 }
+
+std::string selecting_word(const DiskFile& file, const Disk& disk) { return printable(selector_word(selecting_name(file, disk))); }
 
 Result<OpenOptions> OpenOptions::from_environment() {
     VDISK_TRY(references, reference_policy_from_environment());
@@ -230,32 +276,45 @@ Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) 
                 printable(wish.value), there.count == 0 ? "" : "; there are:", there.text);
 }
 
+Result<std::size_t> select_disk(const OpenedFile& file) {
+    auto index = select_disk(*file.disks, file.context.selector);
+    if (index.has_error() && !file.reference.empty()) return std::move(index).error().in(file.reference);
+    return index;
+}
+
 Result<const Format*> identify_file(std::string_view text) {
     VDISK_TRY(selector, parse_selector(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
-    VDISK_TRY(compression, detect_compression(*file));
-    if (!compression) return detect_format(*file, Match::sure);
-    // A disk's first bytes can look like a stream's by chance: what does not expand is of no format here.
-    const auto stream = StreamSource::open(file, *compression, IndexCache(), Limits{});
-    if (stream.has_error()) return nullptr;
-    auto head = stream.value()->head(kProbeBytes);
-    if (head.has_error()) return nullptr;
-    return detect_format(MemorySource(std::move(head).value(), std::string(file->name())), Match::sure);
+    return identify(file);
+}
+
+Result<const Format*> identify_target(std::string_view text, const OpenOptions& options) {
+    VDISK_TRY(selector, parse_selector(text));
+    VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_only));
+    VDISK_TRY(there, kReferenceFormat.follow(*file, context_of(file, std::move(selector), FileKinds::regular_only, options)));
+    auto format = identify(there.file);
+    if (format.has_value() && format.value() == nullptr) format = unknown_format(there.file->name());
+    else if (format.has_value() && format.value()->follow != nullptr) format = led_to(there.file->name(), *format.value());
+    if (format.has_error()) return std::move(format).error().in(file->name());
+    return format;
 }
 
 Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) {
     VDISK_TRY(selector, parse_selector(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
-    return open_found(std::move(file), std::move(selector), {.format = options.format}, options, std::make_shared<Caches>(options.limits));
+    return open_found(std::move(file), std::move(selector), {.format = options.format, .may_be_reference = true}, options, std::make_shared<Caches>(options.limits));
 }
 
 Result<OpenedDisk> open_disk(OpenedFile file, const OpenOptions& options) {
-    VDISK_TRY(index, select_disk(*file.disks, file.context.selector));
+    VDISK_TRY(index, select_disk(file));
     return open_disk_at(std::move(file), index, options);
 }
 
 Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOptions& options) {
-    VDISK_TRY(layers, open_layers(std::move(file), index, options));
+    const std::string reference = file.reference;
+    auto opened = open_layers(std::move(file), index, options);
+    if (opened.has_error()) return reference.empty() ? std::move(opened).error() : std::move(opened).error().in(reference);
+    std::vector<OpenLayer>& layers = opened.value();
     OpenedDisk disk;
     for (const OpenLayer& layer : layers) disk.chain.push_back(layer.link);
     for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
@@ -271,7 +330,7 @@ Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOp
 }
 
 Result<OpenedState> open_saved_state(const OpenedFile& file) {
-    VDISK_TRY(index, select_disk(*file.disks, file.context.selector));
+    VDISK_TRY(index, select_disk(file));
     auto found = file.disks->saved_state(index);
     if (found.has_error()) return std::move(found).error().in(file.source->name());
     SavedState& state = found.value();

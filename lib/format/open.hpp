@@ -25,6 +25,7 @@ struct OpenedFile {
     OpenContext context;
     SourcePtr source;                     ///< what the format reads
     std::shared_ptr<const DiskFile> disks;
+    std::string reference{};              ///< the reference file that led here, safe to show; empty if none did
 };
 
 /// One layer of an opened disk, for `vdisk info`.
@@ -49,9 +50,12 @@ struct OpenedDisk {
 /// metadata. Errors: as open_file(); `not_this_format` only where two formats are sure.
 [[nodiscard]] Result<const Format*> identify_file(std::string_view text);
 
-/// Opens `text` (a path, perhaps with a selector) and parses its metadata; follows no parent.
+/// The format that the image surely has to which the reference file `text` leads; never nullptr. Errors, which name both files: as
+/// open_file(), and `not_this_format` where no format is sure.
+[[nodiscard]] Result<const Format*> identify_target(std::string_view text, const OpenOptions& options);
+
 /// Opens `text` (a path, perhaps with a selector) and parses its metadata; follows no parent. A compressed file is read as what it
-/// decompresses to, which is a raw image if it is of no other format.
+/// decompresses to, which is a raw image if it is of no other format. A reference file is followed; errors then name both files.
 [[nodiscard]] Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options);
 
 /// Opens the selected disk of `file` with its whole chain of parents.
@@ -73,11 +77,17 @@ struct OpenedState {
 /// The state that was saved together with the selected disk of `file`. Errors: `usage` if there is none.
 [[nodiscard]] Result<OpenedState> open_saved_state(const OpenedFile& file);
 
-/// What to type behind '#' to reach this disk of `file` and no other: its name, or its id where the name is missing, not unique or can't be typed.
+/// The name or id that selects this disk of `file` and no other, as stored: the id where the name is missing, not unique or can't be typed.
+[[nodiscard]] const std::string& selecting_name(const DiskFile& file, const Disk& disk);
+
+/// What to type behind '#' to reach this disk of `file`: its selecting_name(), escaped and safe to show.
 [[nodiscard]] std::string selecting_word(const DiskFile& file, const Disk& disk);
 
 /// The disk of `file` that its selector names; of several that fit, the one whose id it is. Without a selector: the only one that
 /// is chosen by default. Errors: `usage`, listing what there is and the text to type for each.
 [[nodiscard]] Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector);
+
+/// select_disk() by the file's own selector.
+[[nodiscard]] Result<std::size_t> select_disk(const OpenedFile& file);
 
 } // namespace vdisk

@@ -47,13 +47,14 @@ Result<ReferencePolicy> reference_policy_from_environment() {
     return fail(ErrorKind::usage, "VDISK_REFERENCES is '{}': one of deny, same-dir, any is wanted", printable(word));
 }
 
-References::References(fs::path image, ReferencePolicy policy, Limits limits) : policy_(policy), limits_(limits) {
+References::References(fs::path image, ReferencePolicy policy, Limits limits, FileKinds given)
+    : policy_(policy), limits_(limits), given_(given) {
     const fs::path parent = image.parent_path();
     folders_.push_back(parent.empty() ? fs::path(".") : parent);
     std::error_code error;
     const fs::path real = fs::canonical(image, error).parent_path();
-    const fs::path given = fs::canonical(folders_.front(), error);
-    if (!real.empty() && real != given) folders_.push_back(real);
+    const fs::path named = fs::canonical(folders_.front(), error);
+    if (!real.empty() && real != named) folders_.push_back(real);
 }
 
 bool References::allows(const fs::path& path) const {
@@ -99,7 +100,7 @@ Result<FilePtr> References::open_exact(const fs::path& path) const {
 }
 
 Result<FoundFile> References::open_given(const fs::path& path) const {
-    VDISK_TRY(file, FileSource::open(path, FileKinds::regular_or_block_device));
+    VDISK_TRY(file, FileSource::open(path, given_));
     return FoundFile{std::move(file), "as given"};
 }
 

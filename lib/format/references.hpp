@@ -34,7 +34,8 @@ struct FoundFile {
 /// stand, then by their last component beside the image. Thread-safe.
 class References {
 public:
-    References(std::filesystem::path image, ReferencePolicy policy, Limits limits);
+    /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files only.
+    References(std::filesystem::path image, ReferencePolicy policy, Limits limits, FileKinds given = FileKinds::regular_or_block_device);
 
     /// `name` as the image has it. Errors: `unsupported` for protocols, `usage` for what the policy forbids, `io` for what
     /// is not there, telling each path that was tried.
@@ -44,11 +45,14 @@ public:
     /// forbids, else `io`.
     [[nodiscard]] Result<FilePtr> open_exact(const std::filesystem::path& path) const;
 
-    /// A path that a person gave (a `backing` key): as it stands, without a policy, regular or block device.
+    /// A path that a person gave (a `backing` key): as it stands, without a policy.
     [[nodiscard]] Result<FoundFile> open_given(const std::filesystem::path& path) const;
 
     /// The folders in which the image lies: as given, then, if that differs, the real one.
     [[nodiscard]] const std::vector<std::filesystem::path>& folders() const noexcept { return folders_; }
+
+    /// What open_given() takes.
+    [[nodiscard]] FileKinds given_kinds() const noexcept { return given_; }
 
     /// Whether the policy lets a file at `path` be opened.
     [[nodiscard]] bool allows(const std::filesystem::path& path) const;
@@ -57,6 +61,7 @@ private:
     std::vector<std::filesystem::path> folders_;
     ReferencePolicy policy_;
     Limits limits_;
+    FileKinds given_;
 };
 
 } // namespace vdisk

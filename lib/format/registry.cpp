@@ -3,6 +3,7 @@
 
 #include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
+#include "format/reference/reference.hpp"
 #include "format/vbox/vbox.hpp"
 #include "format/vdi/vdi.hpp"
 #include "format/vma/vma.hpp"
@@ -12,7 +13,7 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array<const Format*, 5> kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kVmaFormat, &kRawFormat};
+constexpr std::array<const Format*, 6> kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kVmaFormat, &kReferenceFormat, &kRawFormat};
 
 } // namespace
 

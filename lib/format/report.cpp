@@ -88,6 +88,7 @@ std::string one_line(const Disk& disk) {
 Facts describe(const OpenedFile& file) {
     Facts facts = Facts::object();
     facts["file"] = file.source->name();
+    if (!file.reference.empty()) facts["reference"] = file.reference;
     facts["format"] = file.disks->format().name;
     const std::vector<Disk>& disks = file.disks->disks();
     if (!disks.empty() && (disks.size() == 1 || disks.front().kind == Disk::Kind::active)) facts["virtual size"] = disks.front().size;

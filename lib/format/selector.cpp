@@ -10,14 +10,10 @@
 namespace vdisk {
 namespace {
 
-struct Key {
-    std::string_view name;
-    std::optional<std::string> Selector::* member;
-};
-
 constexpr std::array kKeys{
-    Key{"device", &Selector::device},   Key{"snapshot", &Selector::snapshot},   Key{"key-file", &Selector::key_file},
-    Key{"backing", &Selector::backing}, Key{"data-file", &Selector::data_file}, Key{"parent", &Selector::parent},
+    SelectorKey{"device", &Selector::device},     SelectorKey{"snapshot", &Selector::snapshot},
+    SelectorKey{"key-file", &Selector::key_file}, SelectorKey{"backing", &Selector::backing},
+    SelectorKey{"data-file", &Selector::data_file}, SelectorKey{"parent", &Selector::parent},
 };
 
 // The parts between unescaped commas, unescaped.
@@ -32,9 +28,9 @@ std::vector<std::string> split(std::string_view text) {
     return parts;
 }
 
-const Key* key_of(std::string_view part) {
+const SelectorKey* key_of(std::string_view part) {
     const std::string_view name = part.substr(0, part.find('='));
-    for (const Key& key : kKeys)
+    for (const SelectorKey& key : kKeys)
         if (name.size() < part.size() && key.name == name) return &key;
     return nullptr;
 }
@@ -47,7 +43,7 @@ Result<void> assign(std::optional<std::string>& member, std::string value, std::
 }
 
 Result<void> read_part(Selector& selector, const std::string& part) {
-    if (const Key* key = key_of(part))
+    if (const SelectorKey* key = key_of(part))
         return assign(selector.*key->member, part.substr(key->name.size() + 1), key->name);
     return assign(selector.word, part, "a name");
 }
@@ -62,6 +58,8 @@ bool file_exists(std::string_view path) {
 bool Selector::empty() const noexcept {
     return !device && !snapshot && !key_file && !backing && !data_file && !parent && !word;
 }
+
+std::span<const SelectorKey> selector_keys() noexcept { return kKeys; }
 
 Result<Selector> parse_selector(std::string_view text) {
     Selector selector;
@@ -87,6 +85,16 @@ std::string selector_word(std::string_view word) {
         escaped += c;
     }
     return escaped;
+}
+
+Result<std::string> selector_text(const Selector& selector) {
+    std::string keys = selector.word ? selector_word(*selector.word) : "";
+    for (const SelectorKey& key : kKeys)
+        if (const auto& value = selector.*key.member) keys += fmt::format("{}{}={}", keys.empty() ? "" : ",", key.name, selector_word(*value));
+    std::string text = keys.empty() ? selector.path.native() : fmt::format("{}#{}", selector.path.native(), keys);
+    const auto read_back = parse_selector(text);
+    if (read_back.has_value() && read_back.value() == selector) return text;
+    return fail(ErrorKind::usage, "{}: another file has the beginning of this name, up to a '#'", printable(text));
 }
 
 } // namespace vdisk

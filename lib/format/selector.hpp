@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -24,7 +25,18 @@ struct Selector {
 
     /// Whether anything was selected at all.
     [[nodiscard]] bool empty() const noexcept;
+
+    friend bool operator==(const Selector&, const Selector&) = default;
 };
+
+/// A key as it is typed, and the member that holds its value.
+struct SelectorKey {
+    std::string_view name;
+    std::optional<std::string> Selector::* member;
+};
+
+/// Every key that has a name; `word` has none.
+[[nodiscard]] std::span<const SelectorKey> selector_keys() noexcept;
 
 /// Reads `text` as PATH or PATH#key=value[,key=value]. A file that really has the whole text as its name wins; else the last
 /// '#' behind which a selector can be read separates. A backslash takes the special meaning from a comma or a backslash.
@@ -33,5 +45,8 @@ struct Selector {
 
 /// The text behind '#' that selects by a bare word, escaped.
 [[nodiscard]] std::string selector_word(std::string_view word);
+
+/// The text that parse_selector() reads as `selector`. Errors: `usage` if there is none, because of files with a '#' in their names.
+[[nodiscard]] Result<std::string> selector_text(const Selector& selector);
 
 } // namespace vdisk

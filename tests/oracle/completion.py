@@ -32,7 +32,7 @@ class Completion(harness.FolderTest):
     def test_options_of_a_command_and_their_values(self):
         self.assertLessEqual({"--format", "--force", "--help"}, self.offered("vdisk", "export", "--"))
         self.assertEqual(self.offered("vdisk", "export", "--format", "qc"), {"qcow2"})
-        self.assertEqual(self.offered("vdisk", "export", "--format", "=", "r"), {"raw"})
+        self.assertEqual(self.offered("vdisk", "export", "--format", "=", "ra"), {"raw"})
         self.assertEqual(self.offered("vdisk", "export", "--force", "x"), set())
 
     def test_triage(self):
@@ -42,6 +42,15 @@ class Completion(harness.FolderTest):
 
     def test_programs_behind_run(self):
         self.assertIn("bash", self.offered("tsk-vdisk", "run", "bas"))
+
+    def test_references(self):
+        for name in ("disk.qcow2", "disk.vdisk", "other.vdisk"):
+            (self.folder / name).touch()
+        (self.folder / "dir").mkdir()
+        self.assertLessEqual({"--check", "--snapshots", "--directory"}, self.offered("vdisk", "ref", "--"))
+        self.assertEqual(self.offered("vdisk", "ref", "--check", "d"), {"disk.vdisk", "dir/"})
+        self.assertEqual(self.offered("vdisk", "ref", "-d", ""), {"dir"})
+        self.assertEqual(self.offered("vdisk", "ref", "--directory", "di"), {"dir"})
 
     def test_disks_inside_a_file(self):
         run("qemu-img", "create", "-q", "-f", "qcow2", self.folder / "disk.qcow2", "1M")

@@ -15,6 +15,7 @@ Action add_bitmap(CLI::App& command);
 Action add_info(CLI::App& command);
 Action add_leaked(CLI::App& command);
 Action add_ls(CLI::App& command);
+Action add_ref(CLI::App& command);
 
 /// Prints what an audit or a verification of `file` found; returns the exit status: kPartial if anything is wrong.
 int print_report(const OpenedFile& file, const AuditReport& report, bool json);

@@ -18,6 +18,7 @@ constexpr std::array kCommands{
     CommandRow{"bitmap", "print which parts of a disk a stored bitmap says were written to", add_bitmap},
     CommandRow{"audit", "check a file's bookkeeping: contradictions, damage, unreferenced space", add_audit},
     CommandRow{"leaked", "write out the bytes of a file that nothing in it refers to", add_leaked},
+    CommandRow{"ref", "write reference files, which lead to one disk each, and check them", add_ref},
 };
 
 } // namespace

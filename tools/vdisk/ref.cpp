@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vdisk/commands.hpp"
+
+#include "base/text.hpp"
+#include "format/reference/reference.hpp"
+#include "format/report.hpp"
+#include "vdisk/reference_files.hpp"
+
+#include <set>
+
+namespace vdisk::tools {
+namespace {
+
+// Counts what went well; the exit status follows from it.
+class Tally {
+public:
+    void add(bool good) { ++(good ? good_ : bad_); }
+    int status() const { return bad_ == 0 ? kDone : good_ > 0 ? kPartial : kFailed; }
+
+private:
+    std::size_t good_ = 0;
+    std::size_t bad_ = 0;
+};
+
+struct Ref {
+    std::vector<std::string> paths;
+    std::string folder;
+    bool snapshots = false;
+    bool absolute = false;
+    bool overwrite = false;
+    bool check = false;
+    bool json = false;
+
+    int operator()() const { return check ? check_all() : write_all(); }
+
+private:
+    int write_all() const {
+        const auto place = reference_place(folder, absolute);
+        if (place.has_error()) return report(place.error());
+        Tally tally;
+        for (const std::string& path : paths) write_for_image(path, place.value(), tally);
+        return tally.status();
+    }
+
+    void write_for_image(const std::string& path, const ReferencePlace& place, Tally& tally) const {
+        const auto options = ImageArgument{path, ""}.options();
+        const auto file = options.has_error() ? Result<OpenedFile>(options.error()) : open_image(path, options.value());
+        const auto chosen = file.has_error() ? Result<std::vector<std::size_t>>(file.error()) : choose(file.value());
+        if (chosen.has_error()) {
+            report(chosen.error());
+            return tally.add(false);
+        }
+        std::set<std::string> names;
+        for (const std::size_t index : chosen.value()) {
+            const auto written = write(file.value(), index, place, options.value(), names);
+            if (written.has_error()) report(written.error());
+            tally.add(written.has_value());
+        }
+    }
+
+    static Result<OpenedFile> open_image(const std::string& path, const OpenOptions& options) {
+        VDISK_TRY(file, vdisk::open_file(path, options));
+        if (!file.reference.empty()) return fail(ErrorKind::usage, "{}: is a reference file itself; name the image", file.reference);
+        return std::move(file);
+    }
+
+    // The selected disk; without a selector for one, every disk or every snapshot.
+    Result<std::vector<std::size_t>> choose(const OpenedFile& file) const {
+        const Selector& selector = file.context.selector;
+        if (selector.word || selector.device || selector.snapshot) {
+            VDISK_TRY(index, select_disk(file));
+            return std::vector{index};
+        }
+        std::vector<std::size_t> chosen;
+        const std::vector<Disk>& disks = file.disks->disks();
+        for (std::size_t i = 0; i < disks.size(); ++i)
+            if (is_wanted(disks[i].kind)) chosen.push_back(i);
+        if (chosen.empty()) return fail(ErrorKind::usage, "{}: holds no {}", file.source->name(), snapshots ? "snapshots" : "disks");
+        return chosen;
+    }
+
+    bool is_wanted(Disk::Kind kind) const {
+        switch (kind) {
+        case Disk::Kind::active:
+        case Disk::Kind::device: return !snapshots;
+        case Disk::Kind::snapshot: return snapshots;
+        case Disk::Kind::memory: return false;
+        }
+        return false;
+    }
+
+    // Only for a disk that opens: a reference that leads nowhere would be found out too late.
+    Result<void> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place, const OpenOptions& options,
+                       std::set<std::string>& names) const {
+        VDISK_CHECK(open_disk_at(file, index, options));
+        const Disk& disk = file.disks->disks()[index];
+        VDISK_TRY(selector, reference_to(file, disk, place));
+        auto text = reference_text(selector);
+        if (text.has_error()) return std::move(text).error().in(file.source->name());
+        const std::filesystem::path path = std::filesystem::path(folder) / unused_name(reference_name(file, disk), names);
+        VDISK_CHECK(write_reference(path, text.value(), overwrite));
+        fmt::print("{}\n", printable(path.native()));
+        return ok();
+    }
+
+    // Different disks can come to the same name, once odd characters are replaced.
+    static std::string unused_name(const std::string& name, std::set<std::string>& names) {
+        std::string unused = name;
+        for (int number = 2; !names.insert(unused).second; ++number)
+            unused = fmt::format("{}-{}.vdisk", name.substr(0, name.rfind('.')), number);
+        return unused;
+    }
+
+    int check_all() const {
+        Tally tally;
+        Facts rows = Facts::array();
+        for (const std::string& path : paths) {
+            const auto disk = open_reference(path);
+            tally.add(disk.has_value());
+            if (json) rows.push_back(disk.has_value() ? row(path, disk.value()) : Facts{{"reference", printable(path)}, {"error", disk.error().what}});
+            else if (disk.has_value()) print(path, disk.value());
+            if (disk.has_error()) report(disk.error());
+        }
+        if (json) fmt::print("{}\n", rows.dump(2));
+        return tally.status();
+    }
+
+    static Result<OpenedDisk> open_reference(const std::string& path) {
+        VDISK_TRY(options, (ImageArgument{path, std::string(kReferenceFormat.name)}.options()));
+        return vdisk::open_disk(path, options);
+    }
+
+    static const Disk& disk_of(const OpenedDisk& opened) { return opened.file.disks->disks()[opened.index]; }
+
+    static Facts row(const std::string& path, const OpenedDisk& opened) {
+        Facts facts{{"reference", printable(path)}, {"image", opened.file.source->name()}, {"format", opened.file.disks->format().name}};
+        facts["disk"] = describe(disk_of(opened));
+        return facts;
+    }
+
+    static void print(const std::string& path, const OpenedDisk& opened) {
+        fmt::print("{}: {} of {}\n", printable(path), one_line(disk_of(opened)), opened.file.source->name());
+    }
+};
+
+} // namespace
+
+Action add_ref(CLI::App& command) {
+    auto action = std::make_shared<Ref>();
+    command.add_option("FILE", action->paths, "images, PATH or PATH#SELECTOR; with --check, reference files")->required();
+    CLI::Option* const check = command.add_flag("--check", action->check, "open what reference files lead to, and tell what that is");
+    command.add_flag("--json", action->json, "with --check: print JSON")->needs(check);
+    command.add_flag("--snapshots", action->snapshots, "one for every snapshot in the image, not for its disks")->excludes(check);
+    command.add_option("-d,--directory", action->folder, "where to write them, in place of the current folder")->excludes(check);
+    command.add_flag("--absolute", action->absolute, "name files by absolute paths, not relative to the reference file")->excludes(check);
+    command.add_flag("--force", action->overwrite, "overwrite reference files that are there")->excludes(check);
+    return [action] { return (*action)(); };
+}
+
+} // namespace vdisk::tools
