@@ -10,6 +10,7 @@ import unittest
 
 import harness
 import tsk
+import vma_writer
 from harness import run
 from tsk import MIB, PROGRAMS
 
@@ -40,11 +41,23 @@ class Programs(harness.FolderTest):
                 said = tsk.outcome_with_plugin(*program, *arguments, environment=environment)
                 self.assertEqual(said, (0, f"{arguments[0]}: 0 wrong\n".encode(), said[2]))
 
+    def other_kinds(self):
+        """The same disk as a VDI, in a VMA archive, and as a reference file that leads to a disk of one: {type: path}."""
+        images = {kind: self.folder / f"disk.{kind}" for kind in ("vdi", "vma")}
+        run("qemu-img", "convert", "-O", "vdi", self.raw, images["vdi"])
+        vma_writer.write(images["vma"], [("drive-scsi0", self.raw)])
+        run(harness.VDISK, "ref", "-d", self.folder, images["vma"])
+        return [*images.items(), ("vma", self.folder / "disk.drive-scsi0.vdisk")]
+
     def test_every_function_that_opens_an_image(self):
         self.session("entries", self.image, self.raw)
+        for kind, image in self.other_kinds():
+            self.session("entries", image, self.raw, environment={"SESSION_TYPE": kind})
 
     def test_ingest_with_other_threads_reading(self):
         self.session("ingest", self.image, self.raw)
+        for kind, image in self.other_kinds():
+            self.session("ingest", image, self.raw, environment={"SESSION_TYPE": kind})
 
     def test_threads_with_several_images(self):
         pairs = [self.image, self.raw]
@@ -53,6 +66,8 @@ class Programs(harness.FolderTest):
             raw.write_bytes(self.random_bytes(2 * MIB))
             run("qemu-img", "convert", "-O", "qcow2", "-o", f"cluster_size={cluster}", raw, image)
             pairs += [image, raw]
+        for _, image in self.other_kinds():
+            pairs += [image, self.raw]
         pairs += [self.raw, self.raw]  # libtsk's own, amid ours
         self.session("threads", *pairs)
 
@@ -71,11 +86,12 @@ class Programs(harness.FolderTest):
     @unittest.skipUnless(harness.have("java") and harness.have("javac"), "no JDK")
     @unittest.skipIf(tsk.sanitized(), "a JVM does not run in a sanitizer")
     def test_java(self):
-        for what in ("entries", "ingest"):
-            with self.subTest(what=what):
-                arguments = "\n".join([what, str(self.image), str(self.raw)])
+        reference = self.other_kinds()[-1][1]
+        for what, image, kind in (("entries", self.image, "qcow2"), ("ingest", self.image, "qcow2"), ("ingest", reference, "vma")):
+            with self.subTest(what=what, image=image.name):
+                arguments = "\n".join([what, str(image), str(self.raw)])
                 said = tsk.outcome_with_plugin("java", harness.SOURCE / "tests" / "tsk" / "Session.java", MODULE,
-                                               environment={"SESSION_ARGUMENTS": arguments, "SESSION_JAVA": "1"})
+                                               environment={"SESSION_ARGUMENTS": arguments, "SESSION_JAVA": "1", "SESSION_TYPE": kind})
                 self.assertEqual(said[:2], (0, f"{what}: 0 wrong\n".encode()), said[2])
 
 
