@@ -101,11 +101,14 @@ private:
     // Byte i came from the window. Marks the run that it is part of; returns its end, or i if there is none. The run may start some
     // bytes earlier, where the pattern happens to be the truth.
     std::size_t explain(std::size_t i) {
-        for (std::size_t back = 0; back < kDigits && back <= i && i - back + kDigits <= size_; ++back) {
-            const FourBytes bytes(&patterned_[i - back]);
+        const std::size_t first = std::max(tested_, i - std::min<std::size_t>(i, kDigits - 1));
+        tested_ = i + 1;
+        for (std::size_t start = i + 1; start-- > first;) {
+            if (start + kDigits > size_) continue;
+            const FourBytes bytes(&patterned_[start]);
             if (!bytes.in_phase(kDigits)) continue;
             const std::size_t place = bytes.place();
-            const std::size_t end = std::max(repeat_from(i - back, place), mark_from(i - back, place, kDigits));
+            const std::size_t end = std::max(repeat_from(start, place), mark_from(start, place, kDigits));
             if (end > i) return end;
         }
         return short_copies_ == ShortCopies::seek ? explain_short(i) : i;
@@ -122,6 +125,13 @@ private:
         return end;
     }
 
+    // How many bytes before i are those before place k.
+    std::size_t same_before(std::size_t i, std::size_t k) const noexcept {
+        std::size_t before = 0;
+        while (before < i && before < k && patterned_[i - before - 1] == pattern_[k - before - 1]) ++before;
+        return before;
+    }
+
     // If the bytes at i are a copy by a repeat offset, adds that.
     std::size_t repeat_from(std::size_t i, std::size_t place) {
         const std::uint64_t at = first_ + i;
@@ -130,7 +140,8 @@ private:
                 const std::uint64_t k = marks_.size() + at - (offsets_[which] - less);
                 if (k % WindowPattern::kPeriod != place || k + kDigits > marks_.size()) continue;
                 const std::size_t length = same_bytes(&patterned_[i], &pattern_[k], std::min(size_ - i, marks_.size() - static_cast<std::size_t>(k)));
-                repeats_.push_back({which, less, at, length});
+                const std::size_t before = same_before(i, static_cast<std::size_t>(k));
+                repeats_.push_back({which, less, at - before, before + length});
                 return i + length;
             }
         return i;
@@ -142,9 +153,7 @@ private:
         for (std::size_t k = place; k + least <= marks_.size(); k += WindowPattern::kPeriod) {
             if (!is_from(i, k, least)) continue;
             const std::size_t same = same_bytes(&patterned_[i], &pattern_[k], std::min(size_ - i, marks_.size() - k));
-            std::size_t before = 0;
-            while (before < i && before < k && patterned_[i - before - 1] == pattern_[k - before - 1]) ++before;
-            marks_.set(k - before, k + same);
+            marks_.set(k - same_before(i, k), k + same);
             end = std::max(end, i + same);
         }
         return end;
@@ -171,6 +180,7 @@ private:
     WindowMarks& marks_;
     std::vector<RepeatUse>& repeats_;
     RepeatOffsets offsets_;
+    std::size_t tested_ = 0; ///< where no run starts before this that is not marked yet
 };
 
 void put_number(std::vector<std::byte>& out, std::uint64_t value) {

@@ -34,14 +34,14 @@ struct Spacing {
     std::uint64_t first_segment = most / 16;
     std::uint64_t segment = most / 4;
     std::uint64_t piece = most / 64;
+    // A start is tried so far behind the window's length: from there on the decoder has no memory of what was before. But where the window is
+    // longer than `most` no further than that, and then what is decoded from it may not go on behind that either.
+    std::uint64_t behind_window = most / 64;
     // How far the pass may be ahead of a search.
     std::uint64_t ahead = most / 4 * 3;
     std::uint64_t ahead_wide = most / 4;
 };
 
-// A start is tried so far behind the window's length: from there on the decoder has no memory of what was before. But where the window is longer
-// than Spacing::most no further than that, and then what is decoded from it may not go on behind that either.
-constexpr std::uint64_t kTryBehindWindow = 256U << 10;
 // So many candidates at most are tried for one start.
 constexpr std::size_t kCandidatesMost = 48;
 // More than decoders write behind what they decode.
@@ -144,7 +144,7 @@ private:
     /// How far matches behind `plain` can reach back.
     [[nodiscard]] std::uint64_t reach_of(std::uint64_t plain) const noexcept { return std::min(frame_->window, plain - frame_->plain); }
     [[nodiscard]] std::uint64_t near() const noexcept { return wide(frame_->window) ? spacing_.near_wide : spacing_.near; }
-    [[nodiscard]] std::uint64_t proven_length() const noexcept { return std::min(frame_->window, spacing_.most) + kTryBehindWindow; }
+    [[nodiscard]] std::uint64_t proven_length() const noexcept { return std::min(frame_->window, spacing_.most) + spacing_.behind_window; }
 
     PackedInput input_;
     WindowStore& windows_;
@@ -244,7 +244,7 @@ Result<void> ZstdPass::open_frame(const ZstdFrameHeader& header) {
 }
 
 Result<void> ZstdPass::make_ring(std::uint64_t window) {
-    const std::uint64_t wanted = window + std::min(window, spacing_.most) + kTryBehindWindow + spacing_.far +
+    const std::uint64_t wanted = window + std::min(window, spacing_.most) + spacing_.behind_window + spacing_.far +
                                  (wide(window) ? spacing_.ahead_wide - spacing_.near_wide : spacing_.ahead - spacing_.near) + kZstdBlockMax;
     if (wanted <= ring_bytes_) return ok();
     searcher_.reset();
@@ -407,15 +407,15 @@ void ZstdPass::search() {
     for (const Piece& piece : pieces_)
         if (collects(piece)) made->candidates.push_back(stretch_of(piece));
     if (!late_) std::ranges::reverse(made->candidates);
-    std::ranges::stable_partition(made->candidates, [this](const BlockStretch& candidate) {
+    // Not std::ranges::stable_partition(), which returns what clang 14 can't compile.
+    std::stable_partition(made->candidates.begin(), made->candidates.end(), [this](const BlockStretch& candidate) {
         return std::ranges::find(pieces_, candidate.plain, &Piece::plain)->quality == StartQuality::good;
     });
     if (made->candidates.size() > kCandidatesMost) made->candidates.resize(kCandidatesMost);
     if (!can_search()) made->candidates.clear();
     search_ = made;
-    if (made->candidates.empty()) made->done = true;
-    else searcher_->start(made);
-    if (made->done) settle();
+    if (!made->candidates.empty()) searcher_->start(made);
+    if (made->candidates.empty() || searcher_->done(*made)) settle();
 }
 
 // Goes on with what the search, which is done, has found.
