@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+// The first byte says what follows: a compressed stream, which is indexed with all distances so short that small inputs have
+// restart points too; or a stream and an index that somebody made of it. The last bytes choose where to read.
+#include "format_target.hpp"
+#include "io/stream/indexed_stream.hpp"
+#include "io/stream_source.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace {
+
+using namespace vdisk;
+using Bytes = std::vector<std::byte>;
+
+constexpr std::size_t kLookedAt = 4U << 20;
+constexpr std::uint64_t kPlainMost = 48U << 20; // more takes too long
+
+Limits short_limits(std::uint64_t choice) {
+    Limits limits;
+    limits.stream_decode_bytes = std::size_t{128} << (10 + choice % 3);
+    limits.stream_cache_bytes = choice % 2 == 0 ? 1 : 1U << 20;
+    limits.stream_window_bytes = 8U << 20;
+    return limits;
+}
+
+// A file without a name.
+FilePtr file_of(std::span<const std::byte> bytes) {
+    const int descriptor = ::memfd_create("fuzz", MFD_CLOEXEC);
+    fuzz::require(descriptor >= 0 && ::write(descriptor, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+    auto file = FileSource::open(fmt::format("/proc/self/fd/{}", descriptor), FileKinds::regular_only);
+    ::close(descriptor);
+    fuzz::require(file.has_value());
+    return file.value();
+}
+
+// What a pass shows: the first bytes, and which of them are there.
+struct Seen {
+    Bytes bytes;
+    std::vector<bool> good;
+};
+
+Result<void> look(ForwardReader& reader, Seen& seen) {
+    while (reader.position() < kLookedAt) {
+        Bytes piece(65536);
+        const std::uint64_t at = reader.position();
+        const auto got = reader.read(piece);
+        if (got.has_error()) {
+            if (got.error().kind == ErrorKind::io) return got.error();
+            VDISK_TRY(lost, reader.skip(1));
+            if (lost == 0) return ok();
+            seen.bytes.resize(static_cast<std::size_t>(at) + 1);
+            seen.good.resize(seen.bytes.size());
+            continue;
+        }
+        if (got.value() == 0) return ok();
+        seen.bytes.insert(seen.bytes.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(got.value()));
+        seen.good.resize(seen.bytes.size(), true);
+    }
+    VDISK_TRY(skipped, reader.skip(kPlainMost));
+    return skipped < kPlainMost ? Result<void>(ok()) : fail(ErrorKind::cancelled, "long enough");
+}
+
+std::shared_ptr<StreamSource> indexed(const FilePtr& file, Compression compression, const Limits& limits, Seen& seen) {
+    auto stream = StreamSource::open(file, compression, IndexCache(), limits, Unverified::read);
+    if (stream.has_error()) return nullptr;
+    const auto done = stream.value()->index([&](ForwardReader& reader) { return look(reader, seen); }, {});
+    return done.has_value() ? stream.value() : nullptr;
+}
+
+// Reads are what the pass has shown, or errors where it has shown none.
+void check_against_pass(const StreamSource& stream, const Seen& seen, std::uint64_t offset, std::size_t length) {
+    Bytes out(length);
+    const auto got = stream.read_at(offset, out);
+    for (std::size_t i = 0; i < length && offset + i < seen.bytes.size() && offset + i < stream.size(); ++i) {
+        const auto at = static_cast<std::size_t>(offset) + i;
+        if (got.has_value()) fuzz::require(i < got.value() && seen.good[at] && seen.bytes[at] == out[i]);
+        else if (!seen.good[at]) return; // one lost byte is reason enough
+    }
+    if (got.has_error()) fuzz::require(got.error().kind != ErrorKind::corrupt || !stream.findings().empty());
+}
+
+struct Place {
+    std::uint64_t offset;
+    std::size_t length;
+};
+
+void run_stream(std::span<const std::byte> input) {
+    fuzz::Choices choices(input);
+    const std::uint64_t choice = choices.next(1);
+    std::array<Place, 6> places{};
+    for (Place& place : places) place = {choices.next(8), 1 + static_cast<std::size_t>(choices.next(3)) % (256U << 10)};
+    const FilePtr file = file_of(input); // what the choices have left
+    const auto compression = detect_compression(*file);
+    if (compression.has_error() || !compression.value()) return;
+    Seen seen, again;
+    const auto stream = indexed(file, *compression.value(), short_limits(choice), seen);
+    if (!stream) return;
+    const auto other = indexed(file, *compression.value(), short_limits(choice + 1), again);
+    fuzz::require(other && stream->size() == other->size() && stream->findings().size() == other->findings().size());
+    fuzz::require(seen.bytes == again.bytes && seen.good == again.good);
+    if (stream->size() == 0) return;
+    for (const Place& place : places) {
+        check_against_pass(*stream, seen, place.offset % stream->size(), place.length);
+        check_against_pass(*other, again, place.offset % stream->size(), place.length);
+        check_against_pass(*other, again, place.offset % kLookedAt % stream->size(), place.length);
+    }
+}
+
+// The compression, the length of the stream and that of the windows; then they, and the index.
+void run_index(std::span<const std::byte> input) {
+    fuzz::Choices choices(input);
+    if (input.size() < 5) return;
+    const auto number = [&](std::size_t at) { return static_cast<std::size_t>(input[at]) << 8 | static_cast<std::size_t>(input[at + 1]); };
+    const std::array<const StreamCodec*, 3> codecs{&kZstdCodec, &kGzipCodec, &kLzopCodec};
+    const StreamCodec& codec = *codecs[static_cast<std::size_t>(input[0]) % codecs.size()];
+    const std::size_t packed = std::min(number(1), input.size() - 5);
+    const std::size_t windows = std::min(number(3), input.size() - 5 - packed);
+    const auto piece = [&](std::size_t at, std::size_t length) {
+        const auto bytes = input.subspan(5 + at, length);
+        return std::make_shared<MemorySource>(Bytes(bytes.begin(), bytes.end()), "input");
+    };
+    auto index = decode_stream_index(input.subspan(5 + packed + windows), packed, windows);
+    if (index.has_error()) return;
+    const auto encoded = encode(index.value());
+    const auto again = decode_stream_index(encoded, packed, windows);
+    fuzz::require(again.has_value() && encode(again.value()) == encoded);
+    const std::uint64_t size = index.value().size;
+    const IndexedStream stream({codec, piece(0, packed), std::move(index).value(), piece(packed, windows), short_limits(0)});
+    for (int i = 0; i < 4 && size > 0; ++i) {
+        Bytes out(1 + static_cast<std::size_t>(choices.next(2)));
+        (void)stream.read_at(choices.next(8) % size, out, Unverified::read);
+    }
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    if (size == 0) return 0;
+    const auto input = std::as_bytes(std::span(data, size)).subspan(1);
+    data[0] % 2 == 0 ? run_stream(input) : run_index(input);
+    return 0;
+}
