@@ -35,10 +35,12 @@ void fill_period(std::span<std::byte> period) {
         period[k] = static_cast<std::byte>((k % kDigits) << kDigitBits | (k / kDigits >> k % kDigits * kDigitBits & kDigitMask));
 }
 
+std::uint32_t load_four(const std::byte* bytes) noexcept { return boost::endian::load_little_u32(reinterpret_cast<const unsigned char*>(bytes)); }
+
 // Four bytes of output, read as the pattern's.
 class FourBytes {
 public:
-    explicit FourBytes(const std::byte* bytes) : word_(boost::endian::load_little_u32(reinterpret_cast<const unsigned char*>(bytes))) {}
+    explicit FourBytes(const std::byte* bytes) : word_(load_four(bytes)) {}
 
     // Whether the first `count` can stand side by side in the pattern at all. Most of what a short copy was repeated from fails here.
     bool in_phase(unsigned count) const noexcept {
@@ -86,16 +88,63 @@ public:
     Marker(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowUse& use)
         : patterned_(output.patterned.data()), truth_(output.truth.data()), size_(output.truth.size()), pattern_(output.pattern.data()), first_(output.first),
           ring_(ring), window_place_(ring.place(at - use.marks.size())), short_copies_(short_copies), marks_(use.marks), repeats_(use.repeats),
-          offsets_(patterned_offsets(use.marks.size())) {}
+          offsets_(patterned_offsets(use.marks.size())) {
+        const std::uint64_t start = marks_.size() + first_; // the places are this less the offset
+        repeat_places_ = {start - offsets_[0], start - (offsets_[0] - 1), start - offsets_[1], start - offsets_[2]};
+    }
 
     void run() {
-        for (std::size_t i = next_difference(0); i < size_; i = next_difference(i)) i = std::max(explain(i), i + 1);
+        if (short_copies_ == ShortCopies::seek) explain_all();
+        else explain_those_in_phase();
         // Copies that begin in the last bytes of the window and go on in the output may be too short to be recognised.
         const std::size_t tail = std::min<std::size_t>(marks_.size(), 2 * kDigits);
         marks_.set(marks_.size() - tail, marks_.size());
     }
 
 private:
+    void explain_all() {
+        for (std::size_t i = next_difference(0); i < size_; i = next_difference(i)) i = std::max(explain(i), i + 1);
+    }
+
+    // Three of four bytes that differ are of copies too short to be recognised, mostly copies of such as were: so what is looked for is four
+    // bytes in phase, and whether they differ then.
+    void explain_those_in_phase() {
+        std::size_t explained = 0;
+        for (std::size_t start = next_in_phase(0); start < size_; start = next_in_phase(start)) {
+            const std::size_t differing = next_difference_of_four(start, explained);
+            const std::size_t end = differing < start + kDigits ? explain_from(start) : 0;
+            ++start;
+            if (end <= differing) continue;
+            explained = end;
+            start = std::max(start, end - (kDigits - 1));
+        }
+    }
+
+    // The first place at or behind i where four bytes can stand side by side in the pattern, eight places at a time; size_ if there is none.
+    std::size_t next_in_phase(std::size_t i) const noexcept {
+        constexpr std::uint64_t kOnes = 0x0101010101010101;
+        const auto phases = [this](std::size_t at) {
+            return boost::endian::load_little_u64(reinterpret_cast<const unsigned char*>(&patterned_[at])) >> kDigitBits & 3 * kOnes;
+        };
+        for (; i + 8 + kDigits <= size_; i += 8) {
+            const std::uint64_t second = phases(i + 1);
+            const std::uint64_t third = phases(i + 2);
+            const std::uint64_t wrong = (((phases(i) + kOnes) ^ second) | ((second + kOnes) ^ third) | ((third + kOnes) ^ phases(i + 3))) & 3 * kOnes;
+            const std::uint64_t right = ~(wrong + 0x7F * kOnes) & 0x80 * kOnes;
+            if (right != 0) return i + static_cast<std::size_t>(std::countr_zero(right)) / 8;
+        }
+        for (; i + kDigits <= size_; ++i)
+            if (FourBytes(&patterned_[i]).in_phase(kDigits)) return i;
+        return size_;
+    }
+
+    // The first of the four bytes at i, and not before `from` (< i + 4), that differs; behind them if there is none.
+    std::size_t next_difference_of_four(std::size_t i, std::size_t from) const noexcept {
+        std::uint32_t differing = load_four(&patterned_[i]) ^ load_four(&truth_[i]);
+        if (from > i) differing = differing >> 8 * (from - i) << 8 * (from - i);
+        return i + static_cast<std::size_t>(std::countr_zero(differing)) / 8;
+    }
+
     std::size_t next_difference(std::size_t i) const noexcept { return i + same_bytes(&patterned_[i], &truth_[i], size_ - i); }
 
     // Byte i came from the window. Marks the run that it is part of; returns its end, or i if there is none. The run may start some
@@ -104,14 +153,17 @@ private:
         const std::size_t first = std::max(tested_, i - std::min<std::size_t>(i, kDigits - 1));
         tested_ = i + 1;
         for (std::size_t start = i + 1; start-- > first;) {
-            if (start + kDigits > size_) continue;
-            const FourBytes bytes(&patterned_[start]);
-            if (!bytes.in_phase(kDigits)) continue;
-            const std::size_t place = bytes.place();
-            const std::size_t end = std::max(repeat_from(start, place), mark_from(start, place, kDigits));
+            if (start + kDigits > size_ || !FourBytes(&patterned_[start]).in_phase(kDigits)) continue;
+            const std::size_t end = explain_from(start);
             if (end > i) return end;
         }
-        return short_copies_ == ShortCopies::seek ? explain_short(i) : i;
+        return explain_short(i);
+    }
+
+    // Marks the run that starts with the bytes at `start`, which are in phase; returns its end, or `start` if it is none.
+    std::size_t explain_from(std::size_t start) {
+        const std::size_t place = FourBytes(&patterned_[start]).place();
+        return std::max(repeat_from(start, place), mark_from(start, place, kDigits));
     }
 
     std::size_t explain_short(std::size_t i) {
@@ -135,6 +187,7 @@ private:
     // If the bytes at i are a copy by a repeat offset, adds that.
     std::size_t repeat_from(std::size_t i, std::size_t place) {
         const std::uint64_t at = first_ + i;
+        if (std::ranges::none_of(repeat_places_, [&](std::uint64_t base) { return (base + i) % WindowPattern::kPeriod == place; })) return i;
         for (unsigned which = 0; which < offsets_.size(); ++which)
             for (std::uint32_t less = 0; less <= (which == 0 ? 1U : 0U); ++less) {
                 const std::uint64_t k = marks_.size() + at - (offsets_[which] - less);
@@ -180,6 +233,7 @@ private:
     WindowMarks& marks_;
     std::vector<RepeatUse>& repeats_;
     RepeatOffsets offsets_;
+    std::array<std::uint64_t, 4> repeat_places_{}; ///< in the pattern, of the first byte, by each of the offsets: a quick look before a long one
     std::size_t tested_ = 0; ///< where no run starts before this that is not marked yet
 };
 

@@ -9,8 +9,6 @@
 namespace vdisk {
 namespace {
 
-// So many starts may fail before it is looked whether short copies were passed over.
-constexpr unsigned kFailuresUntilShort = 3;
 // A copy's first bytes, by which its source is sought.
 constexpr std::size_t kNeedle = 4;
 // Repeat offsets are sought up to here.
@@ -18,6 +16,8 @@ constexpr std::uint64_t kOffsetMost = 8U << 20;
 constexpr std::size_t kOffsetsLookedAt = 20'000; // among zeros every one could be it
 // Output is looked through in pieces of this length, which begin a little before the one before ends: copies should not be cut.
 constexpr std::size_t kLookedThrough = 1U << 20;
+// The first piece is shorter: most starts that are none show it there, by repeat offsets that can't be found.
+constexpr std::size_t kFirstLook = 1U << 17;
 constexpr std::size_t kOverlap = 64;
 // Memory that a sparse window may take: with whole pages for scattered bytes it could be as large as the window.
 constexpr std::size_t kSparseMost = 32U << 20;
@@ -63,12 +63,13 @@ Result<WindowUse> StartTrier::find_use(const BlockStretch& stretch, ShortCopies 
     std::size_t looked = 0;
     const auto done = decode(stretch, pattern, patterned_offsets(stretch.window), [&](std::size_t decoded) -> Result<void> {
         const std::size_t end = std::min(decoded, looked_at);
-        if (end <= looked || (end - looked < kLookedThrough && end < looked_at)) return ok();
+        if (end <= looked || (end - looked < (looked == 0 ? kFirstLook : kLookedThrough) && end < looked_at)) return ok();
         const std::size_t start = looked - std::min(looked, kOverlap);
         truth_.resize(end - start);
         context_.ring.copy(stretch.plain + start, truth_);
         find_used({{decoded_.get() + start, end - start}, truth_, pattern.window, start}, context_.ring, stretch.plain, short_copies, use);
         context_.pattern.forget();
+        if (looked == 0 && !solve_repeats(stretch, use)) return fail(ErrorKind::corrupt, "the repeat offsets are not found");
         looked = end;
         return ok();
     });
@@ -145,7 +146,8 @@ std::optional<std::vector<std::byte>> StartTrier::proven_window(const BlockStret
     return std::move(packed).value();
 }
 
-// To seek short copies takes long, so that is done only where it was needed before, and now and then where nothing else helps.
+// To seek short copies takes long, so that is done only where it was needed before, and now and then where nothing else helps:
+// the less often the less it helped.
 std::optional<std::vector<std::byte>> StartTrier::window_for(const BlockStretch& stretch) {
     auto window = proven_window(stretch, short_copies_);
     if (window) return window;
@@ -153,10 +155,11 @@ std::optional<std::vector<std::byte>> StartTrier::window_for(const BlockStretch&
         short_copies_ = ShortCopies::pass_over;
         return std::nullopt;
     }
-    if (++failures_ < kFailuresUntilShort) return std::nullopt;
+    if (++failures_ < failures_until_short_) return std::nullopt;
     failures_ = 0;
     window = proven_window(stretch, ShortCopies::seek);
     if (window) short_copies_ = ShortCopies::seek;
+    failures_until_short_ = window ? kFailuresUntilShort : 2 * failures_until_short_;
     return window;
 }
 

@@ -41,6 +41,9 @@ public:
     [[nodiscard]] std::optional<std::vector<std::byte>> window_for(const BlockStretch& stretch);
 
 private:
+    // So many starts may fail before it is looked whether short copies were passed over.
+    static constexpr unsigned kFailuresUntilShort = 3;
+
     std::optional<std::vector<std::byte>> proven_window(const BlockStretch& stretch, ShortCopies short_copies);
     Result<WindowUse> find_use(const BlockStretch& stretch, ShortCopies short_copies);
     std::optional<RepeatOffsets> solve_repeats(const BlockStretch& stretch, WindowUse& use);
@@ -58,6 +61,7 @@ private:
     std::vector<std::byte> truth_;
     ShortCopies short_copies_ = ShortCopies::pass_over;
     unsigned failures_ = 0; ///< without a look at short copies
+    unsigned failures_until_short_ = kFailuresUntilShort;
 };
 
 /// A search for one start among several candidates, the best first.
