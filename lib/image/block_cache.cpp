@@ -10,8 +10,8 @@ Result<BlockPtr> CachedTable::block_at(std::uint64_t offset) const {
     const std::uint64_t start = align_down(offset, kBlockBytes);
     return caches_->metadata.get_or_make({owner_, start}, [&]() -> Result<std::pair<BlockPtr, std::size_t>> {
         auto block = std::make_shared<Block>(kBlockBytes);
-        VDISK_TRY(got, source_->read_at(start, *block));
-        block->resize(got);
+        VDISK_TRY(got, source_->read_at(start, block->room()));
+        block->shrink(got);
         return std::pair<BlockPtr, std::size_t>(std::move(block), kBlockBytes);
     });
 }

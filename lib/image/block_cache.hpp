@@ -7,6 +7,14 @@
 
 namespace vdisk {
 
+/// What reads of a disk came to, all layers together.
+struct ReadCounters {
+    std::atomic<std::uint64_t> reads{0};  ///< of the topmost layer
+    std::atomic<std::uint64_t> bytes{0};  ///< that these gave
+    std::atomic<std::uint64_t> stored{0}; ///< bytes of the sources that were needed as they are
+    std::atomic<std::uint64_t> packed{0}; ///< compressed bytes of the sources, those read ahead too
+};
+
 /// One set a disk, however many layers it has: what they take together is bounded. Thread-safe.
 class Caches {
 public:
@@ -15,6 +23,7 @@ public:
     /// A number that no other user of these caches has.
     [[nodiscard]] std::uint64_t new_owner() noexcept { return next_owner_.fetch_add(1, std::memory_order_relaxed); }
 
+    ReadCounters reads; // before the clusters, whose threads count here
     BlockCache metadata;
     ExpandedClusters clusters;
 

@@ -59,11 +59,40 @@ ExpandedClusters::Claim ExpandedClusters::claim(const BlockKey& key, const Expan
     return {.block = nullptr, .job = job, .ours = true};
 }
 
-// Nothing if there was no memory even for an error.
+// Nothing if there was no memory even for an error. Who waits expands what is queued meanwhile: with few processors the reader is one of those
+// that expand, or it would sleep while another thread does all the work.
 const std::optional<Result<BlockPtr>>& ExpandedClusters::wait_for(const Job& job) {
     std::unique_lock lock(mutex_);
-    finished_.wait(lock, [&job] { return job.state == Job::State::done; });
+    while (job.state != Job::State::done) {
+        BlockKey key;
+        if (const JobPtr next = take_queued(key)) {
+            lock.unlock();
+            run_ahead(key, *next);
+            lock.lock();
+        } else finished_.wait(lock);
+    }
     return job.result;
+}
+
+// The next that nobody has begun, or nullptr. The caller holds the lock and has to run it.
+ExpandedClusters::JobPtr ExpandedClusters::take_queued(BlockKey& key) {
+    while (!queue_.empty()) {
+        key = queue_.front();
+        queue_.pop_front();
+        const auto found = jobs_.find(key);
+        if (found == jobs_.end() || found->second->state != Job::State::queued) continue; // its reader was faster
+        found->second->state = Job::State::running;
+        return found->second;
+    }
+    return nullptr;
+}
+
+void ExpandedClusters::run_ahead(const BlockKey& key, Job& job) {
+    ahead_.fetch_add(1, std::memory_order_relaxed);
+    try {
+        (void)run(key, job); // an error is told to who asks for the cluster, by trying again
+    } catch (const std::exception&) { // no memory even for an error: the same
+    }
 }
 
 Result<BlockPtr> ExpandedClusters::expand(const BlockKey& key, const Job& job) {
@@ -124,18 +153,11 @@ void ExpandedClusters::work() {
     for (;;) {
         queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
         if (stopping_) return;
-        const BlockKey key = queue_.front();
-        queue_.pop_front();
-        const auto found = jobs_.find(key);
-        if (found == jobs_.end() || found->second->state != Job::State::queued) continue; // its reader was faster
-        const JobPtr job = found->second;
-        job->state = Job::State::running;
+        BlockKey key;
+        const JobPtr job = take_queued(key);
+        if (!job) continue;
         lock.unlock();
-        ahead_.fetch_add(1, std::memory_order_relaxed);
-        try {
-            (void)run(key, *job); // an error is told to who asks for the cluster, by trying again
-        } catch (const std::exception&) { // no memory even for an error: the same
-        }
+        run_ahead(key, *job);
         lock.lock();
     }
 }

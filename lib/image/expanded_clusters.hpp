@@ -8,7 +8,9 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <optional>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <vector>
@@ -30,7 +32,24 @@ struct BlockKeyHash {
     }
 };
 
-using Block = std::vector<std::byte>;
+/// Bytes that are whatever they were until their maker fills them: clearing them first costs a twentieth of expanding.
+class Block {
+public:
+    explicit Block(std::size_t size) : bytes_(std::make_unique_for_overwrite<std::byte[]>(size)), size_(size) {}
+
+    [[nodiscard]] std::byte* data() noexcept { return bytes_.get(); }
+    [[nodiscard]] const std::byte* data() const noexcept { return bytes_.get(); }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    /// All of it, to be filled.
+    [[nodiscard]] std::span<std::byte> room() noexcept { return {bytes_.get(), size_}; }
+    /// Leaves out what is behind the first `size` (<= size()) bytes.
+    void shrink(std::size_t size) noexcept { size_ = size; }
+
+private:
+    std::unique_ptr<std::byte[]> bytes_;
+    std::size_t size_;
+};
+
 using BlockPtr = std::shared_ptr<const Block>;
 using BlockCache = LruCache<BlockKey, Block, BlockKeyHash>;
 
@@ -78,6 +97,8 @@ private:
 
     Claim claim(const BlockKey& key, const Expand& expand);
     const std::optional<Result<BlockPtr>>& wait_for(const Job& job);
+    JobPtr take_queued(BlockKey& key);
+    void run_ahead(const BlockKey& key, Job& job);
     Result<BlockPtr> expand(const BlockKey& key, const Job& job);
     Result<BlockPtr> run(const BlockKey& key, Job& job);
     void start_threads();

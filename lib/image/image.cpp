@@ -40,6 +40,9 @@ Result<std::size_t> Image::read_at(std::uint64_t offset, std::span<std::byte> ou
         }
         done += piece.size();
     }
+    ReadCounters& counters = parts_.caches->reads;
+    counters.reads.fetch_add(1, std::memory_order_relaxed);
+    counters.bytes.fetch_add(out.size(), std::memory_order_relaxed);
     return out.size();
 }
 
@@ -94,6 +97,7 @@ Result<void> Image::read_extent(const Extent& extent, GuestOffset at, std::span<
 
 Result<void> Image::read_stored(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {
     const ByteSource& source = *parts_.sources[extent.source];
+    parts_.caches->reads.stored.fetch_add(out.size(), std::memory_order_relaxed);
     if (!extent.enciphered) return read_exact(source, extent.host.value, out);
     if (!parts_.encryption.cipher)
         return fail_at(at.value, ErrorKind::usage, "{}: data at offset {} are enciphered and there is no key", source.name(), extent.host.value);
@@ -113,13 +117,15 @@ BlockKey Image::cluster_key(const Extent& extent) const {
     return {cache_owner_ ^ (std::uint64_t{extent.source} << 32), extent.host.value, extent.packed.host_length};
 }
 
-// Owns what it needs, because it may outlive this image in a queue.
+// Owns what it needs, because it may outlive this image in a queue; but the counters, which outlive the queue.
 ExpandedClusters::Expand Image::expander(const Extent& extent) const {
-    return [source = parts_.sources[extent.source], host = extent.host.value, packed = extent.packed]() -> Result<BlockPtr> {
-        std::vector<std::byte> stored(static_cast<std::size_t>(packed.host_length));
-        VDISK_TRY(got, source->read_at(host, stored));
+    return [source = parts_.sources[extent.source], host = extent.host.value, packed = extent.packed, &reads = parts_.caches->reads]() -> Result<BlockPtr> {
+        Block stored(static_cast<std::size_t>(packed.host_length));
+        VDISK_TRY(got, source->read_at(host, stored.room()));
+        stored.shrink(got);
+        reads.packed.fetch_add(got, std::memory_order_relaxed);
         auto cluster = std::make_shared<Block>(packed.expanded);
-        if (auto done = expand(packed.codec, std::span(stored).first(got), *cluster); done.has_error())
+        if (auto done = expand(packed.codec, stored.room(), cluster->room()); done.has_error())
             return std::move(done).error().in(fmt::format("{}: compressed cluster at offset {}", source->name(), host));
         return BlockPtr(std::move(cluster));
     };
