@@ -253,7 +253,8 @@ std::string selecting_word(const DiskFile& file, const Disk& disk) { return prin
 Result<OpenOptions> OpenOptions::from_environment() {
     VDISK_TRY(references, reference_policy_from_environment());
     VDISK_TRY(unverified, unverified_from_environment());
-    return OpenOptions{.references = references, .index_cache = IndexCache::from_environment(), .unverified = unverified};
+    VDISK_TRY(statistics, statistics_from_environment());
+    return OpenOptions{.references = references, .index_cache = IndexCache::from_environment(), .unverified = unverified, .statistics = std::move(statistics)};
 }
 
 Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) {
@@ -317,6 +318,9 @@ Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOp
     std::vector<OpenLayer>& layers = opened.value();
     OpenedDisk disk;
     for (const OpenLayer& layer : layers) disk.chain.push_back(layer.link);
+    std::vector<std::shared_ptr<const StreamSource>> streams;
+    for (const OpenLayer& layer : layers)
+        if (layer.file.context.stream) streams.push_back(layer.file.context.stream);
     for (auto layer = layers.rbegin(); layer != layers.rend(); ++layer)
         disk.image = std::make_shared<const Image>(Image::Parts{.name = layer->link.path,
                                                                 .layout = std::move(layer->layer.layout),
@@ -324,6 +328,7 @@ Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOp
                                                                 .parent = std::move(disk.image),
                                                                 .caches = layer->file.context.caches,
                                                                 .encryption = std::move(layer->layer.encryption)});
+    if (options.statistics) disk.image = with_statistics(std::move(disk.image), std::move(streams), options.statistics);
     disk.index = layers.front().index;
     disk.file = std::move(layers.front().file);
     return disk;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "format/format.hpp"
+#include "format/statistics.hpp"
 
 namespace vdisk {
 
@@ -14,8 +15,9 @@ struct OpenOptions {
     IndexCache index_cache{}; ///< off unless given
     std::filesystem::path registry{}; ///< a VirtualBox settings file to find parents by, before others; may be empty
     Unverified unverified = Unverified::refuse; ///< of compressed streams
+    StatisticsReport statistics{};    ///< told what reading a disk cost when it is closed; may be empty
 
-    /// What the environment says: $VDISK_REFERENCES, $VDISK_UNVERIFIED, and the index cache of IndexCache::from_environment(). What every
+    /// What the environment says: $VDISK_REFERENCES, $VDISK_UNVERIFIED, $VDISK_STATS, and the index cache of IndexCache::from_environment(). What every
     /// program starts with. A word that means nothing is a `usage` error.
     [[nodiscard]] static Result<OpenOptions> from_environment();
 };
