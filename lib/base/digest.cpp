@@ -18,8 +18,18 @@ void Hasher::add(std::span<const std::byte> bytes) {
     good_ = good_ && EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1;
 }
 
+std::size_t Hasher::size() const noexcept {
+    return good_ ? static_cast<std::size_t>(EVP_MD_get_size(algorithm_.get())) : 0;
+}
+
+std::optional<std::vector<std::byte>> Hasher::finish() {
+    std::vector<std::byte> digest(size());
+    if (!finish_into(digest)) return std::nullopt;
+    return digest;
+}
+
 bool Hasher::finish_into(std::span<std::byte> digest) {
-    const bool fitting = good_ && static_cast<std::size_t>(EVP_MD_get_size(algorithm_.get())) == digest.size();
+    const bool fitting = good_ && size() == digest.size();
     const bool done =
         fitting && EVP_DigestFinal_ex(context_.get(), reinterpret_cast<unsigned char*>(digest.data()), nullptr) == 1;
     start();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
 struct evp_md_ctx_st;
 struct evp_md_st;
@@ -18,6 +19,9 @@ class Hasher {
 public:
     /// `algorithm` as libcrypto names it: "MD5", "SHA256".
     explicit Hasher(const char* algorithm);
+
+    /// Whether libcrypto has the algorithm and nothing has failed yet.
+    [[nodiscard]] bool good() const noexcept { return good_; }
 
     void add(std::span<const std::byte> bytes);
     template<class Struct> void add_struct(const Struct& value) { add(std::as_bytes(std::span(&value, 1))); }
@@ -31,8 +35,12 @@ public:
         return digest;
     }
 
+    /// The same, whatever its size.
+    [[nodiscard]] std::optional<std::vector<std::byte>> finish();
+
 private:
     void start();
+    std::size_t size() const noexcept;
     bool finish_into(std::span<std::byte> digest);
 
     std::unique_ptr<evp_md_st, void (*)(evp_md_st*)> algorithm_;

@@ -2,26 +2,21 @@
 /// The file or stream that a command writes to.
 #pragma once
 
-#include "base/error.hpp"
-
-#include <memory>
-#include <span>
+#include "common/sink.hpp"
 
 namespace vdisk::tools {
 
 /// Where bytes go, one after the other: a sparse file, or a stream that can't seek.
-class Output {
+class Output final : public Sink {
 public:
     /// "-" is standard output. An existing file is an `io` error unless it may be overwritten.
     static Result<std::unique_ptr<Output>> open(const std::string& path, bool overwrite);
-    ~Output();
-    Output(const Output&) = delete;
-    Output& operator=(const Output&) = delete;
+    ~Output() override;
 
-    Result<void> write(std::span<const std::byte> bytes);
+    [[nodiscard]] Result<void> write(std::span<const std::byte> bytes) override;
 
-    /// `length` zeros: a hole where the output can have one.
-    Result<void> skip(std::uint64_t length);
+    /// A hole where the output can have one.
+    [[nodiscard]] Result<void> skip(std::uint64_t length) override;
 
     /// Writes over what is there at `offset`, for what is known only later; a `usage` error if the output can't seek.
     Result<void> rewrite(std::uint64_t offset, std::span<const std::byte> bytes);

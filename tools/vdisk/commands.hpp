@@ -12,6 +12,7 @@ Action add_verify(CLI::App& command);
 Action add_audit(CLI::App& command);
 Action add_export(CLI::App& command);
 Action add_bitmap(CLI::App& command);
+Action add_hash(CLI::App& command);
 Action add_info(CLI::App& command);
 Action add_leaked(CLI::App& command);
 Action add_ls(CLI::App& command);

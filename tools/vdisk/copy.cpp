@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vdisk/copy.hpp"
+
+#include "common/exit_status.hpp"
+#include "common/progress_bar.hpp"
+
+#include <algorithm>
+
+namespace vdisk::tools {
+namespace {
+
+constexpr std::uint64_t kPiece = 1U << 20;
+constexpr std::uint64_t kSector = 512;
+
+class Copy {
+public:
+    Copy(const Image& image, std::span<Sink* const> sinks) : image_(image), buffers_(kPiece) {
+        for (Sink* sink : sinks) threads_.push_back(std::make_unique<SinkThread>(*sink));
+    }
+
+    Result<std::vector<LostRange>> run(std::uint64_t start, std::string label) {
+        ProgressBar bar(std::move(label));
+        for (std::uint64_t at = start; at < image_.size() && going_;) {
+            at += copy_extent(at);
+            bar.update(at - start, image_.size() - start);
+        }
+        for (const auto& thread : threads_) VDISK_CHECK(thread->finish());
+        return std::move(lost_);
+    }
+
+private:
+    // Returns how many bytes it dealt with.
+    std::uint64_t copy_extent(std::uint64_t at) {
+        const auto found = image_.resolve(GuestOffset{at}, image_.size() - at);
+        if (found.has_error()) return lose(at, std::min(kSector, image_.size() - at), found.error().what);
+        const Extent& extent = found.value().extent;
+        if (extent.kind == Extent::Kind::zero) return give({.bytes = nullptr, .length = extent.length});
+        if (extent.kind == Extent::Kind::unreadable) return lose(at, extent.length, extent.why->what);
+        // Not to the extent's end: a read over many small ones costs less than one each.
+        const std::uint64_t length = extent.length >= kPiece ? kPiece : readable_from(at, extent.length);
+        return copy(at, length);
+    }
+
+    // The bytes up to the next hole or the end of a piece, of which the first `length` are known to be none.
+    std::uint64_t readable_from(std::uint64_t at, std::uint64_t length) const {
+        while (length < kPiece && at + length < image_.size()) {
+            const auto next = image_.resolve(GuestOffset{at + length}, kPiece - length);
+            if (next.has_error()) break;
+            const Extent& extent = next.value().extent;
+            if (extent.kind == Extent::Kind::zero || extent.kind == Extent::Kind::unreadable) break;
+            length += extent.length;
+        }
+        return length;
+    }
+
+    // Reads at most a piece; if that fails, halves it until what can't be read is one sector: each byte that can be read is kept.
+    std::uint64_t copy(std::uint64_t at, std::uint64_t length) {
+        auto buffer = buffers_.take();
+        const auto read = image_.read_at(at, std::span(*buffer).first(static_cast<std::size_t>(length)));
+        if (read.has_value()) return give({.bytes = std::move(buffer), .length = length});
+        if (length <= kSector) return lose(at, length, read.error().what);
+        buffer.reset();
+        const std::uint64_t half = std::max(kSector, align_down(length / 2, kSector));
+        copy(at, half);
+        copy(at + half, length - half);
+        return length;
+    }
+
+    std::uint64_t lose(std::uint64_t at, std::uint64_t length, const std::string& why) {
+        if (!lost_.empty() && lost_.back().offset + lost_.back().length == at) lost_.back().length += length;
+        else lost_.push_back({at, length, why});
+        return give({.bytes = nullptr, .length = length});
+    }
+
+    std::uint64_t give(Piece piece) {
+        for (const auto& thread : threads_) going_ = going_ && thread->give(piece);
+        return piece.length;
+    }
+
+    const Image& image_;
+    BufferPool buffers_;
+    std::vector<std::unique_ptr<SinkThread>> threads_;
+    std::vector<LostRange> lost_;
+    bool going_ = true; // no sink has failed
+};
+
+} // namespace
+
+Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start, std::span<Sink* const> sinks, std::string label) {
+    return Copy(image, sinks).run(start, std::move(label));
+}
+
+void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome) {
+    for (const LostRange& range : lost)
+        warn(fmt::format("disk offset {}, {} bytes can't be read and {}: {}", range.offset, range.length, outcome, range.why));
+}
+
+} // namespace vdisk::tools

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Reading a whole disk, for whoever wants all its bytes.
+#pragma once
+
+#include "common/sink.hpp"
+#include "image/image.hpp"
+
+namespace vdisk::tools {
+
+/// Bytes of a disk that can't be read.
+struct LostRange {
+    std::uint64_t offset;
+    std::uint64_t length;
+    std::string why;
+};
+
+/// Gives the bytes of `image` from `start` to its end to each of `sinks`, which run in threads of their own; what can't be read goes
+/// there as zeros. Holes are not read. Shows a progress bar named `label`. Returns what can't be read, in order, to the sector; errors
+/// are those of the sinks.
+[[nodiscard]] Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start, std::span<Sink* const> sinks, std::string label);
+
+/// Prints a warning line for each of `lost`, with what became of them: "are zeros in the output".
+void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome);
+
+} // namespace vdisk::tools

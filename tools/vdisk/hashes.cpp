@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vdisk/hashes.hpp"
+
+#include "base/text.hpp"
+
+#include <algorithm>
+
+namespace vdisk::tools {
+namespace {
+
+constexpr std::uint64_t kPiece = 1U << 20;
+
+std::string upper(std::string text) {
+    std::ranges::transform(text, text.begin(), [](char c) { return 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+    return text;
+}
+
+} // namespace
+
+void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms, const std::string& help) {
+    command.add_option(option, algorithms, help)
+        ->delimiter(',')
+        ->check(CLI::IsMember(std::vector<std::string>{"md5", "sha1", "sha256", "sha512", "sha3-256", "blake2b512"}));
+}
+
+Result<void> HashSink::write(std::span<const std::byte> bytes) {
+    hasher_.add(bytes);
+    return ok();
+}
+
+Result<void> HashSink::skip(std::uint64_t length) {
+    static const std::vector<std::byte> zeros(kPiece);
+    for (; length > 0; length -= std::min(length, kPiece)) hasher_.add(std::span(zeros).first(static_cast<std::size_t>(std::min(length, kPiece))));
+    return ok();
+}
+
+Result<std::string> HashSink::finish() {
+    const auto digest = hasher_.finish();
+    if (!digest) return fail(ErrorKind::io, "{}: libcrypto failed", algorithm_);
+    return hex(*digest);
+}
+
+Result<HashSinks> make_hashes(std::span<const std::string> algorithms) {
+    HashSinks hashes;
+    for (const std::string& algorithm : algorithms) {
+        hashes.push_back(std::make_unique<HashSink>(algorithm));
+        if (!hashes.back()->good()) return fail(ErrorKind::unsupported, "{}: this machine's libcrypto does not have it", algorithm);
+    }
+    return hashes;
+}
+
+Result<void> print_hashes(std::FILE* file, const HashSinks& hashes, const std::string& name) {
+    for (const auto& hash : hashes) {
+        VDISK_TRY(digest, hash->finish());
+        fmt::print(file, "{} ({}) = {}\n", upper(hash->algorithm()), printable(name), digest);
+    }
+    return ok();
+}
+
+} // namespace vdisk::tools

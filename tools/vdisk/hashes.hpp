@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Several hashes of the same bytes, taken at once.
+#pragma once
+
+#include "base/digest.hpp"
+#include "common/sink.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+namespace vdisk::tools {
+
+/// What `--algorithm` takes if it is not given.
+inline const std::vector<std::string> kUsualAlgorithms{"md5", "sha1", "sha256"};
+
+/// Adds an option that takes names of algorithms with commas between them.
+void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms, const std::string& help);
+
+/// Hashes what it takes.
+class HashSink final : public Sink {
+public:
+    explicit HashSink(const std::string& algorithm) : algorithm_(algorithm), hasher_(algorithm.c_str()) {}
+    [[nodiscard]] Result<void> write(std::span<const std::byte> bytes) override;
+    [[nodiscard]] Result<void> skip(std::uint64_t length) override;
+
+    [[nodiscard]] const std::string& algorithm() const noexcept { return algorithm_; }
+    [[nodiscard]] bool good() const noexcept { return hasher_.good(); }
+    /// In hexadecimal. Call it once, last.
+    [[nodiscard]] Result<std::string> finish();
+
+private:
+    std::string algorithm_;
+    Hasher hasher_;
+};
+
+/// A hash for each of `algorithms`. Error: `unsupported` where libcrypto lacks one, as it does MD5 in FIPS mode.
+using HashSinks = std::vector<std::unique_ptr<HashSink>>;
+[[nodiscard]] Result<HashSinks> make_hashes(std::span<const std::string> algorithms);
+
+/// Prints each to `file` as `sha256sum --tag` does: "SHA256 (name) = 0123...".
+[[nodiscard]] Result<void> print_hashes(std::FILE* file, const HashSinks& hashes, const std::string& name);
+
+} // namespace vdisk::tools
