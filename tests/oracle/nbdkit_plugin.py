@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The plugin in Debian's nbdkit, over a Unix socket, seen by libnbd's and QEMU's clients."""
+import errno
 import json
 import os
+import re
 import subprocess
 import time
 import unittest
@@ -19,15 +21,15 @@ PATIENCE = 60  # seconds until a server that does not come up, or a client that 
 
 
 class Server:
-    """An nbdkit process that is ended, and waited for, with the `with` block."""
+    """An nbdkit process that is ended, and waited for, with the `with` block. `options` are nbdkit's own."""
 
-    def __init__(self, folder, *parameters, background=False):
+    def __init__(self, folder, *parameters, background=False, options=()):
         self.socket, self.pid_file, self.log = (folder / name for name in ("nbd.socket", "nbd.pid", "nbd.log"))
         for leftover in (self.socket, self.pid_file):
             leftover.unlink(missing_ok=True)
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                ["nbdkit", *([] if background else ["-f"]), "-U", str(self.socket), "-P", str(self.pid_file), str(PLUGIN),
+                ["nbdkit", *([] if background else ["-f"]), *options, "-U", str(self.socket), "-P", str(self.pid_file), str(PLUGIN),
                  *map(str, parameters)],
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
                 env=dict(os.environ, **harness.preloaded_sanitizers(PLUGIN)))
@@ -55,6 +57,36 @@ class Server:
 
     def uri(self, export=""):
         return f"nbd+unix:///{export}?socket={self.socket}"
+
+    def uri_with_key(self, user, keys):
+        """For a server with --tls."""
+        return f"nbds+unix://{user}@/?socket={self.socket}&tls-psk-file={keys}"
+
+
+def can_mount():
+    return harness.have("nbdfuse") and os.access("/dev/fuse", os.R_OK | os.W_OK) and (os.geteuid() == 0 or harness.have("fusermount3"))
+
+
+class MountedFile:
+    """An export as a file, by nbdfuse, for the length of the `with` block."""
+
+    def __init__(self, folder, uri):
+        self.file, self.ready, self.log = folder / "disk.raw", folder.with_suffix(".pid"), folder.with_suffix(".log")
+        folder.mkdir()
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(["nbdfuse", "-r", "-P", str(self.ready), str(self.file), uri], stdin=subprocess.DEVNULL, stderr=log)
+
+    def __enter__(self):
+        deadline = time.monotonic() + PATIENCE
+        while not self.ready.exists():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError("nbdfuse did not start: " + self.log.read_text())
+            time.sleep(0.01)
+        return self.file
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
 
 
 @unittest.skipUnless(PLUGIN.exists(), "built without the plugin for nbdkit")
@@ -224,6 +256,49 @@ class NbdkitPlugin(harness.FolderTest):
         base.rename(moved / "b,1.qcow2")
         with Server(self.folder, self.image.name, "backing=moved, and renamed/b,1.qcow2", background=True) as server:
             self.check_content(server.uri(), expected)
+
+    @unittest.skipUnless(can_mount(), "needs nbdfuse and a /dev/fuse that may be opened")
+    def test_a_disk_mounted_as_a_file(self):
+        archive, mounts = harness.FIXTURES / "vma" / "05-guest-writes.vma.zst", self.folder / "mounts"
+        mounts.mkdir()
+        with Server(self.folder, archive, "device=drive-scsi0") as server:
+            for device in ("", "drive-virtio1"):
+                flat = self.folder / "flat.raw"
+                run(harness.VDISK, "export", "--force", f"{archive}#{device or 'drive-scsi0'}", flat)
+                with self.subTest(device=device), MountedFile(mounts / f"at {device}", server.uri(device)) as mounted:
+                    self.assert_same_file(mounted, flat)
+                    self.assertRaises(OSError, mounted.write_bytes, b"1")
+
+    @unittest.skipUnless(can_mount(), "needs nbdfuse and a /dev/fuse that may be opened")
+    def test_damage_in_a_mounted_file_is_an_error_for_its_sectors_alone(self):
+        archive = harness.FIXTURES / "vma" / "damaged" / "d40-extent-lost.vma"
+        flat, mounts = self.folder / "flat.raw", self.folder / "mounts"
+        mounts.mkdir()
+        _, _, said = outcome(harness.VDISK, "export", f"{archive}#drive-scsi0", flat)
+        lost = [(int(start), int(length)) for start, length in re.findall(r"offset (\d+), (\d+) bytes can't be read", said)]
+        self.assertNotEqual(lost, [])
+        good, page = flat.read_bytes(), 4 * KIB  # what the kernel reads of a file at least
+        refused = []
+        with Server(self.folder, archive) as server, MountedFile(mounts / "at", server.uri("drive-scsi0")) as mounted, open(mounted, "rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            for at in range(0, len(good), page):
+                try:
+                    self.assertEqual(os.pread(file.fileno(), page, at), good[at:at + page])
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.EIO)
+                    refused.append(at)
+        self.assertEqual(refused, [at for start, length in lost for at in range(start, start + length, page)])
+
+    @unittest.skipUnless(harness.have("psktool"), "needs psktool")
+    def test_keys_of_nbdkit_keep_others_out(self):
+        expected, keys, other_keys = self.expected(self.make_image()), self.folder / "keys.psk", self.folder / "other.psk"
+        for file in (keys, other_keys):
+            run("psktool", "-u", "examiner", "-p", file)
+        with Server(self.folder, self.image, options=["--tls=require", f"--tls-psk={keys}"]) as server:
+            self.check_content(server.uri_with_key("examiner", keys), expected)
+            for uri in (server.uri(), server.uri_with_key("examiner", other_keys)):
+                self.assertNotEqual(outcome("nbdinfo", "--size", uri)[0], 0)
+            self.assertEqual(int(run("nbdinfo", "--size", server.uri_with_key("examiner", keys))), SIZE)
 
     def test_concurrent_clients_read_the_same(self):
         base = self.make_image(count=60)
