@@ -2,12 +2,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """What bash offers at a press of the tabulator key."""
 import os
+import re
 import shlex
 
 import harness
 from harness import run
 
 COMPLETIONS = harness.SOURCE / "completions"
+
+
+PATH = f"{harness.BUILD}:{harness.BUILD / 'tools'}:{harness.SOURCE / 'contrib/slurm'}:{os.environ['PATH']}"
+
+
+def help_of(*command):
+    return run(*command, "--help", env=dict(os.environ, PATH=PATH, COLUMNS="200")).decode()
+
+
+def commands_in(text):
+    """What a help text shows below its heading of commands, two or four columns in."""
+    section = re.search(r"^(?:Subcommands:|  COMMAND)\n(.*?)(?:^\S|^$|\Z)", text, re.MULTILINE | re.DOTALL).group(1)
+    return set(re.findall(r"^ {2,4}([a-z]+) ", section, re.MULTILINE))
+
+
+def options_in(text):
+    """The long options that a help text has a line for."""
+    return set(re.findall(r"^  (?:-\w(?: \w+)?, ?)?(--[a-z][a-z-]*)", text, re.MULTILINE))
 
 
 class Completion(harness.FolderTest):
@@ -21,8 +40,28 @@ class Completion(harness.FolderTest):
             "${{function%% *}}" {shlex.join([tool, words[-1], words[-2]])}
             printf '%s\\n' "${{COMPREPLY[@]}}"
         """
-        path = f"{harness.BUILD}:{harness.SOURCE / 'contrib/slurm'}:{os.environ['PATH']}"
-        return set(run("bash", "-c", script, env=dict(os.environ, PATH=path), cwd=self.folder).decode().split("\n")) - {""}
+        return set(run("bash", "-c", script, env=dict(os.environ, PATH=PATH), cwd=self.folder).decode().split("\n")) - {""}
+
+    def test_every_command_and_option_that_the_help_tells(self):
+        for tool, least in (("vdisk", 9), ("hvconfig", 8), ("vdisk-triage", 4)):
+            commands = commands_in(help_of(tool))
+            self.assertGreaterEqual(len(commands), least)
+            self.assertEqual(self.offered(tool, ""), commands)
+            self.assertEqual(self.offered(tool, "--"), options_in(help_of(tool)))
+            for command in commands:
+                with self.subTest(tool=tool, command=command):
+                    options = options_in(help_of(tool, command))
+                    self.assertIn("--help", options)
+                    self.assertEqual(self.offered(tool, command, "--"), options)
+
+    def test_every_word_of_the_switch(self):
+        usage = re.findall(r"tsk-vdisk (.*)", help_of("tsk-vdisk"))
+        words = set(re.findall(r"--[a-z]+|\b[a-z]+\b", " ".join(usage)))
+        self.assertGreater(len(words), 4)
+        self.assertEqual(self.offered("tsk-vdisk", ""), words | {"--help", "--version"})
+        self.assertEqual(self.offered("tsk-vdisk", "--root", "/", "en"), {"enable"})
+        (self.folder / "system").mkdir()
+        self.assertEqual(self.offered("tsk-vdisk", "--root", "sys"), {"system"})
 
     def test_commands(self):
         self.assertLessEqual({"info", "export"}, self.offered("vdisk", ""))
