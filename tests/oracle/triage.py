@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """vdisk-triage on one machine: each result against the program that it comes from, or another one."""
+import gzip
 import hashlib
 import json
 import os
@@ -120,12 +121,35 @@ class Triage(harness.FolderTest):
         good = shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case)
         bad = shutil.copy(harness.FIXTURES / "vma/damaged/d40-extent-lost.vma", self.case)
         _, errors = self.triage("run", "--local", self.manifest(good, "not there.qcow2", bad), self.results, status=1)
-        self.assertIn("d40-extent-lost.vma", errors)
-        self.assertIn("not there.qcow2", errors)
+        self.assertRegex(errors, r"(?m)^partial: .*d40-extent-lost.vma#drive-scsi0: hash: .*disk offset 3473408, .* bytes can't be read")
+        self.assertRegex(errors, r"(?m)^failed: .*not there.qcow2: file: is missing$")
         states = {os.path.basename(image): (state, sha256 is None) for image, state, sha256 in self.rows("SELECT image, state, sha256 FROM disk")}
-        self.assertEqual(states, {"demo.qcow2": ("complete", False), "not there.qcow2": ("partial", True),
+        self.assertEqual(states, {"demo.qcow2": ("complete", False), "not there.qcow2": ("failed", True),
                                   "d40-extent-lost.vma#drive-scsi0": ("partial", True), "d40-extent-lost.vma#drive-virtio1": ("partial", True)})
         self.assertIn("can't be read", (self.folder_of("lost.vma#drive-scsi0") / "unreadable").read_text())
+
+    def test_a_file_system_that_can_not_be_read_is_not_called_none(self):
+        bad = shutil.copy(harness.FIXTURES / "vma/damaged/d40-extent-lost.vma", self.case)
+        none = shutil.copy(harness.FIXTURES / "vma/02-three-devices.vma", self.case)
+        self.triage("run", "--local", self.manifest(bad, f"{none}#drive-efidisk0"), self.results, status=1)
+        self.assertEqual({step: (how["status"], how["message"]) for step, how in self.found("efidisk0")["steps"].items() if how["message"]},
+                         {"mmls": (0, "no partition table"), "fls 0": (0, "no file system that is known: Cannot determine file system type")})
+        for device in ("scsi0", "virtio1"):
+            step = self.found(f"lost.vma#drive-{device}")["steps"]["fls 0"]
+            self.assertEqual((step["status"], "disk offset" in step["message"]), (1, True), step)
+
+    def test_raw_disks_are_what_their_names_say(self):
+        image = harness.FIXTURES / "qcow2/demo.qcow2"
+        run(harness.VDISK, "export", image, self.case / "disk.raw")
+        shutil.copy(image, self.case / "looks like qcow2.dd")
+        (self.case / "packed.raw.gz").write_bytes(gzip.compress((self.case / "disk.raw").read_bytes()))
+        names = ("disk.raw", "looks like qcow2.dd", "packed.raw.gz")
+        _, errors = self.triage("run", "--local", "--loaddb", self.manifest(*names), self.results, status=1)
+        flat, other = (harness.sha256_file(self.case / name) for name in names[:2])
+        self.assertEqual(self.rows("SELECT format, sha256, state FROM disk ORDER BY id"),
+                         [("raw", flat, "complete"), ("raw", other, "complete"), ("raw", flat, "partial")])
+        self.assertIn("secret-plan.txt (deleted)", (self.folder_of("disk.raw") / "body").read_text())
+        self.assertRegex(errors, "^partial: .*packed.raw.gz: mmls: .*vdisk export.*\n$")
 
     def test_a_second_run_does_only_what_is_not_done(self):
         manifest = triage_case.make_manifest(self.case, 5, self.random)

@@ -189,7 +189,7 @@ class TriageBySlurm(harness.FolderTest):
             cluster.wait_for(cluster.is_done, "all jobs")
             log = (cluster.folder / "slurmctld.log").read_text()
             self.assertRegex(log, f"requeue job .* due to failure of node {NODES[0]}")
-            self.assertEqual((results / "log/merge").read_text(), f"{IMAGES} disks: {IMAGES} complete, 0 in part, 0 not done\n")
+            self.assertEqual((results / "log/merge").read_text(), f"{IMAGES} disks: {IMAGES} complete, 0 partial, 0 failed, 0 not done\n")
             hosts = [json.loads(path.read_text())["slurm_job"] for path in results.glob("disks/*/run.json")]
             self.assertEqual((len(hosts), None in hosts), (IMAGES, False))
         local = self.folder / "local"
