@@ -175,8 +175,17 @@ class Packages(unittest.TestCase):
     def test_the_packages_that_there_should_be(self):
         self.assertLessEqual(BINARY_PACKAGES, {file.name.split("_")[0] for file in self.files})
 
-    def test_lintian_finds_no_error(self):
-        status, said, errors = outcome("lintian", "--allow-root", "--fail-on", "error", self.changes)
+    def test_each_program_has_a_manual_page_and_completion(self):
+        paths = set()
+        for file in self.files:
+            paths.update(line.split()[5].removeprefix("./") for line in run("dpkg-deb", "-c", file).decode().splitlines())
+        programs = {path.rpartition("/")[2] for path in paths if path.startswith("usr/bin/") and not path.endswith("/")}
+        self.assertEqual(programs, {"vdisk", "hvconfig", "vdisk-triage", "tsk-vdisk"})
+        wanted = {f"usr/share/man/man1/{name}.1.gz" for name in programs | {"nbdkit-vdisk-plugin"}}
+        self.assertLessEqual(wanted | {f"usr/share/bash-completion/completions/{name}" for name in programs}, paths)
+
+    def test_lintian_finds_nothing_wrong(self):
+        status, said, errors = outcome("lintian", "--allow-root", "--fail-on", "error,warning", self.changes)
         log(said.decode() + errors)
         self.assertEqual(status, 0)
 
@@ -210,6 +219,12 @@ class Packages(unittest.TestCase):
         file = "tests/fixtures/hyperv/vm-realistic.vmcx"
         status, said = self.system.shell(f"hvconfig info {file}")
         self.assertEqual((status, said.encode()), (0, run(harness.BUILD / "hvconfig", "info", file, cwd=SOURCE)))
+
+    def test_triage(self):
+        self.install()
+        (self.system.root / "case/manifest").write_text("tests/fixtures/qcow2/demo.qcow2\n")
+        status, said = self.system.shell("vdisk-triage run --local manifest results && grep -c secret-plan.txt results/timeline.tsv; rm -r manifest results")
+        self.assertEqual((status, said), (0, "1 images, 1 disks\n1 disks: 1 complete, 0 partial, 0 failed, 0 not done\n2\n"))
 
     def test_nbdkit_finds_the_plugin_by_its_name(self):
         self.install()
