@@ -6,7 +6,9 @@
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include <limits>
@@ -35,6 +37,11 @@ std::int64_t nanoseconds(const timespec& time) {
 }
 
 } // namespace
+
+std::uint64_t lasting_file_system(std::uint64_t type, std::uint64_t device) noexcept {
+    constexpr std::uint64_t kCeph = 0x00c36400; // not in linux/magic.h
+    return type == NFS_SUPER_MAGIC || type == kCeph ? type : device;
+}
 
 FileSource::FileSource(int descriptor, std::filesystem::path path)
     : descriptor_(descriptor), path_(std::move(path)), name_(printable(path_.native())) {}
@@ -68,6 +75,12 @@ Result<FilePtr> FileSource::open(const std::filesystem::path& path, FileKinds ki
     file->owner_ = status.st_uid;
     file->regular_ = S_ISREG(status.st_mode);
     return FilePtr(file);
+}
+
+std::uint64_t FileSource::file_system() const noexcept {
+    struct statfs status {};
+    if (::fstatfs(descriptor_, &status) != 0) return identity_.device;
+    return lasting_file_system(static_cast<std::uint64_t>(status.f_type), identity_.device);
 }
 
 Result<std::size_t> FileSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {

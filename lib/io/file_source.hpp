@@ -16,6 +16,10 @@ struct FileIdentity {
     friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
 };
 
+/// A number for the file system of type `type` (statfs(2)) on `device`, by which indexes of its files are found again. That of the device where the
+/// kernel numbers the files; where a server does (NFS, Ceph), every client and every mount has another device number, so it is the type's.
+[[nodiscard]] std::uint64_t lasting_file_system(std::uint64_t type, std::uint64_t device) noexcept;
+
 /// Which kinds of file may be opened. A path that a person typed may be a block device; one that an image names may not.
 enum class FileKinds : std::uint8_t { regular_only, regular_or_block_device };
 
@@ -32,6 +36,8 @@ public:
     [[nodiscard]] std::string_view name() const noexcept override { return name_; }
 
     [[nodiscard]] FileIdentity identity() const noexcept { return identity_; }
+    /// The lasting_file_system() that the file is on.
+    [[nodiscard]] std::uint64_t file_system() const noexcept;
     /// Last modification, nanoseconds since 1970.
     [[nodiscard]] std::int64_t modified() const noexcept { return modified_; }
     /// Last change of the content or of anything about the file, nanoseconds since 1970. Unlike modified(), nobody can put it back.

@@ -231,10 +231,10 @@ Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind) {
     if (!file.is_regular())
         return fail(ErrorKind::unsupported, "{}: is no regular file: its indexes can't be kept", file.name());
     struct {
-        little_uint64_buf_t device, inode, size;
+        little_uint64_buf_t file_system, inode, size;
         little_int64_buf_t modified, changed;
     } state;
-    state.device = file.identity().device;
+    state.file_system = file.file_system();
     state.inode = file.identity().inode;
     state.size = file.size();
     state.modified = file.modified();

@@ -155,6 +155,14 @@ BOOST_AUTO_TEST_CASE(a_key_is_another_for_every_kind_file_and_state) {
     BOOST_TEST((key_of(other_kind.path, "test-2").digest() != other_kind.key.digest()));
 }
 
+BOOST_AUTO_TEST_CASE(clients_of_a_file_server_find_each_others_indexes) {
+    constexpr std::uint64_t ext4 = 0xef53, nfs = 0x6969, ceph = 0xc36400;
+    BOOST_TEST(lasting_file_system(ext4, 1) != lasting_file_system(ext4, 2));
+    BOOST_TEST(lasting_file_system(nfs, 1) == lasting_file_system(nfs, 2));
+    BOOST_TEST(lasting_file_system(ceph, 1) == lasting_file_system(ceph, 2));
+    BOOST_TEST(lasting_file_system(nfs, 1) != lasting_file_system(ceph, 1));
+}
+
 BOOST_AUTO_TEST_CASE(the_index_of_a_file_that_changed_just_now_is_not_kept) {
     const TemporaryFolder folder;
     const IndexCache cache(folder.path() / "cache");
