@@ -182,6 +182,20 @@ class Triage(harness.FolderTest):
         self.triage("task", self.results, 0, status=1)
         self.assertIn("was changed", self.found("changing")["steps"]["file"]["message"])
 
+    def test_times_can_be_ignored_where_nodes_see_others(self):
+        image = self.case / "served.raw"
+        run(harness.VDISK, "export", harness.FIXTURES / "qcow2/demo.qcow2", image)
+        self.triage("plan", "--ignore-times", self.manifest(image), self.results)
+        os.utime(image, (1, 1))
+        self.triage("task", self.results, 0)
+        before = self.run_marks()
+        self.triage("run", "--local", "--ignore-times", self.manifest(image), self.results)
+        self.assertEqual(self.run_marks(), before)
+        with open(image, "ab") as file:
+            file.write(bytes(512))
+        self.triage("run", "--local", "--ignore-times", self.manifest(image), self.results)
+        self.assertEqual(self.rows("SELECT sha256, state FROM disk"), [(harness.sha256_file(image), "complete")])
+
     def test_a_run_that_is_ended_leaves_nothing_in_part_and_goes_on(self):
         manifest = triage_case.make_manifest(self.case, 10, self.random)
         self.triage("run", "--local", manifest, self.folder / "whole")
