@@ -66,7 +66,10 @@ class DiskHashes(harness.FolderTest):
         self.assertEqual((status, out.decode()), (1, self.lines(image, ["sha1"], zeroed)))
         self.assertIn("count as zeros", error)
         told = json.loads(outcome(VDISK, "hash", "--lost-as-zeros", "--json", image)[1])
-        self.assertEqual(told["zeros_for_lost"], [{"offset": 2 * MIB, "length": 65536}])
+        self.assertEqual([(lost["offset"], lost["length"]) for lost in told["lost"]], [(2 * MIB, 65536)])
+        self.assertEqual(told["hashes"]["md5"], hashlib.md5(zeroed).hexdigest())
+        told = json.loads(outcome(VDISK, "hash", "--json", image)[1])
+        self.assertEqual((told["size"], "hashes" in told, len(told["lost"])), (len(self.content), False, 1))
 
     def test_export_hashes_what_it_writes(self):
         out = self.folder / "out.raw"

@@ -26,13 +26,13 @@ struct Hash {
         if (lost.has_error()) return report(lost.error());
         warn_of_lost(lost.value(), lost_as_zeros ? "count as zeros" : "have no hash");
         const bool whole = lost.value().empty();
-        const auto printed = whole || lost_as_zeros ? print(hashes.value(), source.size(), lost.value()) : Result<void>(ok());
+        const std::span told(hashes.value().data(), whole || lost_as_zeros ? hashes.value().size() : 0);
+        const auto printed = json ? print_json(told, source.size(), lost.value()) : print_hashes(stdout, told, image.path);
         return printed.has_error() ? report(printed.error()) : whole ? kDone : kPartial;
     }
 
 private:
-    Result<void> print(const HashSinks& hashes, std::uint64_t size, std::span<const LostRange> lost) const {
-        if (!json) return print_hashes(stdout, hashes, image.path);
+    Result<void> print_json(std::span<const std::unique_ptr<HashSink>> hashes, std::uint64_t size, std::span<const LostRange> lost) const {
         Facts facts = Facts::object();
         facts["image"] = printable(image.path);
         facts["size"] = size;
@@ -40,7 +40,7 @@ private:
             VDISK_TRY(digest, hash->finish());
             facts["hashes"][hash->algorithm()] = digest;
         }
-        for (const LostRange& range : lost) facts["zeros_for_lost"].push_back({{"offset", range.offset}, {"length", range.length}});
+        for (const LostRange& range : lost) facts["lost"].push_back({{"offset", range.offset}, {"length", range.length}, {"why", printable(range.why)}});
         fmt::print("{}\n", facts.dump(2));
         return ok();
     }

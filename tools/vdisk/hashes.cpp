@@ -49,7 +49,7 @@ Result<HashSinks> make_hashes(std::span<const std::string> algorithms) {
     return hashes;
 }
 
-Result<void> print_hashes(std::FILE* file, const HashSinks& hashes, const std::string& name) {
+Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes, const std::string& name) {
     for (const auto& hash : hashes) {
         VDISK_TRY(digest, hash->finish());
         fmt::print(file, "{} ({}) = {}\n", upper(hash->algorithm()), printable(name), digest);

@@ -39,6 +39,6 @@ using HashSinks = std::vector<std::unique_ptr<HashSink>>;
 [[nodiscard]] Result<HashSinks> make_hashes(std::span<const std::string> algorithms);
 
 /// Prints each to `file` as `sha256sum --tag` does: "SHA256 (name) = 0123...".
-[[nodiscard]] Result<void> print_hashes(std::FILE* file, const HashSinks& hashes, const std::string& name);
+[[nodiscard]] Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes, const std::string& name);
 
 } // namespace vdisk::tools
