@@ -29,28 +29,36 @@ struct Limits {
     /// many takes a tenth of a second.
     std::size_t search_files = 4096;
 
-    /// Bytes of a VirtualBox settings file. Each snapshot adds some 10 KiB, so that the deepest chain has 2 MiB.
-    std::size_t registry_bytes = 16U << 20;
+    /// Bytes of a VirtualBox settings file. Each snapshot adds some 10 KiB, so that the deepest chain has 2 MiB. A parsed one takes up to 25 times as
+    /// much.
+    std::size_t registry_bytes = 8U << 20;
 
     /// Findings of one kind that an audit keeps the text of: more than anyone reads; the rest are counted.
     std::size_t audit_findings = 1000;
 
-    /// Bytes that an audit may keep about the clusters of a file: at 4 bytes a cluster, 64 Mi clusters, which is 4 TiB of file
-    /// at 64 KiB and 64 TiB at VDI's 1 MiB.
-    std::size_t audit_bytes = 256U << 20;
+    /// Bytes that an audit may keep about the clusters of a file: at qcow2's 5 bytes a cluster 2 TiB of file with clusters of 64 KiB, at VDI's 4 bytes
+    /// 40 TiB with blocks of 1 MiB.
+    std::size_t audit_bytes = 160U << 20;
 
-    /// Bytes of the map of one archive's clusters: 12 a run of clusters that are stored one behind the other, so enough for 5 TiB
-    /// of data in the worst order. A few megabytes of compressed headers could ask for any number of them.
-    std::uint64_t cluster_map_bytes = std::uint64_t{2} << 30;
+    /// Separate ranges of a file that an audit finds nothing to refer to: 32 MiB of them.
+    std::size_t audit_ranges = 2U << 20;
+
+    /// Bytes of the map of one archive's clusters: 12 a run of clusters that are stored one behind the other, up to 59 of them; so enough for 30 TiB
+    /// of data in order, and for 512 GiB if no cluster follows the one before it. Making it takes twice as much for a moment. A few megabytes of
+    /// compressed headers could ask for any number of runs.
+    std::uint64_t cluster_map_bytes = 96U << 20;
 
     /// Bytes of all indexes that are kept between processes. An index takes at most 1.5 % of a compressed archive, so this
     /// is enough for some 270 GB of them.
     std::uint64_t index_cache_bytes = std::uint64_t{4} << 30;
 
-    /// Snapshots in one file, and bytes of their table with all names. QEMU's own limits (QCOW_MAX_SNAPSHOTS,
-    /// QCOW_MAX_SNAPSHOTS_SIZE): it refuses what has more.
+    /// Snapshots in one file, as QEMU limits them (QCOW_MAX_SNAPSHOTS), and bytes of their table with all names. QEMU takes a table of 64 MiB;
+    /// but in 12 MiB each of so many snapshots can have a name of 140 bytes, and what is shown of a name takes several times its length.
     std::uint32_t snapshots = 65536;
-    std::uint64_t snapshot_table_bytes = 64U << 20;
+    std::uint64_t snapshot_table_bytes = 12U << 20;
+
+    /// Bitmaps in one file, as QEMU limits them (QCOW2_MAX_BITMAPS).
+    std::uint32_t bitmaps = 65535;
 
     /// Iterations of PBKDF2 that trying one passphrase may take, all key slots together. cryptsetup spends two seconds a slot,
     /// a few million iterations on the fastest machines of today; this is minutes, which a person still waits for.

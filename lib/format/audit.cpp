@@ -68,9 +68,8 @@ Result<void> AuditReport::leak(HostOffset offset, std::uint64_t length) {
         leaked_.back().length += length;
         return ok();
     }
-    const std::size_t most = limits_.audit_bytes / sizeof(HostRange);
-    if (leaked_.size() >= most)
-        return fail_at(offset.value, ErrorKind::limit_exceeded, "more than {} separate ranges that nothing refers to", most);
+    if (leaked_.size() >= limits_.audit_ranges)
+        return fail_at(offset.value, ErrorKind::limit_exceeded, "more than {} separate ranges that nothing refers to", limits_.audit_ranges);
     leaked_.push_back({offset, length});
     return ok();
 }

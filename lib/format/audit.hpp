@@ -71,7 +71,7 @@ public:
     void count_more(Severity severity, std::string_view kind, std::uint64_t number);
 
     /// Notes that nothing refers to these bytes. Call it in ascending order of offsets, without overlaps; ranges that touch
-    /// become one. It makes no finding: say by add() what it means. Error: `limit_exceeded` beyond Limits::audit_bytes.
+    /// become one. It makes no finding: say by add() what it means. Error: `limit_exceeded` beyond Limits::audit_ranges.
     [[nodiscard]] Result<void> leak(HostOffset offset, std::uint64_t length);
 
     /// What was looked at, to show before the findings: identifiers, flags, numbers of clusters. Valid UTF-8.

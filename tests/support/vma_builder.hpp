@@ -4,13 +4,16 @@
 
 #include "base/digest.hpp"
 #include "format/vma/header.hpp"
-#include "model.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <utility>
+#include <vector>
 
 namespace vdisk::test {
+
+using Bytes = std::vector<std::byte>;
 
 class VmaBuilder {
 public:
@@ -78,9 +81,8 @@ public:
     }
 
     Bytes header() const {
-        Bytes bytes(12288);
-        bytes.insert(bytes.end(), blobs_.begin(), blobs_.end());
-        bytes.resize((bytes.size() + 511) / 512 * 512);
+        Bytes bytes((12288 + blobs_.size() + 511) / 512 * 512);
+        std::ranges::copy(blobs_, bytes.begin() + 12288);
         std::memcpy(bytes.data(), "VMA\0", 4);
         put(bytes, 4, std::uint32_t{1});
         std::memcpy(bytes.data() + 8, uuid_.data(), uuid_.size());

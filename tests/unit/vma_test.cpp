@@ -194,7 +194,7 @@ BOOST_AUTO_TEST_CASE(every_mask_is_laid_out_block_by_block) {
                 host += kBlock;
         }
     }
-    archive->contents.maps.push_back(builder.finish(kMasks));
+    archive->contents.maps.push_back(builder.finish(kMasks, 1U << 20).value());
     const vma::DeviceLayout layout(archive, 0);
     std::size_t wrong = 0;
     for (std::uint64_t block = 0; block < expected.size(); ++block) {
@@ -236,7 +236,7 @@ BOOST_AUTO_TEST_CASE(a_cluster_map_finds_what_was_put_in) {
                 units += 16;
             }
         }
-        const vma::ClusterMap map = builder.finish(clusters);
+        const vma::ClusterMap map = builder.finish(clusters, 1U << 20).value();
         std::uint64_t lost = 0, zero = 0, stored = 0, duplicate = 0;
         for (std::uint32_t cluster = 0; cluster < clusters; ++cluster) {
             const auto found = map.find(cluster);

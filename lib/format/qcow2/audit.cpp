@@ -56,7 +56,7 @@ public:
         VDISK_CHECK(load_refcounts());
         refer(0, header_.cluster_size(), Role::header, "the header");
         VDISK_CHECK(walk_states());
-        refer_to_tables();
+        VDISK_CHECK(refer_to_tables());
         VDISK_CHECK(check_refcount_blocks());
         VDISK_CHECK(compare());
         describe();
@@ -251,27 +251,35 @@ private:
             corruption(Severity::warning, "copied-flag", entry.place(), "the COPIED flag of the cluster at offset {} of the data file is clear", host);
     }
 
-    void refer_to_tables() {
+    Result<void> refer_to_tables() {
         refer(header_.snapshots_offset, snapshots_.bytes, Role::snapshot_table, "the snapshot table");
         if (snapshots_.damage) report_.add(Severity::error, "snapshot-table", {.host = HostOffset{header_.snapshots_offset}}, "{}", snapshots_.damage->what);
         refer(header_.refcount_table_offset, refcount_table_bytes(), Role::refcounts, "the refcount table");
         if (const auto area = encryption_area(header_, file_); area.has_error()) report_.add(Severity::error, "encryption-header", {}, "{}", area.error().what);
         else refer(area.value().offset, area.value().length, Role::encryption, "the encryption header");
-        refer_to_bitmaps();
+        return refer_to_bitmaps();
     }
 
     // Bitmaps that are out of date are nobody's: what they hold is leaked.
-    void refer_to_bitmaps() {
-        const BitmapDirectory directory = read_bitmaps(file_, header_);
+    Result<void> refer_to_bitmaps() {
+        const BitmapDirectory directory = read_bitmaps(file_, header_, context_.limits);
         if (directory.damage) report_.add(Severity::error, "bitmaps", {.host = HostOffset{directory.offset}}, "{}", directory.damage->what);
         if ((header_.autoclear_features & kBitmapsConsistent) == 0) {
             if (!directory.bitmaps.empty())
                 report_.add(Severity::note, "bitmaps-outdated", {.host = HostOffset{directory.offset}}, "{} bitmaps were left out of date by a program that knows none",
                             directory.bitmaps.size());
-            return;
+            return ok();
         }
         refer(directory.offset, directory.size, Role::bitmap, "the bitmap directory");
-        for (const Bitmap& bitmap : directory.bitmaps) refer_to_bitmap(bitmap);
+        // Each table of intact bitmaps lies in clusters of its own, as each of a state's tables does.
+        std::uint64_t left = file_.size();
+        for (const Bitmap& bitmap : directory.bitmaps) {
+            const std::uint64_t bytes = bitmap.table_size * kEntryBytes;
+            if (bytes > left) return fail(ErrorKind::limit_exceeded, "{}: the tables of its bitmaps have more bytes than the file", file_.name());
+            left -= bytes;
+            refer_to_bitmap(bitmap);
+        }
+        return ok();
     }
 
     void refer_to_bitmap(const Bitmap& bitmap) {

@@ -10,6 +10,7 @@ namespace vdisk::qcow2 {
 namespace {
 
 constexpr std::uint8_t kDirtyTracking = 1; // the only type
+constexpr std::uint16_t kMaxName = 1023;      // the specification's limit
 
 struct RawBitmapsExtension {
     big_uint32_buf_t nb_bitmaps;
@@ -41,6 +42,7 @@ Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t
     const std::uint64_t bytes = sizeof raw + extra + raw.name_size.value(); // far from 2^64
     if (!fits(at, bytes, end)) return fail_at(at, ErrorKind::corrupt, "the entry at offset {} runs past the directory's end at {}", at, end);
     if (raw.granularity_bits > 63) return fail_at(at + 17, ErrorKind::corrupt, "granularity_bits is {}, must be at most 63", raw.granularity_bits);
+    if (raw.name_size.value() > kMaxName) return fail_at(at + 18, ErrorKind::corrupt, "name_size is {}, must be at most {}", raw.name_size.value(), kMaxName);
     VDISK_TRY(name, read_bytes(file, at + sizeof raw + extra, raw.name_size.value(), "bitmap's name"));
     return Entry{Bitmap{.name = std::string(reinterpret_cast<const char*>(name.data()), name.size()),
                         .table_offset = raw.bitmap_table_offset.value(),
@@ -52,7 +54,7 @@ Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t
                  *align_up(bytes, 8)};
 }
 
-Result<void> read_directory(const ByteSource& file, const Extension& extension, BitmapDirectory& directory) {
+Result<void> read_directory(const ByteSource& file, const Extension& extension, const Limits& limits, BitmapDirectory& directory) {
     if (extension.length < sizeof(RawBitmapsExtension))
         return fail_at(extension.offset, ErrorKind::corrupt, "the bitmaps extension has {} bytes, must be 24", extension.length);
     VDISK_TRY(raw, read_struct<RawBitmapsExtension>(file, extension.offset, "bitmaps extension"));
@@ -63,6 +65,7 @@ Result<void> read_directory(const ByteSource& file, const Extension& extension, 
                        directory.offset, file.size());
     std::uint64_t at = directory.offset;
     for (std::uint32_t i = 0; i < raw.nb_bitmaps.value(); ++i) {
+        if (i >= limits.bitmaps) return fail_at(at, ErrorKind::limit_exceeded, "there are {} bitmaps, the limit is {}", raw.nb_bitmaps.value(), limits.bitmaps);
         VDISK_TRY(entry, read_entry(file, at, directory.offset + directory.size));
         directory.bitmaps.push_back(std::move(entry.bitmap));
         at += entry.bytes;
@@ -168,10 +171,13 @@ nlohmann::ordered_json describe(const Bitmap& bitmap) {
 // Takes what reading the bitmap's stored data costs from `budget`; nothing if that is too much or the data are damaged.
 std::optional<std::uint64_t> count_dirty(const ByteSource& file, const Header& header, const Bitmap& bitmap, const Limits& limits,
                                          std::uint64_t& budget) {
+    const std::uint64_t table_bytes = std::uint64_t{bitmap.table_size} * sizeof(std::uint64_t);
+    if (table_bytes > budget) return std::nullopt;
+    budget -= table_bytes;
     const auto table = read_bitmap_table(file, bitmap, limits);
     if (table.has_error()) return std::nullopt;
     const auto stored = static_cast<std::uint64_t>(std::ranges::count_if(table.value(), [](std::uint64_t entry) { return (entry & kBitmapOffsetMask) != 0; }));
-    const std::uint64_t cost = stored * header.cluster_size() + table.value().size() * sizeof(std::uint64_t);
+    const std::uint64_t cost = stored * header.cluster_size();
     if (cost > budget) return std::nullopt;
     budget -= cost;
     std::uint64_t bytes = 0;
@@ -195,11 +201,11 @@ std::vector<std::string> warnings_of(const Header& header, const Bitmap& bitmap,
 
 } // namespace
 
-BitmapDirectory read_bitmaps(const ByteSource& file, const Header& header) {
+BitmapDirectory read_bitmaps(const ByteSource& file, const Header& header, const Limits& limits) {
     BitmapDirectory directory;
     const auto extension = std::ranges::find(header.extensions, kExtensionBitmaps, &Extension::type);
     if (extension == header.extensions.end()) return directory;
-    if (auto read = read_directory(file, *extension, directory); read.has_error())
+    if (auto read = read_directory(file, *extension, limits, directory); read.has_error())
         directory.damage = std::move(read).error().in(fmt::format("{}: bitmap directory", file.name()));
     return directory;
 }
@@ -220,7 +226,7 @@ Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, con
 }
 
 nlohmann::ordered_json describe_bitmaps(const SourcePtr& file, const Header& header, const Limits& limits) {
-    const BitmapDirectory directory = read_bitmaps(*file, header);
+    const BitmapDirectory directory = read_bitmaps(*file, header, limits);
     if (directory.bitmaps.empty() && !directory.damage) return nullptr;
     std::uint64_t budget = limits.table_bytes;
     auto list = nlohmann::ordered_json::array();
@@ -234,7 +240,7 @@ nlohmann::ordered_json describe_bitmaps(const SourcePtr& file, const Header& hea
 }
 
 Result<DirtyBitmap> open_bitmap(const SourcePtr& file, const Header& header, std::string_view name, const Limits& limits) {
-    const BitmapDirectory directory = read_bitmaps(*file, header);
+    const BitmapDirectory directory = read_bitmaps(*file, header, limits);
     const auto found = std::ranges::find(directory.bitmaps, name, &Bitmap::name);
     if (found == directory.bitmaps.end()) {
         if (directory.damage) return Error(*directory.damage);

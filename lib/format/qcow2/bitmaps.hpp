@@ -35,8 +35,9 @@ struct BitmapDirectory {
 constexpr std::uint64_t kBitmapOffsetMask = 0x00FFFFFFFFFFFE00;
 constexpr std::uint64_t kBitmapAllOnes = 1;
 
-/// Reads the directory that the image's bitmaps extension points to; an empty one if there is no such extension.
-[[nodiscard]] BitmapDirectory read_bitmaps(const ByteSource& file, const Header& header);
+/// Reads the directory that the image's bitmaps extension points to, at most Limits::bitmaps of its entries; an empty one if there is no such
+/// extension.
+[[nodiscard]] BitmapDirectory read_bitmaps(const ByteSource& file, const Header& header, const Limits& limits);
 
 /// The table's entries. Errors: `truncated`, or `limit_exceeded` beyond Limits::table_bytes.
 [[nodiscard]] Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, const Bitmap& bitmap, const Limits& limits);

@@ -43,31 +43,33 @@ std::string known_name(FeatureType type, unsigned bit) {
     return "";
 }
 
-// The name in the image's own table; empty if there is none or it can't be read: a name is no reason to fail.
-std::string stored_name(const ByteSource& file, const Header& header, FeatureType type, unsigned bit) {
+// The names in the image's own table, by bit; empty where there is none or it can't be read: a name is no reason to fail.
+std::array<std::string, 64> stored_names(const ByteSource& file, const Header& header, FeatureType type) {
+    std::array<std::string, 64> names;
     for (const Extension& extension : header.extensions) {
         if (extension.type != kExtensionFeatureNames) continue;
         for (std::uint64_t at = 0; fits(at, sizeof(RawFeatureName), extension.length); at += sizeof(RawFeatureName)) {
             const auto row = read_struct<RawFeatureName>(file, extension.offset + at, "feature name");
-            if (row.has_error()) return "";
-            if (row.value().type != static_cast<std::uint8_t>(type) || row.value().bit != bit) continue;
+            if (row.has_error()) return names;
+            if (row.value().type != static_cast<std::uint8_t>(type) || row.value().bit >= names.size()) continue;
+            std::string& known = names[row.value().bit];
             const std::string_view name(row.value().name.data(), row.value().name.size());
-            return printable(name.substr(0, name.find('\0')));
+            if (known.empty()) known = printable(name.substr(0, name.find('\0')));
         }
     }
-    return "";
+    return names;
 }
 
 } // namespace
 
 std::vector<std::string> feature_names(const ByteSource& file, const Header& header, FeatureType type, std::uint64_t bits) {
     std::vector<std::string> names;
+    const auto stored = stored_names(file, header, type);
     for (unsigned bit = 0; bit < 64; ++bit) {
         if ((bits >> bit & 1) == 0) continue;
         std::string name = known_name(type, bit);
         if (name.empty()) {
-            name = stored_name(file, header, type, bit);
-            name = name.empty() ? fmt::format("bit {}", bit) : fmt::format("{} (bit {})", name, bit);
+            name = stored[bit].empty() ? fmt::format("bit {}", bit) : fmt::format("{} (bit {})", stored[bit], bit);
         }
         names.push_back(std::move(name));
     }

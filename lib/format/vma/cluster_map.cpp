@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <optional>
+#include <utility>
 
 namespace vdisk::vma {
 namespace {
@@ -22,6 +24,8 @@ bool range_before(const Range& left, const Range& right) {
 // The clusters that the sorted runs and zero ranges of a device leave out, and those that they cover more than once.
 class Coverage {
 public:
+    explicit Coverage(std::uint64_t room) : most_(room / sizeof(Range)) {}
+
     void cover(std::uint64_t first, std::uint64_t last) {
         if (first > next_)
             add(lost, next_, first - 1);
@@ -34,22 +38,31 @@ public:
             add(lost, next_, clusters - 1);
     }
 
+    // There was no room for all ranges.
+    bool full() const { return full_; }
+    std::uint64_t bytes() const { return (lost.size() + twice.size()) * sizeof(Range); }
+
     std::vector<Range> lost;
     std::vector<Range> twice;
 
 private:
-    static void add(std::vector<Range>& ranges, std::uint64_t first, std::uint64_t last) {
+    void add(std::vector<Range>& ranges, std::uint64_t first, std::uint64_t last) {
         if (!ranges.empty() && first <= std::uint64_t{ranges.back().last} + 1) {
             ranges.back().last = std::max<std::uint32_t>(ranges.back().last, static_cast<std::uint32_t>(last));
+        } else if (lost.size() + twice.size() >= most_) {
+            full_ = true;
         } else {
             ranges.push_back({static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(last)});
         }
     }
+    std::size_t most_;
     std::uint64_t next_ = 0;
+    bool full_ = false;
 };
 
-Coverage coverage_of(const std::vector<Run>& runs, const std::vector<Range>& zeros, std::uint64_t clusters) {
-    Coverage coverage;
+Coverage coverage_of(const std::vector<Run>& runs, const std::vector<Range>& zeros, std::uint64_t clusters,
+                     std::uint64_t room) {
+    Coverage coverage(room);
     auto zero = zeros.begin();
     const auto zeros_before = [&](std::uint64_t cluster) {
         for (; zero != zeros.end() && zero->first < cluster; ++zero)
@@ -79,25 +92,47 @@ bool touches(const std::vector<Range>& ranges, const Run& run) {
     return range != ranges.end() && range->first <= run.last();
 }
 
-// Takes the clusters of `twice` out of the runs; the copies of each become `duplicates`.
-void separate_duplicates(ClusterMap::Parts& parts, const std::vector<Range>& zeros, const std::vector<Range>& twice) {
-    std::vector<Run> kept;
-    for (const Run& run : parts.runs) {
-        if (!touches(twice, run)) {
-            kept.push_back(run);
+// The copies of the clusters in `twice`; nothing if they are more than `most`.
+std::optional<std::vector<Run>> copies_of(const std::vector<Run>& runs, const std::vector<Range>& zeros,
+                                          const std::vector<Range>& twice, std::size_t most) {
+    std::vector<Run> copies;
+    for (const Run& run : runs) {
+        if (!touches(twice, run))
             continue;
-        }
         for (std::uint32_t i = 0; i < run.count(); ++i)
-            (contains(twice, run.first() + i) ? parts.duplicates : kept).push_back(run.single(i));
+            if (contains(twice, run.first() + i))
+                copies.push_back(run.single(i));
+        if (copies.size() > most)
+            return std::nullopt;
     }
     for (const Range& zero : zeros)
         for (auto range = at_or_behind(twice, zero.first); range != twice.end() && range->first <= zero.last; ++range)
             for (std::uint64_t cluster = std::max<std::uint32_t>(range->first, zero.first);
-                 cluster <= std::min<std::uint32_t>(range->last, zero.last); ++cluster)
-                parts.duplicates.emplace_back(static_cast<std::uint32_t>(cluster), std::uint16_t{0}, std::uint64_t{0});
-    std::ranges::sort(kept, comes_before);
-    std::ranges::sort(parts.duplicates, comes_before);
-    parts.runs = std::move(kept);
+                 cluster <= std::min<std::uint32_t>(range->last, zero.last); ++cluster) {
+                copies.emplace_back(static_cast<std::uint32_t>(cluster), std::uint16_t{0}, std::uint64_t{0});
+                if (copies.size() > most)
+                    return std::nullopt;
+            }
+    std::ranges::sort(copies, comes_before);
+    return copies;
+}
+
+// The runs without the clusters in `twice`, of which there are `copies`: each splits one run at most.
+std::vector<Run> without(const std::vector<Run>& runs, const std::vector<Range>& twice, std::size_t copies) {
+    std::vector<Run> kept;
+    kept.reserve(runs.size() + copies);
+    for (const Run& run : runs) {
+        if (!touches(twice, run)) {
+            kept.push_back(run);
+            continue;
+        }
+        for (std::uint32_t i = 0; i < run.count(); ++i) {
+            const Run single = run.single(i);
+            if (!contains(twice, single.first()) && (kept.empty() || !kept.back().take(single)))
+                kept.push_back(single);
+        }
+    }
+    return kept;
 }
 
 } // namespace
@@ -218,17 +253,25 @@ void ClusterMapBuilder::add_zero(std::uint32_t cluster) {
         zeros_.push_back({cluster, cluster});
 }
 
-ClusterMap ClusterMapBuilder::finish(std::uint64_t clusters) {
+Result<ClusterMap> ClusterMapBuilder::finish(std::uint64_t clusters, std::uint64_t room) {
     open_ = false;
     if (!std::ranges::is_sorted(runs_, comes_before))
         std::ranges::sort(runs_, comes_before);
     if (!std::ranges::is_sorted(zeros_, range_before))
         std::ranges::sort(zeros_, range_before);
-    Coverage coverage = coverage_of(runs_, zeros_, clusters);
+    const auto no_room = fail(ErrorKind::limit_exceeded, "the map of its clusters needs more room than there is");
+    Coverage coverage = coverage_of(runs_, zeros_, clusters, room);
+    if (coverage.full())
+        return no_room;
     ClusterMap::Parts parts{.runs = std::exchange(runs_, {}), .duplicates = {}, .lost = std::move(coverage.lost)};
     const std::vector<Range> zeros = std::exchange(zeros_, {});
-    if (!coverage.twice.empty())
-        separate_duplicates(parts, zeros, coverage.twice);
+    if (!coverage.twice.empty()) {
+        auto copies = copies_of(parts.runs, zeros, coverage.twice, (room - coverage.bytes()) / sizeof(Run));
+        if (!copies)
+            return no_room;
+        parts.duplicates = std::move(*copies);
+        parts.runs = without(parts.runs, coverage.twice, parts.duplicates.size());
+    }
     parts.runs.shrink_to_fit();
     return ClusterMap(std::move(parts), clusters);
 }

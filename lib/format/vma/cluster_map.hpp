@@ -83,6 +83,9 @@ public:
     [[nodiscard]] Found find(std::uint32_t cluster) const;
 
     [[nodiscard]] const Parts& parts() const noexcept { return parts_; }
+    [[nodiscard]] std::uint64_t bytes() const noexcept {
+        return (parts_.runs.size() + parts_.duplicates.size()) * sizeof(Run) + parts_.lost.size() * sizeof(Range);
+    }
     [[nodiscard]] std::uint64_t stored_blocks() const noexcept;
     [[nodiscard]] std::uint64_t stored_clusters() const noexcept;
     [[nodiscard]] std::uint64_t lost_clusters() const noexcept;
@@ -106,11 +109,12 @@ public:
     void end_extent() noexcept { open_ = false; }
 
     [[nodiscard]] std::uint64_t bytes() const noexcept {
-        return runs_.capacity() * sizeof(Run) + zeros_.capacity() * sizeof(Range);
+        return runs_.size() * sizeof(Run) + zeros_.size() * sizeof(Range);
     }
 
-    /// Sorts, finds what is there twice or not at all. The builder is empty then.
-    [[nodiscard]] ClusterMap finish(std::uint64_t clusters);
+    /// Sorts, finds what is there twice or not at all. The builder is empty then. Takes for a moment up to twice bytes() and
+    /// `room` together. Errors: `limit_exceeded` if that takes more than `room` bytes to keep.
+    [[nodiscard]] Result<ClusterMap> finish(std::uint64_t clusters, std::uint64_t room);
 
 private:
     std::vector<Run> runs_;

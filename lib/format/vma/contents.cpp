@@ -15,6 +15,9 @@ struct RawContents {
     little_uint64_buf_t findings; // bytes
 };
 
+// Bytes of findings, their number being what it is.
+constexpr std::uint64_t kMostFindings = 16U << 20;
+
 struct RawMap {
     little_uint64_buf_t clusters;
     little_uint64_buf_t runs;
@@ -171,16 +174,17 @@ std::optional<Findings> Findings::from_json(std::string_view text) {
     return findings;
 }
 
-std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header) {
+std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
+                                      const Limits& limits) {
     const SourcePtr index = cache.open(key);
-    if (!index)
+    if (!index || index->size() > limits.cluster_map_bytes + kMostFindings)
         return std::nullopt;
     Cursor cursor(*index);
     RawContents raw;
     std::string findings;
     if (!cursor.read(raw) || raw.header != header.md5 || raw.devices.value() != header.devices.size())
         return std::nullopt;
-    if (!cursor.read_array(findings, raw.findings.value()))
+    if (raw.findings.value() > kMostFindings || !cursor.read_array(findings, raw.findings.value()))
         return std::nullopt;
     auto parsed = Findings::from_json(findings);
     if (!parsed)

@@ -72,8 +72,9 @@ struct Contents {
     std::uint64_t size = 0;    ///< bytes of the archive, uncompressed
 };
 
-/// From the index cache: nothing unless all of it is there, sound, and of the archive with that header.
-[[nodiscard]] std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header);
+/// From the index cache: nothing unless all of it is there, sound, within `limits`, and of the archive with that header.
+[[nodiscard]] std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
+                                                    const Limits& limits);
 
 /// Into the index cache.
 [[nodiscard]] Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Header& header,

@@ -109,7 +109,7 @@ public:
         }
         contents_.size = window_.position();
         for (std::size_t i = 0; i < builders_.size(); ++i)
-            contents_.maps.push_back(builders_[i].finish(header_.devices[i].clusters()));
+            VDISK_CHECK(finish(i));
         return std::move(contents_);
     }
 
@@ -125,6 +125,22 @@ private:
     template<class... Args>
     void add_finding(Oddity oddity, std::uint64_t offset, fmt::format_string<Args...> format, Args&&... args) {
         contents_.findings.add(oddity, offset, format, std::forward<Args>(args)...);
+    }
+
+    Error map_too_large() const {
+        return fail(ErrorKind::limit_exceeded, "{}: the map of its clusters needs more than {}", name_,
+                    human_size(options_.limits.cluster_map_bytes));
+    }
+
+    Result<void> finish(std::size_t device) {
+        const std::uint64_t collected = builders_[device].bytes();
+        auto map = builders_[device].finish(header_.devices[device].clusters(),
+                                            options_.limits.cluster_map_bytes - map_bytes_);
+        if (map.has_error())
+            return map_too_large();
+        map_bytes_ += std::max(map.value().bytes(), collected) - collected;
+        contents_.maps.push_back(std::move(map).value());
+        return ok();
     }
 
     Result<void> tell_progress() const {
@@ -152,6 +168,7 @@ private:
     Hasher hasher_{"MD5"};
     std::array<int, 256> device_of_; // by dev_id: the index of the device, -1: none
     std::vector<ClusterMapBuilder> builders_;
+    std::uint64_t map_bytes_ = 0; // of what the builders and the finished maps hold
     std::vector<std::uint64_t> next_memory_cluster_;
     Contents contents_;
     std::vector<std::byte> buffer_;
@@ -366,14 +383,9 @@ Result<void> Scanner::add(std::size_t device, const Slot& slot) {
             return fail_at(slot.offset, ErrorKind::limit_exceeded, "{}: data beyond 2 PiB", name_);
         builder.add_stored(Run(slot.cluster, slot.mask, units));
     }
-    if (builder.bytes() == before)
-        return ok();
-    std::uint64_t all = 0;
-    for (const ClusterMapBuilder& each : builders_)
-        all += each.bytes();
-    if (all > options_.limits.cluster_map_bytes)
-        return fail(ErrorKind::limit_exceeded, "{}: the map of its clusters needs more than {}", name_,
-                    human_size(options_.limits.cluster_map_bytes));
+    map_bytes_ += builder.bytes() - before;
+    if (map_bytes_ > options_.limits.cluster_map_bytes)
+        return map_too_large();
     return ok();
 }
 

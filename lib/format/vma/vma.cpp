@@ -201,7 +201,7 @@ Result<void> go_over(ForwardReader& reader, const OpenContext& context, Archive&
     const std::optional<IndexKey> key = cache_key(context);
     const bool in_pass = context.stream && !context.stream->indexed();
     if (key && !in_pass) {
-        if (auto kept = load_contents(context.index_cache, *key, archive.header)) {
+        if (auto kept = load_contents(context.index_cache, *key, archive.header, context.limits)) {
             archive.contents = std::move(*kept);
             return ok();
         }
