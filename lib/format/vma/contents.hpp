@@ -70,6 +70,7 @@ struct Contents {
     Findings findings;
     std::uint64_t extents = 0; ///< sound ones
     std::uint64_t size = 0;    ///< bytes of the archive, uncompressed
+    bool passing_errors = false; ///< the system could not read something: not to be kept for the next opening
 };
 
 /// From the index cache: nothing unless all of it is there, sound, within `limits`, and of the archive with that header.

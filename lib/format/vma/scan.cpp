@@ -122,6 +122,12 @@ private:
         bool readable;
     };
 
+    // What the system could not read just now it may read the next time.
+    void note_error(const Error& error) {
+        if (error.kind == ErrorKind::io || (error.kind == ErrorKind::truncated && total_))
+            contents_.passing_errors = true;
+    }
+
     template<class... Args>
     void add_finding(Oddity oddity, std::uint64_t offset, fmt::format_string<Args...> format, Args&&... args) {
         contents_.findings.add(oddity, offset, format, std::forward<Args>(args)...);
@@ -182,6 +188,7 @@ Result<bool> Scanner::next_extent() {
     if (bytes.has_error()) {
         if (bytes.error().kind == ErrorKind::cancelled)
             return std::move(bytes).error();
+        note_error(bytes.error());
         add_finding(Oddity::damaged_extent, at, "extent {} can't be read: {}", contents_.extents, bytes.error().what);
         return search(at);
     }
@@ -244,6 +251,8 @@ Result<bool> Scanner::search(std::uint64_t from) {
         auto bytes = window_.peek(sizeof(RawExtent), kReadAhead);
         if (bytes.has_error() && bytes.error().kind == ErrorKind::cancelled)
             return std::move(bytes).error();
+        if (bytes.has_error())
+            note_error(bytes.error());
         if (bytes.has_error() && moved == step) {
             step = std::min(step * 2, kMostStep);
             continue;

@@ -209,7 +209,7 @@ Result<void> go_over(ForwardReader& reader, const OpenContext& context, Archive&
     VDISK_TRY(contents, scan(reader, name, archive.header,
                              {.limits = context.limits, .progress = in_pass ? Progress() : context.progress}));
     archive.contents = std::move(contents);
-    if (key && (context.stream || archive.contents.extents >= kExtentsWorthKeeping))
+    if (key && !archive.contents.passing_errors && (context.stream || archive.contents.extents >= kExtentsWorthKeeping))
         (void)store_contents(context.index_cache, *key, archive.header, archive.contents);
     return ok();
 }
