@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that is linked with failing_new.cpp can let one allocation by operator new fail.
+// A program that is linked with failing_new.cpp can let one allocation fail: by operator new, and, where no sanitizer has malloc() for itself, by malloc(),
+// calloc() and realloc() too, as C libraries ask.
 #pragma once
 
 #include <cstddef>
@@ -16,6 +17,9 @@ public:
 
     // Whether there were too few allocations so far for one to fail.
     static bool unused() noexcept;
+
+    // Whether malloc() and the like fail too.
+    static bool reaches_c() noexcept;
 };
 
 } // namespace vdisk::test
