@@ -24,7 +24,7 @@ public:
     void run() {
         auto done = read();
         if (done.has_error())
-            note(std::move(done).error().what);
+            note(done.error().what);
         if (done.has_value() && !spoiled_)
             return;
         // Behind a page whose bytes could not be expanded, only a stream that comes out even is to be believed.

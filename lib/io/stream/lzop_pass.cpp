@@ -321,7 +321,7 @@ Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
 // A single block longer than what is decoded as one.
 class LzopReader final : public SegmentReader {
 public:
-    LzopReader(std::vector<std::byte> plain) : plain_(std::move(plain)) {}
+    explicit LzopReader(std::vector<std::byte> plain) : plain_(std::move(plain)) {}
     Result<void> read(std::span<std::byte> out) override {
         if (out.size() > plain_.size() - at_) return fail(ErrorKind::corrupt, "lzop blocks are not what they were");
         std::copy_n(plain_.begin() + static_cast<std::ptrdiff_t>(at_), out.size(), out.begin());

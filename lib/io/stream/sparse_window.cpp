@@ -97,7 +97,7 @@ public:
         if (short_copies_ == ShortCopies::seek) explain_all();
         else explain_those_in_phase();
         // Copies that begin in the last bytes of the window and go on in the output may be too short to be recognised.
-        const std::size_t tail = std::min<std::size_t>(marks_.size(), 2 * kDigits);
+        const std::size_t tail = std::min<std::size_t>(marks_.size(), std::size_t{2} * kDigits);
         marks_.set(marks_.size() - tail, marks_.size());
     }
 
