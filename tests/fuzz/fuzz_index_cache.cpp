@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// What lies in the index cache. The first byte says what follows: a whole file of the cache, or the index of an archive's clusters in a sound one.
+#include "format/vma/contents.hpp"
+#include "temporary_folder.hpp"
+
+#include <chrono>
+#include <cstdlib>
+#include <thread>
+
+namespace {
+
+using namespace vdisk;
+using Bytes = std::span<const std::byte>;
+
+void require(bool condition) {
+    if (!condition) std::abort();
+}
+
+// A file with indexes, for as long as the process.
+struct Indexed {
+    test::TemporaryFolder folder;
+    IndexCache cache{folder.path() / "cache"};
+    IndexKey key;
+    std::filesystem::path kept; // the index's file
+
+    Indexed() {
+        const auto path = folder.write("file", std::vector<std::byte>(1000));
+        do {
+            std::this_thread::sleep_for(std::chrono::milliseconds(20));
+            key = IndexKey::of(*FileSource::open(path, FileKinds::regular_only).value(), vma::kContentsKind).value();
+        } while (!key.settled());
+        require(cache.store(key, {}).has_value());
+        kept = std::filesystem::directory_iterator(cache.folder())->path();
+    }
+};
+
+Indexed& indexed() {
+    static Indexed made;
+    return made;
+}
+
+vma::Header header() {
+    vma::Header header;
+    header.devices = {{.id = 1, .name = "small", .size = 10 * vma::kClusterBytes}, {.id = 2, .name = "large", .size = std::uint64_t{1} << 40}};
+    return header;
+}
+
+void run_file(Bytes input) {
+    (void)indexed().folder.write("cache/" + indexed().kept.filename().string(), input);
+    require(!indexed().cache.load(indexed().key, 1U << 20) || input.size() >= 88);
+    (void)vma::load_contents(indexed().cache, indexed().key, header(), {});
+}
+
+// Every cluster is found as one kind, in ranges that go on where the one before ends.
+void check_map(const vma::ClusterMap& map, std::uint64_t clusters) {
+    std::uint64_t next = 0;
+    for (int i = 0; i < 1000 && next < clusters; ++i) {
+        const auto found = map.find(static_cast<std::uint32_t>(next));
+        require(found.last >= next && found.last < clusters);
+        next = std::uint64_t{found.last} + 1;
+    }
+    (void)map.stored_blocks();
+}
+
+void run_contents(Bytes input) {
+    require(indexed().cache.store(indexed().key, input).has_value());
+    const auto contents = vma::load_contents(indexed().cache, indexed().key, header(), {});
+    if (!contents) return;
+    for (std::size_t i = 0; i < contents->maps.size(); ++i) check_map(contents->maps[i], header().devices[i].clusters());
+    require(vma::store_contents(indexed().cache, indexed().key, header(), *contents).has_value());
+    require(vma::load_contents(indexed().cache, indexed().key, header(), {}).has_value());
+}
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+    if (size == 0) return 0;
+    const auto input = std::as_bytes(std::span(data, size)).subspan(1);
+    data[0] % 2 == 0 ? run_file(input) : run_contents(input);
+    return 0;
+}
