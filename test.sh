@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # ./test.sh: installs what the tests need, builds in build-test and runs every test; then builds the unit tests under the address,
-# undefined-behaviour and thread sanitizers and runs those (under the last, the suites with threads). The last line is "N passed, N failed". Can be run again at any time.
+# undefined-behaviour and thread sanitizers and runs those (under the last, the suites with threads), has clang-tidy and cppcheck look through the sources, and
+# runs each fuzz target for $FUZZ_SECONDS, 60 unless that is set. The last line is "N passed, N failed". Can be run again at any time.
 set -eu
 cd "$(dirname "$0")"
 jobs=$(nproc)
@@ -26,8 +27,12 @@ build() {
 
 find . -path "./build-test*" -name "*.trs" -delete # results of an earlier run are not this one's
 build build-test "-O2 -g" "" --enable-werror
-build build-test-asan "-O1 -g" "tests/unit_tests tests/allocation_test tests/fuzz/corpus.sh" --enable-address-sanitizer --enable-undefined-sanitizer --disable-hardening \
+make -C build-test check TESTS=tests/static_analysis.sh || echo "static analysis has findings"
+build build-test-asan "-O1 -g" "tests/unit_tests tests/allocation_test tests/read_faults_test tests/fuzz/corpus.sh" --enable-address-sanitizer --enable-undefined-sanitizer --disable-hardening \
     --disable-tsk-plugin --disable-nbdkit-plugin
-BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams TSAN_OPTIONS=second_deadlock_stack=1 \
+BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,readers TSAN_OPTIONS=second_deadlock_stack=1 \
 build build-test-tsan "-O1 -g" tests/unit_tests --enable-thread-sanitizer --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin
-tests/summary.sh build-test build-test-asan build-test-tsan
+rm -rf build-fuzz/results
+./fuzz.sh "${FUZZ_SECONDS:-60}" || echo "a fuzz target failed"
+[ -d build-fuzz/results ] || { echo "the fuzz targets could not be built"; exit 1; }
+tests/summary.sh build-test build-test-asan build-test-tsan build-fuzz

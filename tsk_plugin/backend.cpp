@@ -141,7 +141,7 @@ Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
     image->num_img = 1;
     image->images = state->images;
     handle->state = state.release();
-    handle.release();
+    (void)handle.release(); // owned by its `image` from now on
     return image;
 }
 

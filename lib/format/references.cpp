@@ -47,7 +47,7 @@ Result<ReferencePolicy> reference_policy_from_environment() {
     return fail(ErrorKind::usage, "VDISK_REFERENCES is '{}': one of deny, same-dir, any is wanted", printable(word));
 }
 
-References::References(fs::path image, ReferencePolicy policy, Limits limits, FileKinds given)
+References::References(fs::path image, ReferencePolicy policy, const Limits& limits, FileKinds given)
     : policy_(policy), limits_(limits), given_(given) {
     const fs::path parent = image.parent_path();
     folders_.push_back(parent.empty() ? fs::path(".") : parent);

@@ -35,7 +35,7 @@ struct FoundFile {
 class References {
 public:
     /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files only.
-    References(std::filesystem::path image, ReferencePolicy policy, Limits limits, FileKinds given = FileKinds::regular_or_block_device);
+    References(std::filesystem::path image, ReferencePolicy policy, const Limits& limits, FileKinds given = FileKinds::regular_or_block_device);
 
     /// `name` as the image has it. Errors: `unsupported` for protocols, `usage` for what the policy forbids, `io` for what
     /// is not there, telling each path that was tried.

@@ -25,7 +25,7 @@ std::string real_members(double value) {
 
 std::string string_members(std::span<const std::byte> bytes) {
     const hyperv::Text text = hyperv::decode_utf16(bytes);
-    const std::string value = fmt::format("\"value\":{}", json_string(text.utf8));
+    std::string value = fmt::format("\"value\":{}", json_string(text.utf8));
     if (text.exact)
         return value;
     return fmt::format("{},\"utf16le_hex\":\"{}\",\"lone_surrogate_or_odd\":true", value, hex(bytes));

@@ -42,7 +42,7 @@ struct PrintBitmap {
         text.resize(text.rfind('\n')); // the closing brace comes behind the ranges
         fmt::print("{},\n  \"ranges\": [", text);
         std::string_view separator = "\n";
-        const auto visited = bitmap.visit([&](const DirtyRange& range) -> Result<void> {
+        auto visited = bitmap.visit([&](const DirtyRange& range) -> Result<void> {
             Facts row = {{"offset", range.offset.value}, {"length", range.length}, {"state", range.unreadable ? "unknown" : "dirty"}};
             if (range.unreadable) {
                 whole = false;
