@@ -38,7 +38,7 @@ struct Spacing {
     // longer than `most` no further than that, and then what is decoded from it may not go on behind that either.
     std::uint64_t behind_window = most / 64;
     // How far the pass may be ahead of a search.
-    std::uint64_t ahead = most / 2 * 3;
+    std::uint64_t ahead = most * 3;
     std::uint64_t ahead_wide = most / 4;
 };
 
