@@ -75,6 +75,7 @@ class DiskHashes(harness.FolderTest):
         out = self.folder / "out.raw"
         self.assertEqual(run(VDISK, "export", "--hash", "md5,sha256", self.image, out).decode(), self.lines(out, ["md5", "sha256"]))
         self.assert_same_file(out, self.raw)
+        self.assertEqual(run(VDISK, "export", "--hash", "sha1", self.image, out, "--force").decode(), self.lines(out, ["sha1"]))
         status, written, error = outcome(VDISK, "export", "--hash", "sha256", self.image, "-")
         self.assertEqual((status, written, error), (0, self.content, self.lines("-", ["sha256"])))
 

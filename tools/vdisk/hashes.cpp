@@ -20,6 +20,7 @@ std::string upper(std::string text) {
 void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms, const std::string& help) {
     command.add_option(option, algorithms, help)
         ->delimiter(',')
+        ->allow_extra_args(false) // what follows is the image
         ->check(CLI::IsMember(std::vector<std::string>{"md5", "sha1", "sha256", "sha512", "sha3-256", "blake2b512"}));
 }
 
