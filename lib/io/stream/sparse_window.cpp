@@ -94,7 +94,8 @@ public:
     }
 
     void run() {
-        if (short_copies_ == ShortCopies::seek) explain_all();
+        // Where the pattern repeats, each look at four bytes is one at every period, so that looking at fewer bytes first pays.
+        if (short_copies_ == ShortCopies::seek || marks_.size() > WindowPattern::kPeriod) explain_all();
         else explain_those_in_phase();
         // Copies that begin in the last bytes of the window and go on in the output may be too short to be recognised.
         const std::size_t tail = std::min<std::size_t>(marks_.size(), std::size_t{2} * kDigits);
@@ -157,7 +158,7 @@ private:
             const std::size_t end = explain_from(start);
             if (end > i) return end;
         }
-        return explain_short(i);
+        return short_copies_ == ShortCopies::seek ? explain_short(i) : i;
     }
 
     // Marks the run that starts with the bytes at `start`, which are in phase; returns its end, or `start` if it is none.
