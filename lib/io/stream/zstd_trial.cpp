@@ -14,10 +14,9 @@ constexpr std::size_t kNeedle = 4;
 // Repeat offsets are sought up to here.
 constexpr std::uint64_t kOffsetMost = 8U << 20;
 constexpr std::size_t kOffsetsLookedAt = 20'000; // among zeros every one could be it
-// Output is looked through in pieces of this length, which begin a little before the one before ends: copies should not be cut.
-constexpr std::size_t kLookedThrough = 1U << 20;
-// The first piece is shorter: most starts that are none show it there, by repeat offsets that can't be found.
-constexpr std::size_t kFirstLook = 1U << 17;
+// Output is looked through in pieces of this length, which begin a little before the one before ends: copies should not be cut. Behind each the
+// pages of a long pattern are given back; and most starts that are none show it in the first, by repeat offsets that can't be found.
+constexpr std::size_t kLookedThrough = 1U << 17;
 constexpr std::size_t kOverlap = 64;
 // Memory that a sparse window may take: with whole pages for scattered bytes it could be as large as the window.
 constexpr std::size_t kSparseMost = 32U << 20;
@@ -63,7 +62,7 @@ Result<WindowUse> StartTrier::find_use(const BlockStretch& stretch, ShortCopies 
     std::size_t looked = 0;
     const auto done = decode(stretch, pattern, patterned_offsets(stretch.window), [&](std::size_t decoded) -> Result<void> {
         const std::size_t end = std::min(decoded, looked_at);
-        if (end <= looked || (end - looked < (looked == 0 ? kFirstLook : kLookedThrough) && end < looked_at)) return ok();
+        if (end <= looked || (end - looked < kLookedThrough && end < looked_at)) return ok();
         const std::size_t start = looked - std::min(looked, kOverlap);
         truth_.resize(end - start);
         context_.ring.copy(stretch.plain + start, truth_);
