@@ -8,6 +8,8 @@ namespace {
 
 // Pieces between the reader and a sink: enough for their unequal pace, and a few megabytes.
 constexpr std::size_t kMostWaiting = 4;
+// Unused buffers that a pool keeps: as many as are on their way between one reader and the slowest sink.
+constexpr std::size_t kMostKept = kMostWaiting + 2;
 
 Result<void> take(Sink& sink, const Piece& piece) {
     try {
@@ -18,6 +20,8 @@ Result<void> take(Sink& sink, const Piece& piece) {
 }
 
 } // namespace
+
+BufferPool::BufferPool(std::size_t bytes) : free_(std::make_shared<Free>()), bytes_(bytes) { free_->buffers.reserve(kMostKept); }
 
 std::shared_ptr<std::vector<std::byte>> BufferPool::take() {
     std::unique_ptr<std::vector<std::byte>> buffer;
@@ -32,7 +36,7 @@ std::shared_ptr<std::vector<std::byte>> BufferPool::take() {
     return {buffer.release(), [free = free_](std::vector<std::byte>* used) {
                 std::unique_ptr<std::vector<std::byte>> back(used);
                 const std::lock_guard lock(free->mutex);
-                free->buffers.push_back(std::move(back));
+                if (free->buffers.size() < kMostKept) free->buffers.push_back(std::move(back)); // in the room reserved: this must not throw
             }};
 }
 

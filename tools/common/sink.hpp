@@ -36,7 +36,7 @@ struct Piece {
 /// Buffers of one size that come back when the last piece made of them is gone. Thread-safe.
 class BufferPool {
 public:
-    explicit BufferPool(std::size_t bytes) : free_(std::make_shared<Free>()), bytes_(bytes) {}
+    explicit BufferPool(std::size_t bytes);
 
     /// A buffer of the pool's size, with whatever bytes its last use left.
     [[nodiscard]] std::shared_ptr<std::vector<std::byte>> take();
