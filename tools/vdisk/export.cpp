@@ -38,8 +38,8 @@ private:
         if (hashes.has_error()) return report(hashes.error());
         const auto out = Output::open(output, overwrite);
         if (out.has_error()) return report(out.error());
-        std::vector<Sink*> sinks{out.value().get()};
-        for (const auto& hash : hashes.value()) sinks.push_back(hash.get());
+        std::vector<Sink*> sinks = sinks_of(hashes.value());
+        sinks.push_back(out.value().get());
         const auto lost = copy_disk(source, start, sinks, "exporting");
         if (lost.has_error()) return report(Error(lost.error()).in(printable(output)));
         if (auto done = out.value()->finish(source.size() - start); done.has_error()) return report(std::move(done).error().in(printable(output)));

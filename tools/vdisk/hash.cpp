@@ -20,9 +20,7 @@ struct Hash {
         const Image& source = *disk.value().image;
         const auto hashes = make_hashes(algorithms.empty() ? kUsualAlgorithms : algorithms);
         if (hashes.has_error()) return report(hashes.error());
-        std::vector<Sink*> sinks;
-        for (const auto& hash : hashes.value()) sinks.push_back(hash.get());
-        const auto lost = copy_disk(source, 0, sinks, "hashing");
+        const auto lost = copy_disk(source, 0, sinks_of(hashes.value()), "hashing");
         if (lost.has_error()) return report(lost.error());
         warn_of_lost(lost.value(), lost_as_zeros ? "count as zeros" : "have no hash");
         const bool whole = lost.value().empty();

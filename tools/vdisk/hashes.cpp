@@ -50,6 +50,12 @@ Result<HashSinks> make_hashes(std::span<const std::string> algorithms) {
     return hashes;
 }
 
+std::vector<Sink*> sinks_of(const HashSinks& hashes) {
+    std::vector<Sink*> sinks;
+    for (const auto& hash : hashes) sinks.push_back(hash.get());
+    return sinks;
+}
+
 Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes, const std::string& name) {
     for (const auto& hash : hashes) {
         VDISK_TRY(digest, hash->finish());

@@ -38,6 +38,9 @@ private:
 using HashSinks = std::vector<std::unique_ptr<HashSink>>;
 [[nodiscard]] Result<HashSinks> make_hashes(std::span<const std::string> algorithms);
 
+/// They as takers of bytes; valid as long as `hashes`.
+[[nodiscard]] std::vector<Sink*> sinks_of(const HashSinks& hashes);
+
 /// Prints each to `file` as `sha256sum --tag` does: "SHA256 (name) = 0123...".
 [[nodiscard]] Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes, const std::string& name);
 
