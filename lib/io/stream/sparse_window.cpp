@@ -88,10 +88,7 @@ public:
     Marker(const PatternedOutput& output, const PlainRing& ring, std::uint64_t at, ShortCopies short_copies, WindowUse& use)
         : patterned_(output.patterned.data()), truth_(output.truth.data()), size_(output.truth.size()), pattern_(output.pattern.data()), first_(output.first),
           ring_(ring), window_place_(ring.place(at - use.marks.size())), short_copies_(short_copies), marks_(use.marks), repeats_(use.repeats),
-          offsets_(patterned_offsets(use.marks.size())) {
-        const std::uint64_t start = marks_.size() + first_; // the places are this less the offset
-        repeat_places_ = {start - offsets_[0], start - (offsets_[0] - 1), start - offsets_[1], start - offsets_[2]};
-    }
+          repeat_places_(places_of_repeats(patterned_offsets(use.marks.size()), use.marks.size() + output.first)) {}
 
     void run() {
         // Where the pattern repeats, each look at four bytes is one at every period, so that looking at fewer bytes first pays.
@@ -103,6 +100,18 @@ public:
     }
 
 private:
+    // Where in the pattern the first byte's copy by a repeat offset is from.
+    struct RepeatPlace {
+        unsigned which;
+        std::uint32_t less;
+        std::uint64_t place;
+    };
+    using RepeatPlaces = std::array<RepeatPlace, 4>;
+
+    static RepeatPlaces places_of_repeats(const RepeatOffsets& offsets, std::uint64_t at) {
+        return {{{0, 0, at - offsets[0]}, {0, 1, at - (offsets[0] - 1)}, {1, 0, at - offsets[1]}, {2, 0, at - offsets[2]}}};
+    }
+
     void explain_all() {
         for (std::size_t i = next_difference(0); i < size_; i = next_difference(i)) i = std::max(explain(i), i + 1);
     }
@@ -187,17 +196,14 @@ private:
 
     // If the bytes at i are a copy by a repeat offset, adds that.
     std::size_t repeat_from(std::size_t i, std::size_t place) {
-        const std::uint64_t at = first_ + i;
-        if (std::ranges::none_of(repeat_places_, [&](std::uint64_t base) { return (base + i) % WindowPattern::kPeriod == place; })) return i;
-        for (unsigned which = 0; which < offsets_.size(); ++which)
-            for (std::uint32_t less = 0; less <= (which == 0 ? 1U : 0U); ++less) {
-                const std::uint64_t k = marks_.size() + at - (offsets_[which] - less);
-                if (k % WindowPattern::kPeriod != place || k + kDigits > marks_.size()) continue;
-                const std::size_t length = same_bytes(&patterned_[i], &pattern_[k], std::min(size_ - i, marks_.size() - static_cast<std::size_t>(k)));
-                const std::size_t before = same_before(i, static_cast<std::size_t>(k));
-                repeats_.push_back({which, less, at - before, before + length});
-                return i + length;
-            }
+        for (const RepeatPlace& repeat : repeat_places_) {
+            const std::uint64_t k = repeat.place + i;
+            if (k % WindowPattern::kPeriod != place || k + kDigits > marks_.size()) continue;
+            const std::size_t length = same_bytes(&patterned_[i], &pattern_[k], std::min(size_ - i, marks_.size() - static_cast<std::size_t>(k)));
+            const std::size_t before = same_before(i, static_cast<std::size_t>(k));
+            repeats_.push_back({repeat.which, repeat.less, first_ + i - before, before + length});
+            return i + length;
+        }
         return i;
     }
 
@@ -233,8 +239,7 @@ private:
     ShortCopies short_copies_;
     WindowMarks& marks_;
     std::vector<RepeatUse>& repeats_;
-    RepeatOffsets offsets_;
-    std::array<std::uint64_t, 4> repeat_places_{}; ///< in the pattern, of the first byte, by each of the offsets: a quick look before a long one
+    RepeatPlaces repeat_places_;
     std::size_t tested_ = 0; ///< where no run starts before this that is not marked yet
 };
 
