@@ -58,6 +58,11 @@ std::string shortened(std::string_view text, std::size_t bytes) {
     return std::string(text.substr(0, kept)) + "...";
 }
 
+std::string shown_name(std::string_view name) {
+    constexpr std::size_t kLongest = 128; // bytes
+    return shortened(printable(name), kLongest);
+}
+
 std::string human_size(std::uint64_t bytes) {
     static constexpr std::array kUnits{"bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     std::size_t unit = 0;

@@ -22,6 +22,9 @@ std::string printable(std::string_view text);
 /// `bytes` (>= 3) bytes long.
 std::string shortened(std::string_view text, std::size_t bytes);
 
+/// The name of something in a file, printable and short enough for a message.
+std::string shown_name(std::string_view name);
+
 /// A byte count as people read it, exact where it is exact: "64 KiB", "1.5 GiB", "1234 bytes".
 std::string human_size(std::uint64_t bytes);
 

@@ -58,8 +58,6 @@ void append_text(std::string& text, const Facts& facts, std::size_t indent) {
 
 constexpr std::size_t kLongestLine = 512;
 
-std::string shown_name(std::string_view name) { return shortened(printable(name), kLongestLine / 4); }
-
 } // namespace
 
 Facts describe(const Disk& disk) {

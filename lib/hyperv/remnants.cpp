@@ -257,7 +257,7 @@ private:
             return;
         const KeyEntry parent = read_entry(image.bytes, at, image.bytes.size() - at);
         if (parent.type == KeyType::node && parent.faults.empty())
-            remnant.how += fmt::format("; below a node \"{}\" that is gone", printable(parent.name));
+            remnant.how += fmt::format("; below a node \"{}\" that is gone", shown_name(parent.name));
     }
 
     void keep(Remnant remnant) {

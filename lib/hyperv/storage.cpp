@@ -174,7 +174,7 @@ void Storage::judge_entries() {
                               kind == FindingKind::entry_size_zero;
             if (!told)
                 findings_.add(
-                    {kind, offset, fmt::format("\"{}\": {}", printable(keys_[id].entry.name), describe(kind)), id});
+                    {kind, offset, fmt::format("\"{}\": {}", shown_name(keys_[id].entry.name), describe(kind)), id});
         }
     }
 }
@@ -186,7 +186,7 @@ void Storage::judge_pointer(KeyId id) {
         return;
     const auto add = [&](FindingKind kind, const std::string& what) {
         findings_.add(
-            {kind, table_of(id).offset + entry.offset, fmt::format("\"{}\": {}", printable(entry.name), what), id});
+            {kind, table_of(id).offset + entry.offset, fmt::format("\"{}\": {}", shown_name(entry.name), what), id});
     };
     if (!fits(offset, size, source_->size())) {
         entry.faults.add(FindingKind::file_object_range);

@@ -193,6 +193,23 @@ LimitCase snapshots_with_long_names(std::size_t count, std::size_t length, bool 
             }};
 }
 
+// Each finding names the snapshot.
+LimitCase snapshot_with_many_errors() {
+    return {.name = "qcow2: a snapshot with a name of 64 KiB that no one can print, and nothing but errors",
+            .make = [](const Folder& folder) {
+                Qcow2Builder image({.size = 1024 * kMiB});
+                const std::uint64_t table = image.append_l1(2);
+                for (std::uint64_t i = 0; i < 16384; ++i) image.set_in(table, i, std::uint64_t{1} << 63 | 512 * (2 * i + 1));
+                image.snapshots({{.id = std::string(65535, '\x01'), .name = "n", .l1_table_offset = table, .l1_size = 2}});
+                write_file(folder / kImage, image.bytes());
+            },
+            .check = [](const Folder& folder) {
+                const AuditReport report = required(audit_file(required(open_file(image_in(folder), {}), "opening"), {}), "audit");
+                require(report.number_of(Severity::error) > 16'000, "the audit finds nothing");
+                require_at_most(describe(report).dump().size(), 8 * kMiB, "bytes of the report");
+            }};
+}
+
 // Behind a backing file's name there is no room, so the extensions fill a cluster of the largest size.
 LimitCase header_extensions(const std::string& what, std::uint32_t type, std::uint32_t length, bool opens) {
     return {.name = "qcow2: header extensions, " + what,
@@ -338,6 +355,7 @@ std::vector<LimitCase> qcow2_limits() {
             large_compressed_clusters(),
             snapshots_by_the_header(),
             snapshots_with_long_names(65536, 140, false),
+            snapshot_with_many_errors(),
             snapshots_with_long_names(1000, 130'000, true),
             header_extensions("each of no bytes", 0x12345678, 0, true),
             header_extensions("each a feature name table", 0x6803F857, 48, true),

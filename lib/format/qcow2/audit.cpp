@@ -148,7 +148,7 @@ private:
         const State active{.disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
         VDISK_CHECK(walk({.name = "active state", .state = active, .active = true}));
         for (const Snapshot& snapshot : snapshots_.snapshots)
-            VDISK_CHECK(walk({.name = fmt::format("snapshot '{}'", printable(snapshot.id)), .state = snapshot.state}));
+            VDISK_CHECK(walk({.name = fmt::format("snapshot '{}'", shown_name(snapshot.id)), .state = snapshot.state}));
         return ok();
     }
 
@@ -283,7 +283,7 @@ private:
     }
 
     void refer_to_bitmap(const Bitmap& bitmap) {
-        const std::string what = fmt::format("bitmap '{}'", printable(bitmap.name));
+        const std::string what = fmt::format("bitmap '{}'", shown_name(bitmap.name));
         refer(bitmap.table_offset, bitmap.table_size * kEntryBytes, Role::bitmap, what);
         const auto table = read_bitmap_table(file_, bitmap, context_.limits);
         if (table.has_error()) report_.add(Severity::error, "bitmaps", {.host = HostOffset{bitmap.table_offset}}, "{}", table.error().what);

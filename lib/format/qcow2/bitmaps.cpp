@@ -213,11 +213,11 @@ BitmapDirectory read_bitmaps(const ByteSource& file, const Header& header, const
 Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, const Bitmap& bitmap, const Limits& limits) {
     const std::uint64_t bytes = std::uint64_t{bitmap.table_size} * sizeof(big_uint64_buf_t);
     if (bytes > limits.table_bytes)
-        return fail(ErrorKind::limit_exceeded, "{}: bitmap '{}': its table has {} bytes, the limit is {}", file.name(), printable(bitmap.name), bytes,
+        return fail(ErrorKind::limit_exceeded, "{}: bitmap '{}': its table has {} bytes, the limit is {}", file.name(), shown_name(bitmap.name), bytes,
                     limits.table_bytes);
     if (!fits(bitmap.table_offset, bytes, file.size()))
         return fail_at(bitmap.table_offset, ErrorKind::truncated, "{}: bitmap '{}': its table has {} bytes at offset {} of a file of {}", file.name(),
-                       printable(bitmap.name), bytes, bitmap.table_offset, file.size());
+                       shown_name(bitmap.name), bytes, bitmap.table_offset, file.size());
     std::vector<big_uint64_buf_t> raw(bitmap.table_size);
     VDISK_CHECK(read_exact(file, bitmap.table_offset, std::as_writable_bytes(std::span(raw))));
     std::vector<std::uint64_t> table(raw.size());
@@ -244,9 +244,9 @@ Result<DirtyBitmap> open_bitmap(const SourcePtr& file, const Header& header, std
     const auto found = std::ranges::find(directory.bitmaps, name, &Bitmap::name);
     if (found == directory.bitmaps.end()) {
         if (directory.damage) return Error(*directory.damage);
-        return fail(ErrorKind::usage, "{}: has no bitmap '{}'", file->name(), printable(name));
+        return fail(ErrorKind::usage, "{}: has no bitmap '{}'", file->name(), shown_name(name));
     }
-    const std::string context = fmt::format("{}: bitmap '{}'", file->name(), printable(name));
+    const std::string context = fmt::format("{}: bitmap '{}'", file->name(), shown_name(name));
     if (found->type != kDirtyTracking) return fail(ErrorKind::unsupported, "{}: type is {}, known is 1", context, found->type);
     if (found->extra_data_size != 0 && (found->flags & kBitmapExtraCompatible) == 0)
         return fail(ErrorKind::unsupported, "{}: has {} bytes of extra data without which it must not be used", context, found->extra_data_size);

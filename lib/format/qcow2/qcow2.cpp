@@ -54,7 +54,7 @@ Result<State> File::state(std::size_t index) const {
     if (index == 0) return State{.disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
     const Snapshot& snapshot = table_.snapshots[index - 1];
     const State& state = snapshot.state;
-    const std::string context = fmt::format("{}: snapshot '{}'", source_->name(), printable(snapshot.id));
+    const std::string context = fmt::format("{}: snapshot '{}'", source_->name(), shown_name(snapshot.id));
     // Every cluster of a data file has its one place there, which is the active state's.
     if (header_.has(kDataFile)) return fail(ErrorKind::corrupt, "{}: an image with a data file can't have snapshots", context);
     if (state.disk_size > kMaxDiskSize) return fail(ErrorKind::corrupt, "{}: disk size is {}, beyond 2^62", context, state.disk_size);
@@ -101,11 +101,11 @@ Result<FoundFile> File::open_data_file() const {
 Result<SavedState> File::saved_state(std::size_t index) const {
     if (index == 0) return fail(ErrorKind::usage, "machine states are saved with snapshots, and none is selected");
     const Snapshot& snapshot = table_.snapshots[index - 1];
-    if (snapshot.vm_state_size == 0) return fail(ErrorKind::usage, "snapshot '{}' has no machine state", printable(snapshot.id));
+    if (snapshot.vm_state_size == 0) return fail(ErrorKind::usage, "snapshot '{}' has no machine state", shown_name(snapshot.id));
     VDISK_TRY(disk, state(index));
     const std::uint64_t start = *align_up(disk.disk_size, l1_entry_covers(header_)); // at most 2^62
     if (snapshot.vm_state_size > kMaxDiskSize)
-        return fail(ErrorKind::corrupt, "snapshot '{}': vm state size is {}, beyond 2^62", printable(snapshot.id), snapshot.vm_state_size);
+        return fail(ErrorKind::corrupt, "snapshot '{}': vm state size is {}, beyond 2^62", shown_name(snapshot.id), snapshot.vm_state_size);
     State reaching = disk;
     reaching.disk_size = start + snapshot.vm_state_size;
     VDISK_TRY(layer, layer_of(reaching));

@@ -100,7 +100,7 @@ void add_device(Header& header, std::size_t id, const RawDevice& raw, const Blob
         header.remarks.push_back("the device table's entry 0, which is no device, is in use");
     } else if (size == 0 || size > kMaxDeviceSize) {
         header.remarks.push_back(fmt::format("device {} '{}': its size of {} bytes is impossible: it can't be read", id,
-                                             printable(name.value_or("")), size));
+                                             shown_name(name.value_or("")), size));
     } else {
         header.devices.push_back({.id = static_cast<std::uint8_t>(id), .name = name.value_or(""), .size = size});
     }
@@ -121,7 +121,7 @@ void add_configuration(Header& header, std::size_t slot, std::uint32_t name_poin
         config.problem = fmt::format("its content at {} of the blob buffer is damaged", data_pointer);
     if (!config.problem.empty())
         header.remarks.push_back(
-            fmt::format("configuration {} '{}': {}", slot, printable(config.name), config.problem));
+            fmt::format("configuration {} '{}': {}", slot, shown_name(config.name), config.problem));
     header.configurations.push_back(std::move(config));
 }
 

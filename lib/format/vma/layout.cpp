@@ -106,7 +106,7 @@ Result<Extent> DeviceLayout::duplicate_piece(std::span<const Run> copies, std::u
 Extent DeviceLayout::unreadable(std::uint64_t at, std::uint64_t length, std::string_view why) const {
     return Extent::unreadable(length,
                               fail_at(at, ErrorKind::corrupt, "{}: cluster {} of device '{}' {}",
-                                      archive_->source->name(), at / kClusterBytes, printable(device_.name), why));
+                                      archive_->source->name(), at / kClusterBytes, shown_name(device_.name), why));
 }
 
 } // namespace vdisk::vma

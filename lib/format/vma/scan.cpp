@@ -359,7 +359,7 @@ Result<void> Scanner::record(const RawBlockInfo& raw, const Slot& slot) {
         // The machine runs on while its state is saved: what is saved may outgrow the size that was announced.
         add_finding(device.is_memory() ? Oddity::memory_past_end : Oddity::cluster_past_end, at,
                     "extent {}, slot {}: cluster {} is beyond the end of device '{}', which has {}", contents_.extents,
-                    slot.number, slot.cluster, printable(device.name), device.clusters());
+                    slot.number, slot.cluster, shown_name(device.name), device.clusters());
         return ok();
     }
     const std::uint64_t blocks = div_ceil(
@@ -367,7 +367,7 @@ Result<void> Scanner::record(const RawBlockInfo& raw, const Slot& slot) {
     if (std::uint32_t{slot.mask} >> blocks != 0)
         add_finding(Oddity::block_past_end, at,
                     "extent {}, slot {}: cluster {} has blocks stored beyond the end of device '{}'", contents_.extents,
-                    slot.number, slot.cluster, printable(device.name));
+                    slot.number, slot.cluster, shown_name(device.name));
     if (!slot.readable)
         return ok();
     return add(device_index, slot);
@@ -377,7 +377,7 @@ void Scanner::check_order(std::size_t device, const Slot& slot) {
     std::uint64_t& next = next_memory_cluster_[device];
     if (slot.cluster != next)
         add_finding(Oddity::memory_order, slot.offset, "extent {}, slot {}: cluster {} of '{}' comes where {} is due",
-                    contents_.extents, slot.number, slot.cluster, printable(header_.devices[device].name), next);
+                    contents_.extents, slot.number, slot.cluster, shown_name(header_.devices[device].name), next);
     next = std::uint64_t{slot.cluster} + 1;
 }
 

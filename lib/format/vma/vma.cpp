@@ -45,7 +45,7 @@ std::vector<std::string> problems(const Archive& archive) {
     std::vector<std::string> lines = archive.header.remarks;
     for (std::size_t i = 0; i < archive.header.devices.size(); ++i) {
         const ClusterMap& map = archive.contents.maps[i];
-        const std::string name = printable(archive.header.devices[i].name);
+        const std::string name = shown_name(archive.header.devices[i].name);
         if (map.lost_clusters() != 0)
             lines.push_back(fmt::format("device '{}': {} of {} clusters are lost: the archive is incomplete", name,
                                         map.lost_clusters(), archive.header.devices[i].clusters()));
@@ -67,7 +67,7 @@ std::vector<std::string> problems(const Archive& archive) {
 
 // One finding for each range of the device that is lost.
 void report_lost(AuditReport& report, const Device& device, const ClusterMap& map) {
-    const std::string name = printable(device.name);
+    const std::string name = shown_name(device.name);
     for (const Range& range : map.parts().lost) {
         const std::uint64_t start = std::uint64_t{range.first} * kClusterBytes;
         const std::uint64_t length = std::min(range.count() * kClusterBytes, device.size - start);
@@ -80,7 +80,7 @@ void report_lost(AuditReport& report, const Device& device, const ClusterMap& ma
 // One finding for each cluster that is stored more than once: an error if the copies differ or can't be compared.
 void report_duplicates(AuditReport& report, const ArchivePtr& archive, std::size_t index) {
     const Device& device = archive->header.devices[index];
-    const std::string name = printable(device.name);
+    const std::string name = shown_name(device.name);
     const DeviceLayout layout(archive, index);
     std::optional<std::uint32_t> before;
     for (const Run& copy : archive->contents.maps[index].parts().duplicates) {
