@@ -112,7 +112,9 @@ LimitCase archive(const std::string& what, const Archive& archive, const std::fu
                 const auto file = kVmaFormat.open(source, context());
                 require_at_most(source->bytes_read(), std::min(source->size(), 66560 * archive.extents) + 2 * kMiB, "bytes read");
                 if (!checked) return require_error(file, ErrorKind::limit_exceeded, "opening");
+                const std::uint64_t opened = source->bytes_read();
                 checked(*required(file, "opening"));
+                require_at_most(source->bytes_read() - opened, 4 * kMiB, "bytes read behind the opening");
             }};
 }
 
@@ -132,6 +134,13 @@ void require_zeros(const DiskFile& file) {
 void require_ones(const DiskFile& file) {
     Bytes piece(4096);
     require(required(image_of(file)->read_at(65536, piece), "reading") == piece.size() && piece == Bytes(piece.size(), std::byte{1}), "wrong bytes");
+}
+
+void require_duplicates_unread(const DiskFile& file) {
+    Bytes piece(4096);
+    require_error(image_of(file)->read_at(7 * 65536, piece), ErrorKind::corrupt, "reading");
+    const AuditReport report = required(file.audit({}), "audit");
+    require(report.number_of(Severity::error) > 0, "the audit finds nothing");
 }
 
 constexpr std::uint64_t kLarge = std::uint64_t{1} << 48; // all clusters that there are numbers for
@@ -158,6 +167,7 @@ std::vector<LimitCase> vma_limits() {
     const auto scattered_zero = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(2 * slot), 0}; };
     const auto zero_again = [=](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(slot % (clusters / 2)), 0}; };
     const auto all_in_one = [](std::uint64_t) { return SlotOf{7, 0}; };
+    const auto stored_again = [](std::uint64_t) { return SlotOf{7, 1}; };
     const auto scattered = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(2 * slot + 1), 1}; };
     const auto backwards = [](std::uint64_t slot) { return SlotOf{~static_cast<std::uint32_t>(slot), 1}; };
     const auto unknown = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(slot), 0, 9}; };
@@ -168,6 +178,7 @@ std::vector<LimitCase> vma_limits() {
             archive("a million extents of zero clusters, each alone", {kLarge, kMillion, 0, scattered_zero}, {}),
             archive("a million extents of zero clusters, each twice", {clusters / 2 * 65536, kMillion, 0, zero_again}, {}),
             archive("a million extents of one zero cluster", {kLarge, kMillion, 0, all_in_one}, {}),
+            archive("a thousand extents of one cluster that is stored", {kMiB, 1000, 1, stored_again}, require_duplicates_unread),
             archive("as many clusters as fit, each alone", {kLarge, 82'000, 1, scattered}, require_ones),
             archive("more clusters than fit, each alone", {kLarge, kMillion, 1, scattered}, {}),
             archive("more clusters than fit, from the last to the first", {kLarge, kMillion, 1, backwards}, {})};

@@ -10,6 +10,7 @@ namespace vdisk::vma {
 namespace {
 
 constexpr std::uint16_t kAllBlocks = 0xFFFF;
+constexpr std::size_t kCopiesCompared = 16;
 
 std::uint64_t popcount(std::uint32_t mask) {
     return static_cast<std::uint64_t>(std::popcount(mask));
@@ -87,9 +88,12 @@ Result<void> DeviceLayout::read_cluster(const Run& copy, std::span<std::byte> ou
     return ok();
 }
 
+// An archive has each cluster once. More copies than a damaged one may have are not compared: that could take for ever.
 Result<Extent> DeviceLayout::duplicate_piece(std::span<const Run> copies, std::uint64_t at) const {
     const std::uint64_t start = align_down(at, kClusterBytes);
     const std::uint64_t length = std::min<std::uint64_t>(kClusterBytes, device_.size - start);
+    if (copies.size() > kCopiesCompared)
+        return unreadable(at, start + length - at, fmt::format("is stored {} times", copies.size()));
     std::vector<std::byte> first(static_cast<std::size_t>(length));
     std::vector<std::byte> other(first.size());
     VDISK_CHECK(read_cluster(copies.front(), first));
