@@ -54,35 +54,6 @@ Result<ZstdFrameHeader> parse_frame(std::span<const std::byte> bytes) {
     return header;
 }
 
-// RFC 8878, 3.1.1.3.1: how long the literals section is and of which type.
-struct Literals {
-    unsigned type;
-    std::size_t length;
-};
-
-Literals parse_literals(std::span<const std::byte> block) noexcept {
-    const auto first = std::to_integer<unsigned>(block[0]);
-    const unsigned type = first & 3;
-    const unsigned format = first >> 2 & 3;
-    if (type < 2) { // raw, RLE
-        const std::size_t header = format == 1 ? 2 : format == 3 ? 3 : 1;
-        const std::uint64_t size = little(block, 0, header) >> (header == 1 ? 3 : 4);
-        return {type, header + static_cast<std::size_t>(type == 0 ? size : 1)};
-    }
-    const std::size_t header = format < 2 ? 3 : format + 2;
-    const unsigned bits = format < 2 ? 10 : format == 2 ? 14 : 18;
-    const std::uint64_t sizes = little(block, 0, header) >> 4;
-    return {type, header + static_cast<std::size_t>(sizes >> bits & ((1U << bits) - 1))};
-}
-
-// RFC 8878, 3.1.1.3.2.1: the byte with the three modes; nothing if there are no sequences.
-std::optional<unsigned> sequence_modes(std::span<const std::byte> section) noexcept {
-    if (section.size() < 4) return std::nullopt;
-    const auto count = std::to_integer<unsigned>(section[0]);
-    if (count == 0) return std::nullopt;
-    return std::to_integer<unsigned>(section[count < 128 ? 1 : count < 255 ? 2 : 3]);
-}
-
 ZSTD_DCtx* thread_decoder() {
     static thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> decoder(ZSTD_createDCtx(), ZSTD_freeDCtx);
     if (decoder) ZSTD_DCtx_reset(decoder.get(), ZSTD_reset_session_and_parameters);
@@ -112,6 +83,19 @@ std::span<const std::byte> dictionary_header() {
     return made;
 }
 
+// Window and offsets as a zstd dictionary, which is how a decoder can be told where it is: its tables are unused ones.
+Result<std::span<const std::byte>> zstd_dictionary(const ZstdPrefix& prefix, const RepeatOffsets& offsets) {
+    const std::span<const std::byte> header = dictionary_header();
+    if (header.empty() || header.size() > prefix.room.size() || prefix.window.size() < kZstdWindowLeast)
+        return fail(ErrorKind::io, "no dictionary can be made of a window of {} bytes", prefix.window.size());
+    const auto room = prefix.room.last(header.size());
+    std::ranges::copy(header, room.begin());
+    const auto numbers = room.last(offsets.size() * sizeof(std::uint32_t));
+    for (std::size_t i = 0; i < offsets.size(); ++i)
+        boost::endian::store_little_u32(reinterpret_cast<unsigned char*>(&numbers[4 * i]), offsets[i]);
+    return std::span<const std::byte>(room.data(), room.size() + prefix.window.size());
+}
+
 } // namespace
 
 Result<ZstdFrameHeader> parse_zstd_frame_header(std::span<const std::byte> bytes) {
@@ -130,36 +114,27 @@ ZstdBlock parse_zstd_block(std::span<const std::byte> bytes) noexcept {
     return block;
 }
 
-StartQuality zstd_start_quality(std::span<const std::byte> block) noexcept {
-    if (block.size() < 5) return StartQuality::none;
-    const Literals literals = parse_literals(block);
-    if (literals.type == 3 || literals.length >= block.size()) return StartQuality::none;
-    const auto modes = sequence_modes(block.subspan(literals.length));
-    if (!modes) return StartQuality::none;
-    for (const unsigned shift : {2U, 4U, 6U})
-        if ((*modes >> shift & 3) == 3) return StartQuality::none;
-    return literals.type == 2 ? StartQuality::good : StartQuality::weak;
-}
-
-std::array<std::byte, kZstdHeaderRoom> made_up_zstd_header(unsigned window_log) noexcept {
-    const auto window = static_cast<std::byte>((window_log - 10) << 3);
-    return {std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F}, std::byte{0xFD}, std::byte{0}, window};
+// RFC 8878, 3.1.1.3.1.
+std::optional<ZstdLiterals> parse_zstd_literals(std::span<const std::byte> block) noexcept {
+    if (block.empty()) return std::nullopt;
+    const auto first = std::to_integer<unsigned>(block[0]);
+    const auto kind = static_cast<ZstdLiterals::Kind>(first & 3);
+    const unsigned format = first >> 2 & 3;
+    const bool plain = kind == ZstdLiterals::Kind::raw || kind == ZstdLiterals::Kind::rle;
+    const std::size_t header = plain ? (format == 1 ? 2 : format == 3 ? 3 : 1) : (format < 2 ? 3 : format + 2);
+    if (block.size() < header) return std::nullopt;
+    const std::uint64_t sizes = little(block, 0, header);
+    if (plain) {
+        const auto size = static_cast<std::size_t>(sizes >> (header == 1 ? 3 : 4));
+        return ZstdLiterals{kind, header + (kind == ZstdLiterals::Kind::rle ? 1 : size), size};
+    }
+    const unsigned bits = format < 2 ? 10 : format == 2 ? 14 : 18; // of each of the sizes
+    const std::size_t most = (std::size_t{1} << bits) - 1;
+    return ZstdLiterals{kind, header + static_cast<std::size_t>(sizes >> (4 + bits) & most), static_cast<std::size_t>(sizes >> 4 & most)};
 }
 
 void ZstdBlockDecoder::Free::operator()(ZSTD_DCtx_s* decoder) const noexcept { ZSTD_freeDCtx(decoder); }
 void ZstdBlockDecoder::Free::operator()(ZSTD_DDict_s* prefix) const noexcept { ZSTD_freeDDict(prefix); }
-
-Result<std::span<const std::byte>> zstd_dictionary(const ZstdPrefix& prefix, const RepeatOffsets& offsets) {
-    const std::span<const std::byte> header = dictionary_header();
-    if (header.empty() || header.size() > prefix.room.size() || prefix.window.size() < kZstdWindowLeast)
-        return fail(ErrorKind::io, "no dictionary can be made of a window of {} bytes", prefix.window.size());
-    const auto room = prefix.room.last(header.size());
-    std::ranges::copy(header, room.begin());
-    const auto numbers = room.last(offsets.size() * sizeof(std::uint32_t));
-    for (std::size_t i = 0; i < offsets.size(); ++i)
-        boost::endian::store_little_u32(reinterpret_cast<unsigned char*>(&numbers[4 * i]), offsets[i]);
-    return std::span<const std::byte>(room.data(), room.size() + prefix.window.size());
-}
 
 Result<void> ZstdBlockDecoder::begin() {
     if (!decoder_) decoder_.reset(ZSTD_createDCtx());
@@ -178,9 +153,9 @@ Result<void> ZstdBlockDecoder::begin(const ZstdPrefix& prefix, const RepeatOffse
     return feed_header();
 }
 
-// The window in it bounds nothing here: matches reach as far as there is prefix.
+// A made-up header without content size and checksum. The window in it (2^27 bytes) bounds nothing here: matches reach as far as there is prefix.
 Result<void> ZstdBlockDecoder::feed_header() {
-    const auto header = made_up_zstd_header(27);
+    constexpr std::array header{std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F}, std::byte{0xFD}, std::byte{0}, std::byte{(27 - 10) << 3}};
     std::size_t status = 0;
     for (std::size_t at = 0; at < header.size() && !ZSTD_isError(status);) {
         const std::size_t wanted = ZSTD_nextSrcSizeToDecompress(decoder_.get());

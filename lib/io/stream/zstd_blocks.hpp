@@ -6,6 +6,7 @@
 
 #include <array>
 #include <memory>
+#include <optional>
 
 struct ZSTD_DCtx_s;
 struct ZSTD_DDict_s;
@@ -43,17 +44,16 @@ struct ZstdBlock {
 /// The block header in the first three bytes.
 [[nodiscard]] ZstdBlock parse_zstd_block(std::span<const std::byte> bytes) noexcept;
 
-/// How well decoding can start with a compressed block, by a look at its own headers.
-enum class StartQuality : std::uint8_t {
-    none, ///< it uses tables of earlier blocks
-    weak, ///< it does not, but leaves a later block free to
-    good, ///< it brings every table
+/// The literals section that a compressed block begins with.
+struct ZstdLiterals {
+    enum class Kind : std::uint8_t { raw, rle, compressed, treeless };
+    Kind kind;
+    std::size_t length; ///< bytes, its header included
+    std::size_t plain;  ///< bytes that it expands to
 };
 
-[[nodiscard]] StartQuality zstd_start_quality(std::span<const std::byte> block) noexcept;
-
-/// Room for a made-up frame header that callers leave before the blocks.
-constexpr std::size_t kZstdHeaderRoom = 6;
+/// Nothing if the block is too short to tell.
+[[nodiscard]] std::optional<ZstdLiterals> parse_zstd_literals(std::span<const std::byte> block) noexcept;
 
 /// What a block's sequences may repeat the offset of without telling it, the latest first. None is 0.
 using RepeatOffsets = std::array<std::uint32_t, 3>;
@@ -66,9 +66,6 @@ struct ZstdPrefix {
 constexpr std::size_t kZstdPrefixRoom = 4096;
 /// A shorter window is of no use: a zstd dictionary has to be longer.
 constexpr std::size_t kZstdWindowLeast = 64;
-
-/// The two as a zstd dictionary, which is how a decoder can be told where it is: its tables are unused ones. `io` if it can't be made.
-[[nodiscard]] Result<std::span<const std::byte>> zstd_dictionary(const ZstdPrefix& prefix, const RepeatOffsets& offsets);
 
 /// Decodes blocks one after the other, from any one on that needs no tables of earlier ones. One thread's.
 class ZstdBlockDecoder {
@@ -97,8 +94,5 @@ private:
 
 /// Decodes whole frames, checksums verified.
 [[nodiscard]] Result<void> expand_zstd_frames(std::span<const std::byte> packed, std::span<std::byte> out);
-
-/// A frame header for blocks without their own: no content size, no checksum, a window of 2^`window_log` bytes.
-[[nodiscard]] std::array<std::byte, kZstdHeaderRoom> made_up_zstd_header(unsigned window_log) noexcept;
 
 } // namespace vdisk
