@@ -55,7 +55,7 @@ Result<std::optional<ImageRequest>> claim_typed(const RealTsk& tsk, const OpenCa
         return fail(ErrorKind::usage, "{}: leads to a {} image, not {}", printable(call.images[0]), shown->name, type.name);
     if (shown != &type && libtsk_reads(tsk, type.id))
         return std::nullopt;
-    return request(call, type, shown == &type ? found->name : std::string_view(type.name));
+    return request(call, type, shown == &type ? found->name : type.format);
 }
 
 } // namespace

@@ -5,25 +5,35 @@
 
 #include <algorithm>
 #include <array>
-#include <utility>
 #include <vector>
 
 namespace vdisk::tsk {
 namespace {
 
+struct Numbered {
+    TypeId id;
+    std::string_view name;
+    std::string_view format;
+    std::string_view description; ///< empty: the format's
+};
+
 // 0x0400 is what later versions of The Sleuth Kit use for QCOW themselves; the others are free in every version up
 // to 4.14. A number must never change its meaning: case databases keep it.
 constexpr std::array kNumbers{
-    std::pair<TypeId, std::string_view>{0x0400, "qcow2"},
-    std::pair<TypeId, std::string_view>{0x0800, "vdi"},
-    std::pair<TypeId, std::string_view>{0x2000, "vma"},
+    Numbered{0x0400, "qcow2", "qcow2", ""},
+    Numbered{0x0800, "vdi", "vdi", ""},
+    Numbered{0x2000, "vma", "vma", ""},
+    Numbered{0x8000, "rawz", "raw", "Raw image, compressed (.zst, .gz, .lzo)"},
 };
 
 std::vector<ImageType> types_of_this_build() {
     std::vector<ImageType> types;
-    for (const auto& [id, name] : kNumbers)
-        if (const Format* format = find_format(name))
-            types.push_back({id, std::string(name), std::string(format->description)});
+    for (const Numbered& type : kNumbers)
+        if (const Format* format = find_format(type.format))
+            types.push_back({.id = type.id,
+                             .name = std::string(type.name),
+                             .description = std::string(type.description.empty() ? format->description : type.description),
+                             .format = format->name});
     return types;
 }
 
@@ -35,7 +45,9 @@ std::span<const ImageType> image_types() {
 }
 
 const ImageType* type_of(const Format& format) {
-    return find_type(format.name == "vbox" ? std::string_view("vdi") : format.name);
+    const std::string_view shown = format.name == "vbox" ? std::string_view("vdi") : format.name;
+    const auto found = std::ranges::find(image_types(), shown, &ImageType::format);
+    return found == image_types().end() ? nullptr : &*found;
 }
 
 const ImageType* find_type(TypeId id) {

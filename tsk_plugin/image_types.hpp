@@ -20,13 +20,14 @@ struct ImageType {
     TypeId id;
     std::string name; ///< what -i takes; matches \w+
     std::string description;
+    std::string_view format; ///< ours
 };
 
 /// The formats of this build that have a number. Lives as long as the process; safe to call from any thread.
 [[nodiscard]] std::span<const ImageType> image_types();
 
-/// The type under which files of `format` are shown: a machine's .vbox file as the disks that it names. nullptr for
-/// raw.
+/// The type under which files of `format` are shown: a machine's .vbox file as the disks that it names. nullptr if there
+/// is none.
 [[nodiscard]] const ImageType* type_of(const Format& format);
 
 /// nullptr if the number or name is none of ours.

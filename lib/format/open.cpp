@@ -230,6 +230,13 @@ Result<const Format*> identify(const FilePtr& file) {
     return detect_format(MemorySource(std::move(head).value(), std::string(file->name())), Match::sure);
 }
 
+// What no format is sure of.
+Result<const Format*> raw_if_compressed(const FileSource& file) {
+    VDISK_TRY(compression, detect_compression(file));
+    if (!compression) return unknown_format(file.name());
+    return &kRawFormat;
+}
+
 } // namespace
 
 std::string_view to_string(Disk::Kind kind) noexcept {
@@ -294,7 +301,7 @@ Result<const Format*> identify_target(std::string_view text, const OpenOptions& 
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_only));
     VDISK_TRY(there, kReferenceFormat.follow(*file, context_of(file, std::move(selector), FileKinds::regular_only, options)));
     auto format = identify(there.file);
-    if (format.has_value() && format.value() == nullptr) format = unknown_format(there.file->name());
+    if (format.has_value() && format.value() == nullptr) format = raw_if_compressed(*there.file);
     else if (format.has_value() && format.value()->follow != nullptr) format = led_to(there.file->name(), *format.value());
     if (format.has_error()) return std::move(format).error().in(file->name());
     return format;

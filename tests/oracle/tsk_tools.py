@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The distribution's TSK programs on images of ours: they must say of each just what they say of the raw disk."""
+import gzip
 import hashlib
 import pathlib
 import random
@@ -130,6 +131,22 @@ class Tools(unittest.TestCase):
         for kind in ([], ["-i", "vma"]):
             self.assertEqual(with_plugin("fls", "-r", *kind, "-o", self.ext4, packed), with_plugin("fls", "-r", "-o", self.ext4, archive))
 
+    @unittest.skipUnless(harness.have("zstd"), "zstd is missing")
+    def test_a_compressed_raw_image_reads_like_the_plain_one(self):
+        expected = tsk.without_plugin("fls", "-r", "-o", self.ext4, self.disk.raw)[1]
+        packed = self.folder / "packed.raw.zst"
+        run("zstd", "-q", self.disk.raw, "-o", packed)
+        (self.folder / "packed.raw.gz").write_bytes(gzip.compress(self.disk.raw.read_bytes(), 1))
+        for image in (packed, packed.with_suffix(".gz")):
+            self.assertEqual(with_plugin("fls", "-r", "-i", "rawz", "-o", self.ext4, image), expected)
+            run(harness.VDISK, "ref", "-d", self.folder, image)
+            reference = self.folder / "packed.vdisk"
+            self.assertEqual(with_plugin("fls", "-r", "-o", self.ext4, reference), expected)
+            self.assertEqual(with_plugin("img_stat", "-t", reference), b"rawz\n")
+            reference.unlink()
+        # Nobody but who asks for it gets what is in it.
+        self.assertEqual(tsk.outcome_with_plugin("fls", packed)[::2], tsk.without_plugin("fls", packed)[::2])
+
     def test_tsk_recover_gives_every_file(self):
         with_data = {path: data for path, data in self.disk.ext4.items() if data}  # it leaves out empty files
         for image in self.disk.images:
@@ -175,7 +192,7 @@ class Tools(unittest.TestCase):
         _, _, before = tsk.without_plugin("fls", "-i", "list")
         _, _, after = tsk.outcome_with_plugin("fls", "-i", "list")
         self.assertTrue(after.startswith(before))
-        self.assertRegex(after[len(before):], r"\A\tqcow2 \(\S.*\)\n\tvdi \(\S.*\)\n\tvma \(\S.*\)\n\Z")
+        self.assertRegex(after[len(before):], r"\A\tqcow2 \(\S.*\)\n\tvdi \(\S.*\)\n\tvma \(\S.*\)\n\trawz \(\S.*\)\n\Z")
 
     def test_the_printed_type_can_be_given_back(self):
         for image in self.disk.images:
