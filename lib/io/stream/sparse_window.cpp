@@ -131,11 +131,10 @@ void PlainRing::copy(std::uint64_t at, std::span<std::byte> out) const noexcept 
 }
 
 void keep_marked(const WindowMarks& marks, std::size_t end, const PlainRing& ring, std::uint64_t first, SparseWindow& window) {
-    const auto kept_to = [&] { return window.runs.empty() ? std::size_t{0} : std::size_t{window.runs.back().start} + window.runs.back().length; };
-    for (std::size_t at = marks.next(kept_to()); at < end; at = marks.next(kept_to())) {
+    for (std::size_t at = marks.next(window.end()); at < end; at = marks.next(window.end())) {
         const std::size_t stop = std::min(end, marks.next_gap(at));
-        const bool joins = !window.runs.empty() && at - kept_to() <= kSmallGap;
-        const std::size_t from = joins ? kept_to() : at;
+        const bool joins = !window.runs.empty() && at - window.end() <= kSmallGap;
+        const std::size_t from = joins ? window.end() : at;
         const auto length = static_cast<std::uint32_t>(stop - from);
         if (joins) window.runs.back().length += length;
         else window.runs.push_back({static_cast<std::uint32_t>(from), length});

@@ -68,6 +68,11 @@ struct SparseWindow {
     std::vector<WindowRun> runs;   ///< in order, apart from one another
     std::vector<std::byte> bytes;  ///< of all runs
 
+    /// Behind the last of them.
+    [[nodiscard]] std::size_t end() const noexcept {
+        if (runs.empty()) return 0;
+        return std::size_t{runs.back().start} + runs.back().length;
+    }
     /// Some measure of what it takes to keep.
     [[nodiscard]] std::size_t cost() const noexcept { return bytes.size() + 3 * runs.size(); }
 };
