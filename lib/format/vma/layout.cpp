@@ -94,6 +94,8 @@ Result<Extent> DeviceLayout::duplicate_piece(std::span<const Run> copies, std::u
     const std::uint64_t length = std::min<std::uint64_t>(kClusterBytes, device_.size - start);
     if (copies.size() > kCopiesCompared)
         return unreadable(at, start + length - at, fmt::format("is stored {} times", copies.size()));
+    if (std::ranges::all_of(copies, [](const Run& copy) { return copy.mask() == 0; }))
+        return Extent::zero(start + length - at);
     std::vector<std::byte> first(static_cast<std::size_t>(length));
     std::vector<std::byte> other(first.size());
     VDISK_CHECK(read_cluster(copies.front(), first));
