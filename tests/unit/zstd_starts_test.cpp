@@ -234,6 +234,13 @@ BOOST_AUTO_TEST_CASE(behind_a_block_that_can_not_be_followed_nothing_starts) {
     for (const RunBegin& run : runs) BOOST_TEST(run.from <= 30 * kMadeLength);
 }
 
+BOOST_AUTO_TEST_CASE(behind_a_block_that_can_not_be_followed_nobody_knows_whether_a_huffman_table_is_needed) {
+    std::vector<MadeBlock> blocks(64, {.offset = 5});
+    blocks[0].literals = ZstdLiterals::Kind::compressed;
+    blocks[38].garbage = true; // when the windows of some candidates are known
+    for (const RunBegin& run : MadeFrame(blocks).runs(1U << 20)) BOOST_TEST(run.plain == 0U);
+}
+
 BOOST_AUTO_TEST_CASE(a_copy_from_beyond_the_window_ends_the_looking) {
     std::vector<MadeBlock> blocks(64, {.offset = 5, .literals = ZstdLiterals::Kind::compressed});
     blocks[30].offset = (1U << 20) + 1;

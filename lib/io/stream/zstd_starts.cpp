@@ -63,11 +63,11 @@ void StartChooser::end_frame() {
     choose();
 }
 
-// The rest of the frame gets no starts.
+// What the rest of the frame copies nobody knows, nor which tables it uses.
 void StartChooser::lose_track() {
     on_track_ = false;
     if (kind_ != RunKind::lasting) leave_run();
-    std::erase_if(candidates_, [](const Candidate& candidate) { return candidate.marks.has_value(); });
+    std::erase_if(candidates_, [](const Candidate& candidate) { return candidate.marks || !candidate.huffman_table; });
 }
 
 StartsFound StartChooser::take() {
@@ -179,8 +179,8 @@ void StartChooser::choose() {
 std::optional<std::size_t> StartChooser::best() const {
     const std::uint64_t range_end = run_.plain + distances_.far;
     if (candidates_.empty() || position_ <= range_end) return std::nullopt;
-    const auto in_range = std::ranges::find_if(candidates_, [&](const Candidate& candidate) { return candidate.plain > range_end; });
-    const auto end = std::max(in_range, candidates_.begin() + 1);
+    const auto beyond = std::ranges::find_if(candidates_, [&](const Candidate& candidate) { return candidate.plain > range_end; });
+    const auto end = std::max(beyond, candidates_.begin() + 1);
     if (std::any_of(candidates_.begin(), end, [](const Candidate& candidate) { return candidate.marks.has_value(); })) return std::nullopt;
     const auto cost = [&](const Candidate& candidate) {
         return static_cast<double>(candidate.window.cost() + kSmallCost) / static_cast<double>(candidate.plain - run_.plain);
