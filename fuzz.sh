@@ -19,6 +19,9 @@ rm -rf results
 mkdir results
 
 [ $# -gt 0 ] || set -- $(make -s list-fuzz-targets)
+for target; do
+    [ -x "tests/fuzz/$(basename "$target")" ] || { echo "fuzz.sh: no target is called '$target'; there are: $(basename -a $(make -s list-fuzz-targets) | xargs)" >&2; exit 2; }
+done
 jobs=$((processors / $#)) # for each target
 [ "$jobs" -ge 1 ] || jobs=1
 printf '%s\n' "$@" | xargs -P "$processors" -I{} ../tests/fuzz/run_target.sh {} "$seconds" "$jobs"
