@@ -356,7 +356,17 @@ Result<void> IndexWriter::commit() {
     return done;
 }
 
-IndexCache::IndexCache(fs::path folder, std::uint64_t capacity) : folder_(std::move(folder)), capacity_(capacity) {}
+IndexCache::IndexCache(fs::path folder, std::optional<std::uint64_t> capacity)
+    : folder_(std::move(folder)), capacity_(capacity) {}
+
+std::uint64_t IndexCache::capacity() const {
+    constexpr std::uint64_t kShareOfFree = 8;
+    if (capacity_)
+        return *capacity_;
+    std::error_code error;
+    const fs::space_info space = fs::space(folder_, error);
+    return std::max(Limits{}.index_cache_bytes, error ? 0 : std::uint64_t{space.available} / kShareOfFree);
+}
 
 IndexCache IndexCache::from_environment() {
     const fs::path chosen = environment_path("VDISK_CACHE_DIR");
@@ -409,7 +419,7 @@ Result<IndexWriter> IndexCache::create(const IndexKey& key) const {
 
     auto state = std::make_unique<IndexWriter::State>();
     state->folder = folder_;
-    state->capacity = capacity_;
+    state->capacity = capacity();
     state->finished = folder_ / file_name(key);
     state->header = {.magic = kMagic,
                      .version = little_uint32_buf_t(kVersion),

@@ -62,8 +62,8 @@ public:
     IndexCache() = default;
 
     /// Indexes in `folder`, which is made when it is needed. Beyond `capacity` bytes in all the ones not used for
-    /// longest go.
-    explicit IndexCache(std::filesystem::path folder, std::uint64_t capacity = Limits{}.index_cache_bytes);
+    /// longest go: Limits::index_cache_bytes if none is given, or an eighth of what is free there if that is more.
+    explicit IndexCache(std::filesystem::path folder, std::optional<std::uint64_t> capacity = std::nullopt);
 
     /// In $VDISK_CACHE_DIR, off if that is "none"; else $XDG_CACHE_HOME/tsk-vdisk, else $HOME/.cache/tsk-vdisk, else
     /// off.
@@ -71,6 +71,8 @@ public:
 
     [[nodiscard]] bool enabled() const noexcept { return !folder_.empty(); }
     [[nodiscard]] const std::filesystem::path& folder() const noexcept { return folder_; }
+    /// Bytes, as of now.
+    [[nodiscard]] std::uint64_t capacity() const;
 
     /// The index under `key` as it was appended, or nullptr if there is none that is sound. Only its frame was checked:
     /// each read checks the blocks that it touches, and is `corrupt` if one is not as it was written.
@@ -87,7 +89,7 @@ public:
 
 private:
     std::filesystem::path folder_;
-    std::uint64_t capacity_ = 0;
+    std::optional<std::uint64_t> capacity_;
 };
 
 } // namespace vdisk

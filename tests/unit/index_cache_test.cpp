@@ -196,6 +196,15 @@ BOOST_AUTO_TEST_CASE(beyond_the_capacity_the_least_recently_used_go) {
     BOOST_TEST((cache.open(keys[0]) != nullptr)); // the one before stays
 }
 
+BOOST_AUTO_TEST_CASE(the_capacity_grows_with_the_free_space) {
+    const std::uint64_t least = Limits{}.index_cache_bytes;
+    const TemporaryFolder folder;
+    BOOST_TEST(IndexCache(folder.path()).capacity() >= least);
+    BOOST_TEST(IndexCache(folder.path()).capacity() <= std::max<std::uint64_t>(least, std::filesystem::space(folder.path()).capacity / 8));
+    BOOST_TEST(IndexCache("/nonexistent/folder").capacity() == least);
+    BOOST_TEST(IndexCache(folder.path(), 7).capacity() == 7U);
+}
+
 BOOST_AUTO_TEST_CASE(a_folder_that_can_not_be_written_costs_the_index_only) {
     const TemporaryFolder folder;
     const Evidence evidence(folder);
