@@ -3,14 +3,10 @@
 
 #include "base/limits.hpp"
 
-#include <boost/endian/conversion.hpp>
-
 #include <sys/mman.h>
-#include <unistd.h>
 #include <zstd.h>
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 
@@ -49,7 +45,7 @@ private:
 
 Result<std::vector<WindowRun>> read_runs(NumberReader& numbers, std::size_t size) {
     VDISK_TRY(count, numbers.get());
-    if (count > numbers.rest().size()) return bad_window();
+    if (count > numbers.rest().size() / 3) return bad_window(); // two numbers and a byte each
     std::vector<WindowRun> runs;
     runs.reserve(count);
     std::size_t end = 0;
@@ -73,8 +69,8 @@ Result<std::vector<std::byte>> compress(std::span<const std::byte> bytes) {
 
 Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed) {
     const unsigned long long size = ZSTD_getFrameContentSize(packed.data(), packed.size());
-    // Numbers and bytes together are at most some twice the window.
-    if (size > 4 * std::uint64_t{Limits{}.stream_window_bytes}) return bad_window();
+    constexpr std::size_t kNumbersBefore = 64; // more than the size, the offsets and the number of runs take; no run's take more than a WindowRun
+    if (size > kSparseWindowMost + kNumbersBefore) return bad_window();
     std::vector<std::byte> bytes(static_cast<std::size_t>(size));
     if (ZSTD_decompress(bytes.data(), bytes.size(), packed.data(), packed.size()) != bytes.size()) return bad_window();
     return bytes;

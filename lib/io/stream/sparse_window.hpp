@@ -37,6 +37,7 @@ public:
     [[nodiscard]] std::size_t next(std::size_t at) const noexcept;
     /// The first unmarked one.
     [[nodiscard]] std::size_t next_gap(std::size_t at) const noexcept;
+
 private:
     WindowMarks(SparseBuffer bits, std::size_t size)
         : size_(size), memory_(std::move(bits)), bits_(reinterpret_cast<std::uint64_t*>(memory_.bytes().data())), words_(div_ceil(size, 64)) {}
@@ -55,6 +56,9 @@ public:
 private:
     std::span<const std::byte> bytes_;
 };
+
+/// No window that is kept has more bytes and runs together.
+constexpr std::size_t kSparseWindowMost = 24U << 20;
 
 struct WindowRun {
     std::uint32_t start;

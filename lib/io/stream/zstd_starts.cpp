@@ -11,8 +11,6 @@ namespace {
 constexpr std::uint64_t kCandidates = 6;
 // An open candidate takes a bit for every byte of the window; all together no more than this.
 constexpr std::uint64_t kMarksMost = 32U << 20;
-// Bytes of all candidates' windows together. Beyond that the dearest goes.
-constexpr std::size_t kWindowsMost = 24U << 20;
 // From far before so much is copied that starts as near as they should be would make for large indexes. So long windows may take one of so many
 // compressed bytes, and some more at first, and runs last until they do.
 constexpr std::uint64_t kLongShare = 72;
@@ -154,12 +152,13 @@ void StartChooser::keep_copies(bool all) {
     keep_within_memory();
 }
 
+// So much for all windows together; beyond that the dearest goes.
 void StartChooser::keep_within_memory() {
     const auto cost = [](const Candidate& candidate) { return candidate.window.bytes.size() + candidate.window.runs.size() * sizeof(WindowRun); };
     for (;;) {
         std::size_t all = 0;
         for (const Candidate& candidate : candidates_) all += cost(candidate);
-        if (all <= kWindowsMost) return;
+        if (all <= kSparseWindowMost) return;
         const auto dearest = std::ranges::max_element(candidates_, {}, cost);
         window_expected_ = cost(*dearest);
         candidates_.erase(dearest);
