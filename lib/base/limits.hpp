@@ -79,7 +79,7 @@ struct Limits {
     std::size_t stream_window_bytes = 128U << 20;
 
     /// Plain bytes that a short read of a compressed stream may have to decode before its own: some 15 ms for zstd. Twice as many restart points
-    /// would double the index. Not kept where a zstd window is longer.
+    /// would double the index. More where a zstd window is longer than a quarter of it, so that the index stays small.
     std::size_t stream_decode_bytes = 16U << 20;
 
     /// Bytes of decoded segments kept per compressed stream: half a dozen of the usual 8 MiB.
