@@ -2,9 +2,11 @@
 /// Errors as values: what every fallible function of this library returns.
 #pragma once
 
-#include <boost/outcome.hpp>
+#include <boost/outcome/basic_result.hpp>
+#include <boost/outcome/policy/terminate.hpp>
+#include <boost/outcome/try.hpp>
 #include <boost/version.hpp>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdint>
 #include <optional>
