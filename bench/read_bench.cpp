@@ -2,7 +2,7 @@
 /// Reads a disk in a chosen way through this library, as a raw file, or through libqcow, and prints what that cost as one JSON line.
 /// usage: read_bench vdisk|raw|qcow IMAGE open|whole|data|random [THREADS [READS]]
 /// `whole` reads pieces of 1 MiB in order, `data` the same but for holes, as `qemu-img convert` reads; `random` reads 64 KiB at READS offsets, the same ones for each reader.
-#include "format/open.hpp"
+#include "open/open.hpp"
 
 #include "config.h"
 

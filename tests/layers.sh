@@ -3,7 +3,7 @@
 # Each layer includes only itself and those above it; <tsk/...> is known to the plugin alone.
 cd "${abs_top_srcdir:-$(dirname "$0")/..}" || exit 99
 failed=0
-layers="base io codec image format capi"
+layers="base io codec image disk format open capi"
 
 forbidden() { # folder pattern why
     if grep -rnE --include='*.[ch]pp' --include='*.h' "$2" "$1"; then
@@ -13,12 +13,12 @@ forbidden() { # folder pattern why
 }
 
 below=""
-for layer in capi format image codec io base; do
+for layer in capi open format disk image codec io base; do
     [ -n "$below" ] && forbidden "lib/$layer" "#include \"($below)/" "includes a layer below it"
     below="${below:+$below|}$layer"
 done
 forbidden lib/codec '#include "io/' "codecs know memory, not sources"
-forbidden lib/hyperv '#include "(codec|image|format)/' "is built on base and io alone"
+forbidden lib/hyperv '#include "(codec|image|disk|format|open)/' "is built on base and io alone"
 for layer in $layers; do forbidden "lib/$layer" '#include "hyperv/' "is a layer of the disk formats"; done
 for folder in lib tools; do forbidden "$folder" '#include [<"]tsk/' "only the plugin knows The Sleuth Kit"; done
 echo "Ran 1 tests"

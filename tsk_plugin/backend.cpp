@@ -3,7 +3,7 @@
 
 #include "common/progress_bar.hpp"
 #include "door.hpp"
-#include "format/report.hpp"
+#include "open/report.hpp"
 
 #include <tsk/libtsk.h>
 

@@ -2,7 +2,7 @@
 /// A disk as a TSK_IMG_INFO.
 #pragma once
 
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "image_types.hpp"
 #include "real_tsk.hpp"
 

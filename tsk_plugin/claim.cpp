@@ -2,7 +2,7 @@
 #include "claim.hpp"
 
 #include "base/text.hpp"
-#include "format/registry.hpp"
+#include "open/registry.hpp"
 
 namespace vdisk::tsk {
 namespace {

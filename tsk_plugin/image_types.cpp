@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image_types.hpp"
 
-#include "format/registry.hpp"
+#include "open/registry.hpp"
 
 #include <algorithm>
 #include <array>

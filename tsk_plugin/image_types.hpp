@@ -2,7 +2,7 @@
 /// The numbers and words under which The Sleuth Kit knows our formats.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 #include <cstdint>
 #include <span>

@@ -4,8 +4,8 @@
 #include "base/text.hpp"
 #include "capi/boundary.hpp"
 #include "config.h"
-#include "format/open.hpp"
-#include "format/report.hpp"
+#include "open/open.hpp"
+#include "open/report.hpp"
 
 #include <limits>
 

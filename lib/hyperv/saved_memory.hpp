@@ -2,7 +2,7 @@
 /// The guest's memory in a saved state (.vmrs): which blocks make up which physical addresses.
 #pragma once
 
-#include "base/progress.hpp"
+#include "io/progress.hpp"
 #include "hyperv/ram_block.hpp"
 #include "hyperv/storage.hpp"
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/limits.hpp"
-#include "base/lru_cache.hpp"
+#include "io/lru_cache.hpp"
 
 #include <condition_variable>
 #include <deque>

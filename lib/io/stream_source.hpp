@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/limits.hpp"
-#include "base/progress.hpp"
+#include "io/progress.hpp"
 #include "io/file_source.hpp"
 #include "io/forward_reader.hpp"
 #include "io/index_cache.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Images on a file system that fails: at each read of the file in turn, at opening and at reading, the system says EIO, gives fewer bytes or none, or
 // the file has another size by then. Each read gives an error or the right bytes, and all of them give the right bytes once the trouble is over.
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "hyperv/storage.hpp"
 #include "model.hpp"
 #include "qcow2_builder.hpp"

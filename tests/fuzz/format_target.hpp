@@ -3,11 +3,11 @@
 /// choose where; what is read in one piece, in many, through another set of caches and from two threads must agree.
 #pragma once
 
-#include "format/audit.hpp"
-#include "format/dirty_bitmap.hpp"
-#include "format/open.hpp"
-#include "format/registry.hpp"
-#include "format/report.hpp"
+#include "disk/audit.hpp"
+#include "disk/dirty_bitmap.hpp"
+#include "open/open.hpp"
+#include "open/registry.hpp"
+#include "open/report.hpp"
 #include "io/memory_source.hpp"
 
 #include <cstdlib>

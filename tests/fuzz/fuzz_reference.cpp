@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/reference/reference.hpp"
+#include "open/reference/reference.hpp"
 #include "format_target.hpp"
 
 // What a reference file says can be written down and read again; and none leads anywhere past the gate, which knows no file.

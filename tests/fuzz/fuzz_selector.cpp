@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/references.hpp"
-#include "format/selector.hpp"
+#include "disk/references.hpp"
+#include "disk/selector.hpp"
 #include "format_target.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

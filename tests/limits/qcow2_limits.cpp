@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/open.hpp"
-#include "format/report.hpp"
+#include "open/open.hpp"
+#include "open/report.hpp"
 #include "limits.hpp"
 #include "qcow2_builder.hpp"
 #include "system_reads.hpp"

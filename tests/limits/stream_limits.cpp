@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "limits.hpp"
 #include "system_reads.hpp"
 

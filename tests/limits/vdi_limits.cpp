@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/checked.hpp"
-#include "format/open.hpp"
-#include "format/report.hpp"
+#include "open/open.hpp"
+#include "open/report.hpp"
 #include "image/image.hpp"
 #include "limits.hpp"
 #include "system_reads.hpp"

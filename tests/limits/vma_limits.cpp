@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "format/vma/vma.hpp"
 #include "limits.hpp"
 #include "vma_builder.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/checked.hpp"
-#include "base/lru_cache.hpp"
+#include "io/lru_cache.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
 

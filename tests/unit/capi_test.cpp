@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.hpp"
 #include "capi/boundary.hpp"
-#include "format/report.hpp"
+#include "open/report.hpp"
 
 #include <boost/test/unit_test.hpp>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/open.hpp"
-#include "format/registry.hpp"
+#include "open/open.hpp"
+#include "open/registry.hpp"
 #include "model.hpp"
 #include "temporary_folder.hpp"
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a qcow2 may name as its backing file and as its data file, from the image to the disk.
-#include "format/open.hpp"
-#include "format/report.hpp"
+#include "open/open.hpp"
+#include "open/report.hpp"
 #include "model.hpp"
 #include "qcow2_builder.hpp"
 #include "temporary_folder.hpp"

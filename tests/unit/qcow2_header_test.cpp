@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "model.hpp"
 #include "qcow2_builder.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eight threads on one image, with caches that hold less than what they read: for the thread sanitizer above all.
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "model.hpp"
 #include "qcow2_builder.hpp"
 #include "temporary_folder.hpp"

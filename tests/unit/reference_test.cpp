@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/reference/reference.hpp"
+#include "open/reference/reference.hpp"
 
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "model.hpp"
 #include "temporary_folder.hpp"
 #include "vma_builder.hpp"

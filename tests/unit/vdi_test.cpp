@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/uuid.hpp"
-#include "format/open.hpp"
-#include "format/report.hpp"
+#include "open/open.hpp"
+#include "open/report.hpp"
 #include "format/vdi/vdi.hpp"
 #include "temporary_folder.hpp"
 #include "vdi_builder.hpp"

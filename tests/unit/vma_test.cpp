@@ -4,7 +4,7 @@
 #include "format/vma/vma.hpp"
 
 #include "base/text.hpp"
-#include "format/open.hpp"
+#include "open/open.hpp"
 #include "model.hpp"
 #include "settled.hpp"
 #include "temporary_folder.hpp"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/command_line.hpp"
-#include "format/open.hpp"
+#include "open/open.hpp"
 
 namespace vdisk::tools {
 

@@ -2,7 +2,7 @@
 #include "vdisk/commands.hpp"
 
 #include "common/progress_bar.hpp"
-#include "format/registry.hpp"
+#include "open/registry.hpp"
 
 #include <fmt/ranges.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
-#include "format/report.hpp"
+#include "open/report.hpp"
 
 namespace vdisk::tools {
 namespace {

@@ -2,7 +2,7 @@
 #include "vdisk/commands.hpp"
 
 #include "base/text.hpp"
-#include "format/report.hpp"
+#include "open/report.hpp"
 
 #include <algorithm>
 #include <array>

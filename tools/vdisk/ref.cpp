@@ -2,8 +2,8 @@
 #include "vdisk/commands.hpp"
 
 #include "base/text.hpp"
-#include "format/reference/reference.hpp"
-#include "format/report.hpp"
+#include "open/reference/reference.hpp"
+#include "open/report.hpp"
 #include "vdisk/reference_files.hpp"
 
 #include <set>

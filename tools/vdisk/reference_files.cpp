@@ -3,7 +3,7 @@
 
 #include "base/text.hpp"
 #include "common/output.hpp"
-#include "format/reference/reference.hpp"
+#include "open/reference/reference.hpp"
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,7 @@
 /// What `vdisk ref` writes: names, paths and keys of reference files.
 #pragma once
 
-#include "format/open.hpp"
+#include "open/open.hpp"
 
 namespace vdisk::tools {
 

@@ -3,7 +3,7 @@
 /// management", "Cluster mapping" and "Bitmaps".
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 #include "format/qcow2/snapshots.hpp"
 
 namespace vdisk::qcow2 {

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/limits.hpp"
-#include "format/dirty_bitmap.hpp"
+#include "disk/dirty_bitmap.hpp"
 #include "format/qcow2/header.hpp"
 
 #include <span>

@@ -2,7 +2,7 @@
 /// How a qcow2 image is encrypted, and the key to it. Source: QEMU's docs/interop/qcow2, "Data encryption".
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 #include "format/qcow2/header.hpp"
 
 namespace vdisk::qcow2 {

@@ -2,7 +2,7 @@
 /// QEMU's qcow2 format, versions 2 and 3.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

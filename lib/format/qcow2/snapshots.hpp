@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/limits.hpp"
-#include "format/disk_file.hpp"
+#include "disk/disk_file.hpp"
 #include "format/qcow2/layout.hpp"
 
 namespace vdisk::qcow2 {

@@ -2,7 +2,7 @@
 /// A raw image: the disk's bytes, one after the other.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

@@ -2,7 +2,7 @@
 /// From a VirtualBox media registry to the files that it names.
 #pragma once
 
-#include "format/references.hpp"
+#include "disk/references.hpp"
 #include "format/vbox/machine.hpp"
 
 namespace vdisk::vbox {

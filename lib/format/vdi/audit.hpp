@@ -2,7 +2,7 @@
 /// The check of a VDI image's block map.
 #pragma once
 
-#include "format/audit.hpp"
+#include "disk/audit.hpp"
 #include "format/vdi/header.hpp"
 
 namespace vdisk::vdi {

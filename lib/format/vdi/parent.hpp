@@ -2,7 +2,7 @@
 /// Finding the parent of a differencing image, which names it by its UUID alone.
 #pragma once
 
-#include "format/references.hpp"
+#include "disk/references.hpp"
 #include "format/vdi/header.hpp"
 
 namespace vdisk::vdi {

@@ -2,7 +2,7 @@
 /// VirtualBox disk images.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

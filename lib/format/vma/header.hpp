@@ -5,7 +5,7 @@
 
 #include "base/digest.hpp"
 #include "base/limits.hpp"
-#include "format/disk_file.hpp"
+#include "disk/disk_file.hpp"
 #include "io/forward_reader.hpp"
 
 #include <boost/endian/buffers.hpp>

@@ -4,7 +4,7 @@
 
 #include "format/vma/contents.hpp"
 
-#include "base/progress.hpp"
+#include "io/progress.hpp"
 
 namespace vdisk::vma {
 

@@ -2,7 +2,7 @@
 /// Proxmox's VMA: the backup of a virtual machine, with all its disks and its configuration.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/open.hpp"
+#include "open/open.hpp"
 
 #include "base/text.hpp"
 #include "format/raw/raw.hpp"
-#include "format/reference/reference.hpp"
-#include "format/registry.hpp"
+#include "open/reference/reference.hpp"
+#include "open/registry.hpp"
 #include "io/memory_source.hpp"
 
 #include <algorithm>

@@ -2,9 +2,9 @@
 /// What a format makes of a file: the disks in it, and what is known about them.
 #pragma once
 
-#include "format/audit.hpp"
-#include "format/dirty_bitmap.hpp"
-#include "format/references.hpp"
+#include "disk/audit.hpp"
+#include "disk/dirty_bitmap.hpp"
+#include "disk/references.hpp"
 #include "image/image.hpp"
 
 #include <nlohmann/json.hpp>

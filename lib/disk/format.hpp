@@ -2,9 +2,9 @@
 /// One constant row a format.
 #pragma once
 
-#include "base/progress.hpp"
-#include "format/disk_file.hpp"
-#include "format/selector.hpp"
+#include "io/progress.hpp"
+#include "disk/disk_file.hpp"
+#include "disk/selector.hpp"
 #include "io/index_cache.hpp"
 #include "io/stream_source.hpp"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/registry.hpp"
+#include "open/registry.hpp"
 
 #include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
-#include "format/reference/reference.hpp"
-#include "format/vbox/vbox.hpp"
+#include "open/reference/reference.hpp"
+#include "open/vbox/vbox.hpp"
 #include "format/vdi/vdi.hpp"
 #include "format/vma/vma.hpp"
 

@@ -4,7 +4,7 @@
 
 #include "base/address.hpp"
 #include "base/limits.hpp"
-#include "base/progress.hpp"
+#include "io/progress.hpp"
 
 #include <nlohmann/json.hpp>
 
@@ -17,8 +17,6 @@
 
 namespace vdisk {
 
-struct OpenedFile;
-struct OpenOptions;
 
 enum class Severity : std::uint8_t {
     note,    ///< legal, and worth an examiner's look
@@ -93,10 +91,6 @@ private:
     std::vector<HostRange> leaked_;
     std::uint64_t leaked_bytes_ = 0;
 };
-
-/// DiskFile::audit and, behind it, what is odd about the chain of parents: findings of the kinds "parent-missing" and
-/// "parent-mismatch". `options.progress` is told and may cancel.
-[[nodiscard]] Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options);
 
 /// The report as `vdisk audit --json` prints it.
 [[nodiscard]] nlohmann::ordered_json describe(const AuditReport& report);

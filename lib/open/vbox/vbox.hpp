@@ -3,7 +3,7 @@
 /// registry knows besides.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

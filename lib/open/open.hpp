@@ -2,8 +2,8 @@
 /// The library's front door: from what a user typed to a disk that can be read.
 #pragma once
 
-#include "format/format.hpp"
-#include "format/statistics.hpp"
+#include "disk/format.hpp"
+#include "open/statistics.hpp"
 
 namespace vdisk {
 

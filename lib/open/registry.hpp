@@ -2,7 +2,7 @@
 /// All formats, and which one a file is.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

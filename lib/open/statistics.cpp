@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/statistics.hpp"
+#include "open/statistics.hpp"
 
 #include "base/text.hpp"
 

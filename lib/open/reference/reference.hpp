@@ -4,7 +4,7 @@
 /// to the reference file. A value may be a JSON string in double quotes; empty lines and lines that begin with '#' are skipped.
 #pragma once
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

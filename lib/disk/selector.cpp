@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/selector.hpp"
+#include "disk/selector.hpp"
 
 #include "base/text.hpp"
 

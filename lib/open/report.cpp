@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/report.hpp"
+#include "open/report.hpp"
 
 #include "base/text.hpp"
 
@@ -58,6 +58,24 @@ void append_text(std::string& text, const Facts& facts, std::size_t indent) {
 
 constexpr std::size_t kLongestLine = 512;
 
+void add_chain(AuditReport& report, const OpenedFile& file, const OpenOptions& options) {
+    const auto disk = open_disk(file, options);
+    if (disk.has_error()) {
+        report.add(Severity::error, "parent-missing", {}, "{}", disk.error().what);
+        return;
+    }
+    for (const ChainLink& link : disk.value().chain)
+        for (const std::string& remark : link.remarks) report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark);
+}
+
+// A file with several disks has no chain of its own, and one without a parent nothing to look at.
+bool has_parent(const OpenedFile& file) {
+    const auto index = select_disk(*file.disks, file.context.selector);
+    if (index.has_error()) return false;
+    const auto layer = file.disks->layer(index.value());
+    return layer.has_value() && layer.value().parent.has_value();
+}
+
 } // namespace
 
 Facts describe(const Disk& disk) {
@@ -112,6 +130,12 @@ std::string to_text(const Facts& facts) {
     std::string text;
     append_text(text, facts, 0);
     return text;
+}
+
+Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {
+    VDISK_TRY(report, file.disks->audit(options.progress));
+    if (has_parent(file)) add_chain(report, file, options);
+    return std::move(report);
 }
 
 } // namespace vdisk

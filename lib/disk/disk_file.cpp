@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/disk_file.hpp"
+#include "disk/disk_file.hpp"
 
-#include "format/format.hpp"
+#include "disk/format.hpp"
 
 namespace vdisk {
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/vbox/vbox.hpp"
+#include "open/vbox/vbox.hpp"
 
 #include "base/text.hpp"
-#include "format/registry.hpp"
+#include "open/registry.hpp"
 #include "format/vbox/media.hpp"
 
 #include <algorithm>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/reference/reference.hpp"
+#include "open/reference/reference.hpp"
 
 #include "base/text.hpp"
 

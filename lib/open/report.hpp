@@ -2,7 +2,7 @@
 /// What `vdisk info` and the TSK backend's img_stat tell about a file.
 #pragma once
 
-#include "format/open.hpp"
+#include "open/open.hpp"
 
 namespace vdisk {
 
@@ -20,5 +20,9 @@ namespace vdisk {
 
 /// Facts as lines of text, nested ones indented. A number under a key that ends in "size" or "bytes" is shown with its unit.
 [[nodiscard]] std::string to_text(const Facts& facts);
+
+/// DiskFile::audit and, behind it, what is odd about the chain of parents: findings of the kinds "parent-missing" and
+/// "parent-mismatch". `options.progress` is told and may cancel.
+[[nodiscard]] Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options);
 
 } // namespace vdisk

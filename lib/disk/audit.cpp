@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/audit.hpp"
+#include "disk/audit.hpp"
 
 #include "base/text.hpp"
-#include "format/open.hpp"
 
 namespace vdisk {
 namespace {
@@ -17,24 +16,6 @@ nlohmann::ordered_json describe_finding(const Finding& finding) {
     if (finding.place.length > 0) facts["length"] = finding.place.length;
     facts["text"] = finding.text;
     return facts;
-}
-
-void add_chain(AuditReport& report, const OpenedFile& file, const OpenOptions& options) {
-    const auto disk = open_disk(file, options);
-    if (disk.has_error()) {
-        report.add(Severity::error, "parent-missing", {}, "{}", disk.error().what);
-        return;
-    }
-    for (const ChainLink& link : disk.value().chain)
-        for (const std::string& remark : link.remarks) report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark);
-}
-
-// A file with several disks has no chain of its own, and one without a parent nothing to look at.
-bool has_parent(const OpenedFile& file) {
-    const auto index = select_disk(*file.disks, file.context.selector);
-    if (index.has_error()) return false;
-    const auto layer = file.disks->layer(index.value());
-    return layer.has_value() && layer.value().parent.has_value();
 }
 
 } // namespace
@@ -79,12 +60,6 @@ std::uint64_t AuditReport::number_of(Severity least) const noexcept {
     for (const auto& [kind, count] : counts_)
         if (count.severity >= least) number += count.number;
     return number;
-}
-
-Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {
-    VDISK_TRY(report, file.disks->audit(options.progress));
-    if (has_parent(file)) add_chain(report, file, options);
-    return std::move(report);
 }
 
 nlohmann::ordered_json describe(const AuditReport& report) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/references.hpp"
+#include "disk/references.hpp"
 
 #include "base/text.hpp"
 
