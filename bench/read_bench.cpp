@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Reads a disk in a chosen way through this library, as a raw file, or through libqcow, and prints what that cost as one JSON line.
-/// usage: read_bench vdisk|raw|qcow IMAGE open|whole|data|random [THREADS [READS]]
-/// `whole` reads pieces of 1 MiB in order, `data` the same but for holes, as `qemu-img convert` reads; `random` reads 64 KiB at READS offsets, the same ones for each reader.
+/// Reads a disk in a chosen way through this library, as a raw file, or through libqcow, and prints what that cost as
+/// one JSON line. usage: read_bench vdisk|raw|qcow IMAGE open|whole|data|random [THREADS [READS]] `whole` reads pieces
+/// of 1 MiB in order, `data` the same but for holes, as `qemu-img convert` reads; `random` reads 64 KiB at READS
+/// offsets, the same ones for each reader.
 #include "open/open.hpp"
 
 #include "config.h"
@@ -34,7 +35,9 @@ class SourceReader final : public Reader {
 public:
     explicit SourceReader(SourcePtr source) : source_(std::move(source)) {}
     std::uint64_t size() const override { return source_->size(); }
-    bool read(std::uint64_t offset, std::span<std::byte> out) override { return source_->read_at(offset, out).has_value(); }
+    bool read(std::uint64_t offset, std::span<std::byte> out) override {
+        return source_->read_at(offset, out).has_value();
+    }
 
 private:
     SourcePtr source_;
@@ -44,7 +47,9 @@ class DiskReader final : public Reader {
 public:
     explicit DiskReader(ImagePtr disk) : disk_(std::move(disk)) {}
     std::uint64_t size() const override { return disk_->size(); }
-    bool read(std::uint64_t offset, std::span<std::byte> out) override { return disk_->read_at(offset, out).has_value(); }
+    bool read(std::uint64_t offset, std::span<std::byte> out) override {
+        return disk_->read_at(offset, out).has_value();
+    }
     std::uint64_t hole_at(std::uint64_t offset) override {
         const auto found = disk_->resolve(GuestOffset{offset}, disk_->size() - offset);
         return found.has_value() && found.value().extent.kind == Extent::Kind::zero ? found.value().extent.length : 0;
@@ -58,14 +63,17 @@ private:
 class QcowReader final : public Reader {
 public:
     explicit QcowReader(const char* path) {
-        if (libqcow_file_initialize(&file_, nullptr) != 1 || libqcow_file_open(file_, path, LIBQCOW_OPEN_READ, nullptr) != 1) return;
+        if (libqcow_file_initialize(&file_, nullptr) != 1 ||
+            libqcow_file_open(file_, path, LIBQCOW_OPEN_READ, nullptr) != 1)
+            return;
         size64_t size = 0;
         if (libqcow_file_get_media_size(file_, &size, nullptr) == 1) size_ = size;
     }
     ~QcowReader() override { libqcow_file_free(&file_, nullptr); }
     std::uint64_t size() const override { return size_; }
     bool read(std::uint64_t offset, std::span<std::byte> out) override {
-        return libqcow_file_read_buffer_at_offset(file_, out.data(), out.size(), static_cast<off64_t>(offset), nullptr) >= 0;
+        return libqcow_file_read_buffer_at_offset(file_, out.data(), out.size(), static_cast<off64_t>(offset),
+                                                  nullptr) >= 0;
     }
 
 private:
@@ -96,7 +104,8 @@ std::unique_ptr<Reader> open_reader(const std::string& kind, const char* path, s
 bool read_whole(Reader& reader) {
     std::vector<std::byte> piece(1U << 20);
     for (std::uint64_t at = 0; at < reader.size(); at += piece.size())
-        if (!reader.read(at, std::span(piece).first(static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), reader.size() - at)))))
+        if (!reader.read(at, std::span(piece).first(
+                                 static_cast<std::size_t>(std::min<std::uint64_t>(piece.size(), reader.size() - at)))))
             return false;
     return true;
 }
@@ -143,7 +152,9 @@ int main(int argc, char** argv) {
     const auto reader = open_reader(argv[1], argv[2], threads);
     if (!reader || reader->size() == 0) return 1;
     const auto opened = std::chrono::steady_clock::now();
-    const bool good = mode == "open" || (mode == "whole" ? read_whole(*reader) : mode == "data" ? read_data(*reader) : read_random(*reader, reads));
+    const bool good = mode == "open" || (mode == "whole"  ? read_whole(*reader)
+                                         : mode == "data" ? read_data(*reader)
+                                                          : read_random(*reader, reads));
     const auto end = std::chrono::steady_clock::now();
     nlohmann::ordered_json line;
     line["open"] = std::chrono::duration<double>(opened - start).count();

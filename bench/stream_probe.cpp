@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// stream_probe FILE [READS [PLAIN]]: opens a compressed stream as a source, tells what that took as "key value" lines, reads 64 KiB at READS random
-// places (compared with the file PLAIN if one is given) and tells how much had to be decoded for each.
+// stream_probe FILE [READS [PLAIN]]: opens a compressed stream as a source, tells what that took as "key value" lines,
+// reads 64 KiB at READS random places (compared with the file PLAIN if one is given) and tells how much had to be
+// decoded for each.
 #include "io/stream_source.hpp"
 
 #include <fmt/format.h>
@@ -34,8 +35,9 @@ Result<std::shared_ptr<StreamSource>> open(const FilePtr& file) {
 
 void tell(const StreamSource& stream, const FileSource& file, double opened) {
     const StreamStatistics statistics = stream.statistics();
-    fmt::print("open_seconds {:.4f}\ncached {}\nplain {}\npacked {}\nsegments {}\nlongest_segment {}\nindex_size {}\n", opened, statistics.cached, stream.size(),
-               file.size(), statistics.segments, statistics.longest_segment, statistics.index_size);
+    fmt::print("open_seconds {:.4f}\ncached {}\nplain {}\npacked {}\nsegments {}\nlongest_segment {}\nindex_size {}\n",
+               opened, statistics.cached, stream.size(), file.size(), statistics.segments, statistics.longest_segment,
+               statistics.index_size);
     for (const std::string& finding : stream.findings()) fmt::print("finding {}\n", finding);
 }
 
@@ -55,10 +57,12 @@ Result<void> read_randomly(const StreamSource& stream, std::size_t count, const 
         most = std::max(most, stream.statistics().decoded - before);
         if (plain == nullptr) continue;
         VDISK_TRY(wanted, plain->read_at(at, expected));
-        if (got != wanted || std::memcmp(bytes.data(), expected.data(), got) != 0) return fail_at(at, ErrorKind::corrupt, "wrong bytes at {}", at);
+        if (got != wanted || std::memcmp(bytes.data(), expected.data(), got) != 0)
+            return fail_at(at, ErrorKind::corrupt, "wrong bytes at {}", at);
     }
-    fmt::print("reads {}\nread_seconds_mean {:.5f}\nread_seconds_most {:.5f}\ndecoded_mean {}\ndecoded_most {}\n", count,
-               seconds_since(start) / static_cast<double>(count), slowest, stream.statistics().decoded / count, most);
+    fmt::print("reads {}\nread_seconds_mean {:.5f}\nread_seconds_most {:.5f}\ndecoded_mean {}\ndecoded_most {}\n",
+               count, seconds_since(start) / static_cast<double>(count), slowest, stream.statistics().decoded / count,
+               most);
     return ok();
 }
 
@@ -79,7 +83,9 @@ int main(int argc, char** argv) {
         plain = opened.value();
     }
     if (argc > 2 && stream.value()->size() > 0)
-        if (auto done = read_randomly(*stream.value(), std::strtoul(argv[2], nullptr, 10), plain.get()); done.has_error()) return failed(done.error());
+        if (auto done = read_randomly(*stream.value(), std::strtoul(argv[2], nullptr, 10), plain.get());
+            done.has_error())
+            return failed(done.error());
     rusage usage{};
     ::getrusage(RUSAGE_SELF, &usage);
     fmt::print("peak_kib {}\n", usage.ru_maxrss);

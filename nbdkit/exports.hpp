@@ -38,7 +38,8 @@ private:
 /// All disks of a file, each under a name of its own.
 class Exports {
 public:
-    /// Opens the file that `path` (PATH#SELECTOR) names and lists its disks; null on an error, told by vdisk_last_error().
+    /// Opens the file that `path` (PATH#SELECTOR) names and lists its disks; null on an error, told by
+    /// vdisk_last_error().
     static std::unique_ptr<Exports> open(const std::string& path, const std::string& format);
 
     [[nodiscard]] const std::deque<Export>& all() const noexcept { return exports_; }
@@ -46,7 +47,8 @@ public:
     /// The export of that name, or null.
     [[nodiscard]] Export* find(std::string_view name) const;
 
-    /// The export of the disk that the path selects, or null: vdisk_last_error() then says what there is to choose from.
+    /// The export of the disk that the path selects, or null: vdisk_last_error() then says what there is to choose
+    /// from.
     [[nodiscard]] const Export* selected() const;
 
     [[nodiscard]] const vdisk_file& file() const noexcept { return *file_; }

@@ -22,8 +22,9 @@ struct SelectorKey {
 };
 
 constexpr std::array kSelectorKeys{
-    SelectorKey{"device", Value::text, true},   SelectorKey{"snapshot", Value::text, true},   SelectorKey{"key-file", Value::path, false},
-    SelectorKey{"backing", Value::path, false}, SelectorKey{"data-file", Value::path, false}, SelectorKey{"parent", Value::path, false},
+    SelectorKey{"device", Value::text, true},     SelectorKey{"snapshot", Value::text, true},
+    SelectorKey{"key-file", Value::path, false},  SelectorKey{"backing", Value::path, false},
+    SelectorKey{"data-file", Value::path, false}, SelectorKey{"parent", Value::path, false},
 };
 
 // Empty if there is no memory, which nbdkit has told then.
@@ -79,6 +80,8 @@ std::string Parameters::path() const {
     return file_ + (file_has_selector() ? ',' : '#') + selector_;
 }
 
-bool Parameters::selects_a_disk() const { return disk_named_ || file_has_selector(); }
+bool Parameters::selects_a_disk() const {
+    return disk_named_ || file_has_selector();
+}
 
 } // namespace vdisk::nbd

@@ -10,8 +10,8 @@ namespace vdisk::nbd {
 /// file=, format= and the keys of a selector, gathered one by one.
 class Parameters {
 public:
-    /// Takes one parameter, making paths absolute, because a server leaves the folder that it was started in. False for a key that
-    /// is unknown, given twice or without a value; nbdkit has been told why then.
+    /// Takes one parameter, making paths absolute, because a server leaves the folder that it was started in. False for
+    /// a key that is unknown, given twice or without a value; nbdkit has been told why then.
     bool set(std::string_view key, const char* value);
 
     /// PATH#SELECTOR, as libvdisk takes it; empty if there was no file=.

@@ -39,11 +39,12 @@ constexpr std::uint64_t kUntold = 1 << 20;
 constexpr std::size_t kMostListed = 10000;
 
 // Runs `body`; `failed` if it throws, which only the standard library does, for want of memory.
-template<class T, class Body>
-T guarded(T failed, Body&& body) noexcept {
+template<class T, class Body> T guarded(T failed, Body&& body) noexcept {
     try {
         return body();
-    } catch (const std::exception& error) { nbdkit_error("%s", error.what()); }
+    } catch (const std::exception& error) {
+        nbdkit_error("%s", error.what());
+    }
     return failed;
 }
 
@@ -53,10 +54,16 @@ int fail_with_last_error(int code) {
     return -1;
 }
 
-const vdisk_disk* disk_of(void* handle) { return static_cast<Connection*>(handle)->disk.get(); }
+const vdisk_disk* disk_of(void* handle) {
+    return static_cast<Connection*>(handle)->disk.get();
+}
 
-void load() { server = guarded<Server*>(nullptr, [] { return new Server; }); }
-void unload() { delete server; }
+void load() {
+    server = guarded<Server*>(nullptr, [] { return new Server; });
+}
+void unload() {
+    delete server;
+}
 
 int config(const char* key, const char* value) {
     return guarded(-1, [&] { return server != nullptr && server->parameters.set(key, value) ? 0 : -1; });
@@ -70,8 +77,8 @@ int config_complete() {
     });
 }
 
-// Before the server goes into the background, so that what is wrong is told where it was started. Opening a file leaves no thread
-// behind, which a fork would end; disks, which may, are opened by the clients.
+// Before the server goes into the background, so that what is wrong is told where it was started. Opening a file leaves
+// no thread behind, which a fork would end; disks, which may, are opened by the clients.
 int get_ready() {
     return guarded(-1, [] {
         const Parameters& given = server->parameters;
@@ -86,7 +93,8 @@ int get_ready() {
 
 int list_exports(int /*readonly*/, int /*is_tls*/, nbdkit_exports* list) {
     const std::deque<Export>& all = server->exports->all();
-    if (all.size() > kMostListed) nbdkit_debug("%zu exports, of which the first %zu are listed", all.size(), kMostListed);
+    if (all.size() > kMostListed)
+        nbdkit_debug("%zu exports, of which the first %zu are listed", all.size(), kMostListed);
     for (std::size_t i = 0; i < std::min(all.size(), kMostListed); ++i)
         if (nbdkit_add_export(list, all[i].name().c_str(), all[i].description().c_str()) != 0) return -1;
     return 0;
@@ -114,9 +122,13 @@ void* open_export(int /*readonly*/) {
     });
 }
 
-void close_export(void* handle) { delete static_cast<Connection*>(handle); }
+void close_export(void* handle) {
+    delete static_cast<Connection*>(handle);
+}
 
-const char* export_description(void* handle) { return static_cast<Connection*>(handle)->of->description().c_str(); }
+const char* export_description(void* handle) {
+    return static_cast<Connection*>(handle)->of->description().c_str();
+}
 
 std::int64_t get_size(void* handle) {
     const std::uint64_t size = vdisk_size(disk_of(handle));
@@ -126,7 +138,9 @@ std::int64_t get_size(void* handle) {
 }
 
 // Any number of connections see the same bytes: nobody writes.
-int can_multi_conn(void* /*handle*/) { return 1; }
+int can_multi_conn(void* /*handle*/) {
+    return 1;
+}
 
 int pread(void* handle, void* buffer, std::uint32_t count, std::uint64_t offset, std::uint32_t /*flags*/) {
     const std::int64_t got = vdisk_read(disk_of(handle), buffer, count, offset);
@@ -163,7 +177,9 @@ int extents(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32
     return 0;
 }
 
-void dump_plugin() { std::printf("libvdisk_version=%s\n", vdisk_version()); }
+void dump_plugin() {
+    std::printf("libvdisk_version=%s\n", vdisk_version());
+}
 
 nbdkit_plugin make_plugin() {
     nbdkit_plugin plugin{};

@@ -1,17 +1,21 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Looks through the sources with clang-tidy (.clang-tidy says for what) and cppcheck (tests/cppcheck.suppressions says what is no finding). Takes minutes, so
-# `make check` leaves it out: make check TESTS=tests/static_analysis.sh
+# Looks through the sources with clang-format (.clang-format), clang-tidy (.clang-tidy says for what)
+# and cppcheck (tests/cppcheck.suppressions says what is no finding). Takes minutes, so `make check`
+# leaves it out: make check TESTS=tests/static_analysis.sh
 source=${abs_top_srcdir:?}
 build=${abs_top_builddir:?}
 cd "$source" || exit 1
-if ! command -v clang-tidy > /dev/null || ! command -v cppcheck > /dev/null; then
-    echo "clang-tidy or cppcheck is missing"
+if ! command -v clang-format > /dev/null || ! command -v clang-tidy > /dev/null || ! command -v cppcheck > /dev/null; then
+    echo "clang-format, clang-tidy or cppcheck is missing"
     exit 77
 fi
 jobs=$(nproc)
 find lib tools tsk_plugin nbdkit -name '*.cpp' | sort > "$build/analysed"
 failed=0
+
+find lib tools tsk_plugin nbdkit tests examples bench '(' -name '*.[ch]pp' -o -name '*.[ch]' ')' -print0 |
+    xargs -0 clang-format --dry-run -Werror || failed=$((failed + 1))
 
 cppcheck --quiet --std=c++20 --language=c++ -j "$jobs" --enable=warning,performance,portability --inline-suppr --suppressions-list=tests/cppcheck.suppressions \
     --error-exitcode=1 -Ilib -DHAVE_LZO=1 lib tools tsk_plugin nbdkit || failed=$((failed + 1))
@@ -23,5 +27,5 @@ xargs -P "$jobs" -I{} clang-tidy --quiet {} -- $flags < "$build/analysed" > "$bu
 cat "$build/clang-tidy.log"
 
 [ "$failed" -eq 0 ] || echo "FAILED (failures=$failed)"
-echo "Ran 2 tests"
+echo "Ran 3 tests"
 [ "$failed" -eq 0 ]

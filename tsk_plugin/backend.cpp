@@ -58,8 +58,7 @@ ssize_t read(TSK_IMG_INFO* image, TSK_OFF_T offset, char* buffer, std::size_t le
         });
     }
     // libtsk up to 4.12 hands the buffer to its caller even after an error, as a success.
-    if (got < 0)
-        std::memset(buffer, 0, length);
+    if (got < 0) std::memset(buffer, 0, length);
     return got;
 }
 
@@ -101,8 +100,7 @@ Result<OpenedDisk> open_with_bar(const ImageRequest& request) {
     options.format = request.format;
     const auto bar = std::make_shared<std::optional<tools::ProgressBar>>(std::in_place, "opening");
     options.progress = [bar](std::uint64_t done, std::uint64_t total) {
-        if (*bar)
-            (*bar)->update(done, total);
+        if (*bar) (*bar)->update(done, total);
         return true;
     };
     auto disk = open_disk(request.path, options);
@@ -125,16 +123,13 @@ Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
 
     const auto allocated = static_cast<Handle*>(std::calloc(1, sizeof(Handle)));
     std::unique_ptr<Handle, decltype(&std::free)> handle(allocated, &std::free);
-    if (!handle)
-        return fail(ErrorKind::io, "{}: no memory", request.path);
+    if (!handle) return fail(ErrorKind::io, "{}: no memory", request.path);
     auto state = std::make_unique<State>(State{std::move(tsk), std::move(disk), request.path, request.type, {}});
     TSK_IMG_INFO* const image =
         open_external(handle.get(), static_cast<TSK_OFF_T>(size), request.sector_size, read, close, imgstat);
-    if (image == nullptr)
-        return image;
+    if (image == nullptr) return image;
 
-    if (state->tsk->verbose())
-        tell_files(*state);
+    if (state->tsk->verbose()) tell_files(*state);
     state->images[0] = state->path.data();
     image->tag = TSK_IMG_INFO_TAG;
     image->itype = static_cast<TSK_IMG_TYPE_ENUM>(shown_type(*request.type));

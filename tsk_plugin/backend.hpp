@@ -2,8 +2,8 @@
 /// A disk as a TSK_IMG_INFO.
 #pragma once
 
-#include "open/open.hpp"
 #include "image_types.hpp"
+#include "open/open.hpp"
 #include "real_tsk.hpp"
 
 struct TSK_IMG_INFO;

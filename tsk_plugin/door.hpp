@@ -15,8 +15,7 @@ template<class Value, class Body>
 Value through_door(const RealTsk& tsk, std::uint32_t code, Value otherwise, Body&& body) noexcept {
     try {
         auto done = body();
-        if (done.has_value())
-            return done.value();
+        if (done.has_value()) return done.value();
         tsk.set_error(code, done.error().what);
     } catch (const std::exception& error) { // the standard library's: no memory
         try {

@@ -30,10 +30,11 @@ std::vector<ImageType> types_of_this_build() {
     std::vector<ImageType> types;
     for (const Numbered& type : kNumbers)
         if (const Format* format = find_format(type.format))
-            types.push_back({.id = type.id,
-                             .name = std::string(type.name),
-                             .description = std::string(type.description.empty() ? format->description : type.description),
-                             .format = format->name});
+            types.push_back(
+                {.id = type.id,
+                 .name = std::string(type.name),
+                 .description = std::string(type.description.empty() ? format->description : type.description),
+                 .format = format->name});
     return types;
 }
 

@@ -26,8 +26,8 @@ struct ImageType {
 /// The formats of this build that have a number. Lives as long as the process; safe to call from any thread.
 [[nodiscard]] std::span<const ImageType> image_types();
 
-/// The type under which files of `format` are shown: a machine's .vbox file as the disks that it names. nullptr if there
-/// is none.
+/// The type under which files of `format` are shown: a machine's .vbox file as the disks that it names. nullptr if
+/// there is none.
 [[nodiscard]] const ImageType* type_of(const Format& format);
 
 /// nullptr if the number or name is none of ours.

@@ -43,12 +43,10 @@ TSK_IMG_INFO* open(const void* caller, const char* name, const OpenCall& call, A
             through_door<TSK_IMG_INFO*>(*tsk, kOpenError, nullptr, [&]() -> Result<TSK_IMG_INFO*> {
                 VDISK_TRY(request, claim(*tsk, call));
                 ours = request.has_value();
-                if (ours)
-                    return open_image(tsk, *request);
+                if (ours) return open_image(tsk, *request);
                 return nullptr;
             });
-        if (ours)
-            return image;
+        if (ours) return image;
         errno = saved;
         return pass<TSK_IMG_INFO*>(*tsk, name, nullptr, arguments...);
     });
@@ -142,16 +140,14 @@ const char* tsk_img_type_todesc(TypeId type) {
 TypeId tsk_img_type_supported() {
     return vdisk::tsk::with_real<TypeId>(VDISK_CALLER, 0, [](const RealTskPtr& tsk) {
         TypeId all = vdisk::tsk::pass<TypeId>(*tsk, "tsk_img_type_supported", 0);
-        for (const ImageType& own : vdisk::tsk::image_types())
-            all |= own.id;
+        for (const ImageType& own : vdisk::tsk::image_types()) all |= own.id;
         return all;
     });
 }
 
 void tsk_img_type_print(std::FILE* out) {
     vdisk::tsk::with_real<int>(VDISK_CALLER, 0, [&](const RealTskPtr& tsk) {
-        if (auto* const real = tsk->function<void(std::FILE*)>("tsk_img_type_print"))
-            real(out);
+        if (auto* const real = tsk->function<void(std::FILE*)>("tsk_img_type_print")) real(out);
         for (const ImageType& own : vdisk::tsk::image_types())
             fmt::print(out, "\t{} ({})\n", own.name, own.description);
         return 0;

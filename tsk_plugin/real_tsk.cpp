@@ -26,8 +26,7 @@ const char* path_of(const void* address) noexcept {
 void* anchor_seen_from(const void* address) noexcept {
     const char* const path = path_of(address);
     void* const object = path == nullptr ? nullptr : loaded(path);
-    if (object == nullptr)
-        return nullptr;
+    if (object == nullptr) return nullptr;
     void* const anchor = dlsym(object, kAnchor);
     dlclose(object);
     return anchor;
@@ -46,12 +45,10 @@ void* anchor_anywhere() {
     dl_iterate_phdr(collect_libtsk, &paths);
     for (const std::string& path : paths) {
         void* const library = loaded(path.c_str());
-        if (library == nullptr)
-            continue;
+        if (library == nullptr) continue;
         void* const anchor = dlsym(library, kAnchor);
         dlclose(library);
-        if (anchor != nullptr)
-            return anchor;
+        if (anchor != nullptr) return anchor;
     }
     return nullptr;
 }
@@ -60,10 +57,8 @@ void* anchor_anywhere() {
 
 RealTskPtr RealTsk::used_by(const void* return_address) {
     void* anchor = anchor_seen_from(return_address);
-    if (anchor == nullptr)
-        anchor = dlsym(RTLD_DEFAULT, kAnchor);
-    if (anchor == nullptr)
-        anchor = anchor_anywhere();
+    if (anchor == nullptr) anchor = dlsym(RTLD_DEFAULT, kAnchor);
+    if (anchor == nullptr) anchor = anchor_anywhere();
     const char* const path = path_of(anchor);
     void* const library = path == nullptr ? nullptr : loaded(path);
     return library == nullptr ? nullptr : std::make_shared<const RealTsk>(library);
@@ -81,26 +76,21 @@ void RealTsk::set_error(std::uint32_t code, const std::string& text) const noexc
     auto* const reset = function<void()>("tsk_error_reset");
     auto* const set_code = function<void(std::uint32_t)>("tsk_error_set_errno");
     auto* const set_text = function<void(const char*, ...)>("tsk_error_set_errstr");
-    if (reset != nullptr)
-        reset();
-    if (set_code != nullptr)
-        set_code(code);
-    if (set_text != nullptr)
-        set_text("%s", text.c_str());
+    if (reset != nullptr) reset();
+    if (set_code != nullptr) set_code(code);
+    if (set_text != nullptr) set_text("%s", text.c_str());
 }
 
 bool RealTsk::verbose() const noexcept {
     // A main program has its own copy of the variable (a copy relocation), and libtsk uses that too.
     const void* flag = dlsym(RTLD_DEFAULT, "tsk_verbose");
-    if (flag == nullptr)
-        flag = symbol("tsk_verbose");
+    if (flag == nullptr) flag = symbol("tsk_verbose");
     return flag != nullptr && *static_cast<const int*>(flag) != 0;
 }
 
 bool in_java() noexcept {
     void* const machine = loaded("libjvm.so");
-    if (machine == nullptr)
-        return false;
+    if (machine == nullptr) return false;
     dlclose(machine);
     return true;
 }

@@ -10,16 +10,14 @@
 namespace vdisk {
 
 /// a + b, or nothing if that does not fit.
-template<std::unsigned_integral T>
-[[nodiscard]] constexpr std::optional<T> checked_add(T a, T b) noexcept {
+template<std::unsigned_integral T> [[nodiscard]] constexpr std::optional<T> checked_add(T a, T b) noexcept {
     T sum{};
     if (__builtin_add_overflow(a, b, &sum)) return std::nullopt;
     return sum;
 }
 
 /// a * b, or nothing if that does not fit.
-template<std::unsigned_integral T>
-[[nodiscard]] constexpr std::optional<T> checked_mul(T a, T b) noexcept {
+template<std::unsigned_integral T> [[nodiscard]] constexpr std::optional<T> checked_mul(T a, T b) noexcept {
     T product{};
     if (__builtin_mul_overflow(a, b, &product)) return std::nullopt;
     return product;

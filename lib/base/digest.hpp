@@ -30,8 +30,7 @@ public:
     /// in FIPS mode) or memory.
     template<std::size_t Size> [[nodiscard]] std::optional<std::array<std::byte, Size>> finish() {
         std::array<std::byte, Size> digest;
-        if (!finish_into(digest))
-            return std::nullopt;
+        if (!finish_into(digest)) return std::nullopt;
         return digest;
     }
 

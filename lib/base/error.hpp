@@ -41,15 +41,15 @@ struct Error {
 };
 
 /// A value or an Error. Asking an error for its value ends the program: check first, or use VDISK_TRY.
-template<class T>
-using Result = boost::outcome_v2::basic_result<T, Error, boost::outcome_v2::policy::terminate>;
+template<class T> using Result = boost::outcome_v2::basic_result<T, Error, boost::outcome_v2::policy::terminate>;
 
 /// What a function returns that gives nothing but success.
-inline auto ok() noexcept { return boost::outcome_v2::success(); }
+inline auto ok() noexcept {
+    return boost::outcome_v2::success();
+}
 
 /// Makes an Error from a {fmt} format: `return fail(ErrorKind::corrupt, "{}: cluster_bits is {}", name, bits);`
-template<class... Args>
-[[nodiscard]] Error fail(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {
+template<class... Args> [[nodiscard]] Error fail(ErrorKind kind, fmt::format_string<Args...> format, Args&&... args) {
     return Error{kind, fmt::format(format, std::forward<Args>(args)...), std::nullopt};
 }
 
@@ -68,7 +68,7 @@ template<class... Args>
 #else
 #define VDISK_TRY(name, ...) BOOST_OUTCOME_TRY(auto&& name, __VA_ARGS__)
 #endif
-#define VDISK_CHECK(...)                                                                                                         \
-    do {                                                                                                                         \
-        BOOST_OUTCOME_TRYV(__VA_ARGS__);                                                                                         \
+#define VDISK_CHECK(...)                                                                                               \
+    do {                                                                                                               \
+        BOOST_OUTCOME_TRYV(__VA_ARGS__);                                                                               \
     } while (false)

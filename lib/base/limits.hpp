@@ -25,61 +25,64 @@ struct Limits {
     /// Threads that may expand clusters for one disk, the reader's own included; 0: as many as there are processors.
     std::size_t threads = 0;
 
-    /// Files whose headers a search for a parent reads at most: a folder with 200 snapshots of 20 disks has 4000, and reading so
-    /// many takes a tenth of a second.
+    /// Files whose headers a search for a parent reads at most: a folder with 200 snapshots of 20 disks has 4000, and
+    /// reading so many takes a tenth of a second.
     std::size_t search_files = 4096;
 
-    /// Bytes of a VirtualBox settings file. Each snapshot adds some 10 KiB, so that the deepest chain has 2 MiB. A parsed one takes up to 25 times as
-    /// much.
+    /// Bytes of a VirtualBox settings file. Each snapshot adds some 10 KiB, so that the deepest chain has 2 MiB. A
+    /// parsed one takes up to 25 times as much.
     std::size_t registry_bytes = 8U << 20;
 
     /// Findings of one kind that an audit keeps the text of: more than anyone reads; the rest are counted.
     std::size_t audit_findings = 1000;
 
-    /// Bytes that an audit may keep about the clusters of a file: at qcow2's 5 bytes a cluster 2 TiB of file with clusters of 64 KiB, at VDI's 4 bytes
-    /// 40 TiB with blocks of 1 MiB.
+    /// Bytes that an audit may keep about the clusters of a file: at qcow2's 5 bytes a cluster 2 TiB of file with
+    /// clusters of 64 KiB, at VDI's 4 bytes 40 TiB with blocks of 1 MiB.
     std::size_t audit_bytes = 160U << 20;
 
     /// Separate ranges of a file that an audit finds nothing to refer to: 32 MiB of them.
     std::size_t audit_ranges = 2U << 20;
 
-    /// Bytes of the map of one archive's clusters: 12 a run of clusters that are stored one behind the other, up to 59 of them; so enough for 30 TiB
-    /// of data in order, and for 512 GiB if no cluster follows the one before it. Making it takes twice as much for a moment. A few megabytes of
-    /// compressed headers could ask for any number of runs.
+    /// Bytes of the map of one archive's clusters: 12 a run of clusters that are stored one behind the other, up to 59
+    /// of them; so enough for 30 TiB of data in order, and for 512 GiB if no cluster follows the one before it. Making
+    /// it takes twice as much for a moment. A few megabytes of compressed headers could ask for any number of runs.
     std::uint64_t cluster_map_bytes = 96U << 20;
 
-    /// Bytes of all indexes that are kept between processes. An index takes at most 1.5 % of a compressed archive, so this
-    /// is enough for some 270 GB of them.
+    /// Bytes of all indexes that are kept between processes. An index takes at most 1.5 % of a compressed archive, so
+    /// this is enough for some 270 GB of them.
     std::uint64_t index_cache_bytes = std::uint64_t{4} << 30;
 
-    /// Snapshots in one file, as QEMU limits them (QCOW_MAX_SNAPSHOTS), and bytes of their table with all names. QEMU takes a table of 64 MiB;
-    /// but in 12 MiB each of so many snapshots can have a name of 140 bytes, and what is shown of a name takes several times its length.
+    /// Snapshots in one file, as QEMU limits them (QCOW_MAX_SNAPSHOTS), and bytes of their table with all names. QEMU
+    /// takes a table of 64 MiB; but in 12 MiB each of so many snapshots can have a name of 140 bytes, and what is shown
+    /// of a name takes several times its length.
     std::uint32_t snapshots = 65536;
     std::uint64_t snapshot_table_bytes = 12U << 20;
 
     /// Bitmaps in one file, as QEMU limits them (QCOW2_MAX_BITMAPS).
     std::uint32_t bitmaps = 65535;
 
-    /// Iterations of PBKDF2 that trying one passphrase may take, all key slots together. cryptsetup spends two seconds a slot,
-    /// a few million iterations on the fastest machines of today; this is minutes, which a person still waits for.
+    /// Iterations of PBKDF2 that trying one passphrase may take, all key slots together. cryptsetup spends two seconds
+    /// a slot, a few million iterations on the fastest machines of today; this is minutes, which a person still waits
+    /// for.
     std::uint64_t key_iterations = std::uint64_t{1} << 27;
 
     /// Bytes of a key file: cryptsetup's own limit.
     std::uint64_t key_file_bytes = 8U << 20;
 
-    /// Bytes of a reference file: it names one image and at most four files more, each within name_bytes. No disk is so small, so that
-    /// one whose guest wrote a reference into its first sectors is still a disk.
+    /// Bytes of a reference file: it names one image and at most four files more, each within name_bytes. No disk is so
+    /// small, so that one whose guest wrote a reference into its first sectors is still a disk.
     std::size_t reference_bytes = 64U << 10;
 
     /// Characters of a file name that an image names. PATH_MAX is 4096 on Linux; qcow2 itself allows 1023.
     std::size_t name_bytes = 4096;
 
-    /// Bytes that a compressed stream may make us look back: `zstd -d` itself refuses more without a switch, and it is half of
-    /// what we want to take at all.
+    /// Bytes that a compressed stream may make us look back: `zstd -d` itself refuses more without a switch, and it is
+    /// half of what we want to take at all.
     std::size_t stream_window_bytes = 128U << 20;
 
-    /// Plain bytes that a short read of a compressed stream may have to decode before its own: some 15 ms for zstd. Twice as many restart points
-    /// would double the index. More where a zstd window is longer than a quarter of it, so that the index stays small.
+    /// Plain bytes that a short read of a compressed stream may have to decode before its own: some 15 ms for zstd.
+    /// Twice as many restart points would double the index. More where a zstd window is longer than a quarter of it, so
+    /// that the index stays small.
     std::size_t stream_decode_bytes = 16U << 20;
 
     /// Bytes of decoded segments kept per compressed stream: half a dozen of the usual 8 MiB.

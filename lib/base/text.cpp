@@ -54,7 +54,8 @@ std::string printable(std::string_view text) {
 std::string shortened(std::string_view text, std::size_t bytes) {
     if (text.size() <= bytes) return std::string(text);
     std::size_t kept = bytes - 3;
-    while (kept > 0 && (static_cast<unsigned char>(text[kept]) & 0xC0U) == 0x80U) --kept; // never before a continuation byte
+    while (kept > 0 && (static_cast<unsigned char>(text[kept]) & 0xC0U) == 0x80U)
+        --kept; // never before a continuation byte
     return std::string(text.substr(0, kept)) + "...";
 }
 

@@ -18,8 +18,8 @@ bool is_utf8(std::string_view text) noexcept;
 /// `text` with control characters and bytes that are not valid UTF-8 written as \xNN: safe on a terminal and in JSON.
 std::string printable(std::string_view text);
 
-/// `text` if it has at most `bytes` bytes; else its beginning, cut between two characters of UTF-8, with "..." behind, at most
-/// `bytes` (>= 3) bytes long.
+/// `text` if it has at most `bytes` bytes; else its beginning, cut between two characters of UTF-8, with "..." behind,
+/// at most `bytes` (>= 3) bytes long.
 std::string shortened(std::string_view text, std::size_t bytes);
 
 /// The name of something in a file, printable and short enough for a message.

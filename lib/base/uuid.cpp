@@ -12,7 +12,9 @@ namespace {
 // Where in the text of 36 characters the hyphens stand.
 constexpr std::array<std::size_t, 4> kHyphens{8, 13, 18, 23};
 
-bool is_hyphen_place(std::size_t at) { return std::ranges::find(kHyphens, at) != kHyphens.end(); }
+bool is_hyphen_place(std::size_t at) {
+    return std::ranges::find(kHyphens, at) != kHyphens.end();
+}
 
 } // namespace
 

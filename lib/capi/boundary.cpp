@@ -35,7 +35,9 @@ void remember(Error error) noexcept {
 void remember_exception(const char* what) noexcept {
     try {
         remember(Error{ErrorKind::io, what});
-    } catch (...) { remember_no_memory(); }
+    } catch (...) {
+        remember_no_memory();
+    }
 }
 
 void remember_no_memory() noexcept {
@@ -46,5 +48,9 @@ void remember_no_memory() noexcept {
 
 } // namespace vdisk::capi
 
-extern "C" const char* vdisk_last_error(void) { return vdisk::capi::last_error.text.c_str(); }
-extern "C" vdisk_error_kind vdisk_last_error_kind(void) { return vdisk::capi::last_error.kind; }
+extern "C" const char* vdisk_last_error(void) {
+    return vdisk::capi::last_error.text.c_str();
+}
+extern "C" vdisk_error_kind vdisk_last_error_kind(void) {
+    return vdisk::capi::last_error.kind;
+}

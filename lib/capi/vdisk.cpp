@@ -55,12 +55,12 @@ Result<OpenOptions> to_options(const vdisk_open_options* given) {
     VDISK_TRY(options, OpenOptions::from_environment());
     if (given == nullptr) return options;
     if (given->struct_size < sizeof *given)
-        return fail(ErrorKind::usage, "vdisk_open_options::struct_size is {}, not {}", given->struct_size, sizeof *given);
+        return fail(ErrorKind::usage, "vdisk_open_options::struct_size is {}, not {}", given->struct_size,
+                    sizeof *given);
     if (given->format != nullptr) options.format = given->format;
     if (given->progress != nullptr)
-        options.progress = [progress = given->progress, data = given->progress_data](std::uint64_t done, std::uint64_t total) {
-            return progress(data, done, total) == 0;
-        };
+        options.progress = [progress = given->progress, data = given->progress_data](
+                               std::uint64_t done, std::uint64_t total) { return progress(data, done, total) == 0; };
     return options;
 }
 
@@ -78,7 +78,8 @@ Result<int> disk_info(const vdisk_file* file, std::size_t index, vdisk_disk_info
     VDISK_CHECK(need(file != nullptr, "file"));
     VDISK_CHECK(need(info != nullptr, "info"));
     if (index >= file->texts.size())
-        return fail(ErrorKind::usage, "{}: has {} disks, none is number {}", file->opened.source->name(), file->texts.size(), index);
+        return fail(ErrorKind::usage, "{}: has {} disks, none is number {}", file->opened.source->name(),
+                    file->texts.size(), index);
     const Disk& disk = file->opened.disks->disks()[index];
     const vdisk_file::Texts& texts = file->texts[index];
     *info = {to_c(disk.kind), texts.name.c_str(), texts.id.c_str(), texts.description.c_str(), disk.size};
@@ -109,7 +110,8 @@ Result<int> extent_at(const vdisk_disk* disk, std::uint64_t offset, std::uint64_
     VDISK_CHECK(need(extent != nullptr, "extent"));
     const Image& image = *disk->opened.image;
     if (wanted == 0 || offset >= image.size())
-        return fail(ErrorKind::usage, "{}: no extent of {} bytes at disk offset {}: the disk has {}", image.name(), wanted, offset, image.size());
+        return fail(ErrorKind::usage, "{}: no extent of {} bytes at disk offset {}: the disk has {}", image.name(),
+                    wanted, offset, image.size());
     VDISK_TRY(found, image.resolve(GuestOffset{offset}, wanted));
     *extent = {to_c(found.extent.kind), static_cast<std::uint32_t>(found.depth), offset, found.extent.length};
     return 0;
@@ -122,20 +124,26 @@ namespace capi = vdisk::capi;
 
 extern "C" {
 
-const char* vdisk_version(void) { return PACKAGE_VERSION; }
+const char* vdisk_version(void) {
+    return PACKAGE_VERSION;
+}
 
 vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options) {
     return capi::guarded<vdisk_file*>(nullptr, [&] { return capi::open_file(path, options); });
 }
 
-void vdisk_file_close(vdisk_file* file) { delete file; }
+void vdisk_file_close(vdisk_file* file) {
+    delete file;
+}
 
 const char* vdisk_file_format(const vdisk_file* file) {
     // The names of formats are literals, so they end in NUL.
     return file == nullptr ? "" : file->opened.disks->format().name.data();
 }
 
-size_t vdisk_file_disk_count(const vdisk_file* file) { return file == nullptr ? 0 : file->texts.size(); }
+size_t vdisk_file_disk_count(const vdisk_file* file) {
+    return file == nullptr ? 0 : file->texts.size();
+}
 
 int vdisk_file_disk_info(const vdisk_file* file, size_t index, vdisk_disk_info* info) {
     return capi::guarded(-1, [&] { return capi::disk_info(file, index, info); });
@@ -161,9 +169,13 @@ vdisk_disk* vdisk_open(const char* path, const vdisk_open_options* options) {
     });
 }
 
-void vdisk_close(vdisk_disk* disk) { delete disk; }
+void vdisk_close(vdisk_disk* disk) {
+    delete disk;
+}
 
-uint64_t vdisk_size(const vdisk_disk* disk) { return disk == nullptr ? 0 : disk->opened.image->size(); }
+uint64_t vdisk_size(const vdisk_disk* disk) {
+    return disk == nullptr ? 0 : disk->opened.image->size();
+}
 
 int64_t vdisk_read(const vdisk_disk* disk, void* buffer, size_t count, uint64_t offset) {
     return capi::guarded<std::int64_t>(-1, [&] { return capi::read(disk, buffer, count, offset); });

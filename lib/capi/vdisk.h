@@ -7,11 +7,11 @@
  *     int64_t got = vdisk_read(disk, buffer, sizeof buffer, offset);
  *     vdisk_close(disk);
  *
- * Nothing here writes to an image, prints, or ends the program. What can't be read is an error for exactly its range, never
- * zeros and never other bytes.
+ * Nothing here writes to an image, prints, or ends the program. What can't be read is an error for exactly its range,
+ * never zeros and never other bytes.
  *
- * Threads: a vdisk_file or vdisk_disk may be used by any number of threads at once; closing it must be the last use. The last
- * error is one a thread. Strings are UTF-8 with control characters written as \xNN, ready to be shown.
+ * Threads: a vdisk_file or vdisk_disk may be used by any number of threads at once; closing it must be the last use.
+ * The last error is one a thread. Strings are UTF-8 with control characters written as \xNN, ready to be shown.
  *
  * Compatibility: functions, structures and numbers of this header keep their meaning as long as the library's soname
  * (libvdisk.so.1) stays. New kinds may be added to the enumerations: each says what to make of an unknown one.
@@ -27,7 +27,7 @@ extern "C" {
 #endif
 
 /** The library's version, such as "0.1.0". Never NULL. */
-const char *vdisk_version(void);
+const char* vdisk_version(void);
 
 /* --- Errors --- */
 
@@ -45,9 +45,9 @@ enum vdisk_error_kind {
     VDISK_ERROR_NO_MEMORY = 9
 };
 
-/** What the last function that failed in this thread said: one line, naming file, field and value; "" if none failed yet. Stays
-    valid until another one fails in this thread. Success leaves it alone: ask only after a failure. */
-const char *vdisk_last_error(void);
+/** What the last function that failed in this thread said: one line, naming file, field and value; "" if none failed
+   yet. Stays valid until another one fails in this thread. Success leaves it alone: ask only after a failure. */
+const char* vdisk_last_error(void);
 enum vdisk_error_kind vdisk_last_error_kind(void);
 
 /* --- Opening --- */
@@ -57,29 +57,31 @@ typedef struct vdisk_file vdisk_file;
 /** One disk that can be read, with its chain of parents. */
 typedef struct vdisk_disk vdisk_disk;
 
-/** Told of long work, such as the first opening of a compressed archive; returns 0 to go on, anything else to have the work end
-    with VDISK_ERROR_CANCELLED. It is called from the thread that called the library. */
-typedef int (*vdisk_progress)(void *data, uint64_t done, uint64_t total);
+/** Told of long work, such as the first opening of a compressed archive; returns 0 to go on, anything else to have the
+   work end with VDISK_ERROR_CANCELLED. It is called from the thread that called the library. */
+typedef int (*vdisk_progress)(void* data, uint64_t done, uint64_t total);
 
 /** How to open; all zero but `struct_size` is the same as no options. */
 typedef struct vdisk_open_options {
-    size_t struct_size;      /**< sizeof(vdisk_open_options) */
-    const char *format;      /**< a format's name, such as "raw", which is never detected; NULL: detect it */
-    vdisk_progress progress; /**< may be NULL; must be callable until the file and all disks opened from it are closed */
-    void *progress_data;     /**< given to `progress` */
+    size_t struct_size; /**< sizeof(vdisk_open_options) */
+    const char* format; /**< a format's name, such as "raw", which is never detected; NULL: detect it */
+    vdisk_progress
+        progress;        /**< may be NULL; must be callable until the file and all disks opened from it are closed */
+    void* progress_data; /**< given to `progress` */
 } vdisk_open_options;
 
-/** Opens PATH or PATH#SELECTOR, as the tools take it, and parses the file's metadata; follows no parent. Files that an image names
-    are opened as $VDISK_REFERENCES allows (deny, same-dir, any). Bytes of a compressed stream of which its checksum says that something
-    in them is altered are an error unless $VDISK_UNVERIFIED is "read". What takes a pass over the whole file is remembered in
-    $VDISK_CACHE_DIR (else the user's cache folder; "none": nowhere). `options` may be NULL. Returns NULL on an error. */
-vdisk_file *vdisk_file_open(const char *path, const vdisk_open_options *options);
+/** Opens PATH or PATH#SELECTOR, as the tools take it, and parses the file's metadata; follows no parent. Files that an
+   image names are opened as $VDISK_REFERENCES allows (deny, same-dir, any). Bytes of a compressed stream of which its
+   checksum says that something in them is altered are an error unless $VDISK_UNVERIFIED is "read". What takes a pass
+   over the whole file is remembered in $VDISK_CACHE_DIR (else the user's cache folder; "none": nowhere). `options` may
+   be NULL. Returns NULL on an error. */
+vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options);
 
 /** Disks opened from the file live on. NULL is allowed. */
-void vdisk_file_close(vdisk_file *file);
+void vdisk_file_close(vdisk_file* file);
 
 /** The format's name, such as "qcow2". Valid as long as the library is loaded. */
-const char *vdisk_file_format(const vdisk_file *file);
+const char* vdisk_file_format(const vdisk_file* file);
 
 /** An unknown kind: treat it as VDISK_KIND_DEVICE. */
 enum vdisk_disk_kind {
@@ -92,40 +94,40 @@ enum vdisk_disk_kind {
 /** What is known of a disk in a file. The strings are never NULL and stay valid until the file is closed. */
 typedef struct vdisk_disk_info {
     enum vdisk_disk_kind kind;
-    const char *name;        /**< "" for the active state; two disks may have the same */
-    const char *id;          /**< a second name; may be "" */
-    const char *description; /**< one line for people */
+    const char* name;        /**< "" for the active state; two disks may have the same */
+    const char* id;          /**< a second name; may be "" */
+    const char* description; /**< one line for people */
     uint64_t size;           /**< bytes */
 } vdisk_disk_info;
 
 /** How many disks the file holds: at least 1. */
-size_t vdisk_file_disk_count(const vdisk_file *file);
+size_t vdisk_file_disk_count(const vdisk_file* file);
 
 /** Fills `*info` for disk number `index`, counted from 0. Returns 0, or -1 on an error. */
-int vdisk_file_disk_info(const vdisk_file *file, size_t index, vdisk_disk_info *info);
+int vdisk_file_disk_info(const vdisk_file* file, size_t index, vdisk_disk_info* info);
 
-/** The number of the disk that the path's selector names; without a selector the one that is meant then. -1 if there is no such
-    disk or more than one: the error lists what there is. */
-int64_t vdisk_file_selected(const vdisk_file *file);
+/** The number of the disk that the path's selector names; without a selector the one that is meant then. -1 if there is
+   no such disk or more than one: the error lists what there is. */
+int64_t vdisk_file_selected(const vdisk_file* file);
 
 /** Opens disk number `index` with its chain of parents. NULL on an error. */
-vdisk_disk *vdisk_file_open_disk(const vdisk_file *file, size_t index);
+vdisk_disk* vdisk_file_open_disk(const vdisk_file* file, size_t index);
 
 /** vdisk_file_open(), vdisk_file_selected() and vdisk_file_open_disk() in one. */
-vdisk_disk *vdisk_open(const char *path, const vdisk_open_options *options);
+vdisk_disk* vdisk_open(const char* path, const vdisk_open_options* options);
 
 /** NULL is allowed. */
-void vdisk_close(vdisk_disk *disk);
+void vdisk_close(vdisk_disk* disk);
 
 /* --- Reading --- */
 
 /** Bytes of the disk, as the guest sees it. */
-uint64_t vdisk_size(const vdisk_disk *disk);
+uint64_t vdisk_size(const vdisk_disk* disk);
 
-/** Reads `count` bytes from `offset`. Returns how many were read, fewer than asked only at the end of the disk (0 at or past it),
-    or -1 on an error: if a single byte can't be read, all of `buffer` is unspecified and must not be used. A read that leaves
-    that range out works; vdisk_extent_at() helps to find it, halving the range always does. */
-int64_t vdisk_read(const vdisk_disk *disk, void *buffer, size_t count, uint64_t offset);
+/** Reads `count` bytes from `offset`. Returns how many were read, fewer than asked only at the end of the disk (0 at or
+   past it), or -1 on an error: if a single byte can't be read, all of `buffer` is unspecified and must not be used. A
+   read that leaves that range out works; vdisk_extent_at() helps to find it, halving the range always does. */
+int64_t vdisk_read(const vdisk_disk* disk, void* buffer, size_t count, uint64_t offset);
 
 /** Where a run of the disk's bytes comes from. An unknown kind: treat it as VDISK_EXTENT_STORED. */
 enum vdisk_extent_kind {
@@ -142,10 +144,10 @@ typedef struct vdisk_extent {
     uint64_t length; /**< bytes, > 0 */
 } vdisk_extent;
 
-/** Fills `*extent` with the run from `offset`, at most `wanted` (> 0) bytes long. Moves no data. Neighbours may be of the same kind;
-    an extent that is not VDISK_EXTENT_UNREADABLE can still fail to be read (a bad sector, a bad checksum). Returns 0, or -1 on
-    an error, also for an `offset` at or past the end of the disk. */
-int vdisk_extent_at(const vdisk_disk *disk, uint64_t offset, uint64_t wanted, vdisk_extent *extent);
+/** Fills `*extent` with the run from `offset`, at most `wanted` (> 0) bytes long. Moves no data. Neighbours may be of
+   the same kind; an extent that is not VDISK_EXTENT_UNREADABLE can still fail to be read (a bad sector, a bad
+   checksum). Returns 0, or -1 on an error, also for an `offset` at or past the end of the disk. */
+int vdisk_extent_at(const vdisk_disk* disk, uint64_t offset, uint64_t wanted, vdisk_extent* extent);
 
 #ifdef __cplusplus
 }

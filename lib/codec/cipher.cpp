@@ -19,24 +19,31 @@ using IvBlock = std::array<std::byte, kBlockBytes>;
 
 enum class Direction : std::uint8_t { decipher, encipher };
 
-const unsigned char* raw(const std::byte* bytes) { return reinterpret_cast<const unsigned char*>(bytes); }
-unsigned char* raw(std::byte* bytes) { return reinterpret_cast<unsigned char*>(bytes); }
+const unsigned char* raw(const std::byte* bytes) {
+    return reinterpret_cast<const unsigned char*>(bytes);
+}
+unsigned char* raw(std::byte* bytes) {
+    return reinterpret_cast<unsigned char*>(bytes);
+}
 
-Error failed(std::string_view what) { return fail(ErrorKind::io, "libcrypto failed: {}", what); }
+Error failed(std::string_view what) {
+    return fail(ErrorKind::io, "libcrypto failed: {}", what);
+}
 
-// A keyed state of libcrypto. Shared ones are copied before they are used: each copy has its own place for a running state.
+// A keyed state of libcrypto. Shared ones are copied before they are used: each copy has its own place for a running
+// state.
 class Keyed {
 public:
     static Result<Keyed> make(const std::string& cipher_name, std::span<const std::byte> key, Direction direction) {
-        const std::unique_ptr<EVP_CIPHER, decltype(&EVP_CIPHER_free)> cipher(EVP_CIPHER_fetch(nullptr, cipher_name.c_str(), nullptr),
-                                                                            EVP_CIPHER_free);
+        const std::unique_ptr<EVP_CIPHER, decltype(&EVP_CIPHER_free)> cipher(
+            EVP_CIPHER_fetch(nullptr, cipher_name.c_str(), nullptr), EVP_CIPHER_free);
         if (!cipher) return fail(ErrorKind::unsupported, "cipher {} is missing in this libcrypto", cipher_name);
         if (static_cast<std::size_t>(EVP_CIPHER_get_key_length(cipher.get())) != key.size())
             return fail(ErrorKind::unsupported, "cipher {} takes no key of {} bits", cipher_name, key.size() * 8);
         Keyed keyed;
         if (!keyed.context_ ||
-            EVP_CipherInit_ex2(keyed.context_.get(), cipher.get(), raw(key.data()), nullptr, direction == Direction::encipher ? 1 : 0,
-                               nullptr) != 1 ||
+            EVP_CipherInit_ex2(keyed.context_.get(), cipher.get(), raw(key.data()), nullptr,
+                               direction == Direction::encipher ? 1 : 0, nullptr) != 1 ||
             EVP_CIPHER_CTX_set_padding(keyed.context_.get(), 0) != 1)
             return failed("setting a key");
         return keyed;
@@ -44,15 +51,18 @@ public:
 
     [[nodiscard]] Result<Keyed> copy() const {
         Keyed other;
-        if (!other.context_ || EVP_CIPHER_CTX_copy(other.context_.get(), context_.get()) != 1) return failed("copying a cipher's state");
+        if (!other.context_ || EVP_CIPHER_CTX_copy(other.context_.get(), context_.get()) != 1)
+            return failed("copying a cipher's state");
         return other;
     }
 
     // Whole blocks, in place, from `iv` on; null for modes that have none.
     Result<void> run(const IvBlock* iv, std::span<std::byte> bytes) {
         int written = 0;
-        const bool done = EVP_CipherInit_ex2(context_.get(), nullptr, nullptr, iv == nullptr ? nullptr : raw(iv->data()), -1, nullptr) == 1 &&
-                          EVP_CipherUpdate(context_.get(), raw(bytes.data()), &written, raw(bytes.data()), static_cast<int>(bytes.size())) == 1;
+        const bool done = EVP_CipherInit_ex2(context_.get(), nullptr, nullptr,
+                                             iv == nullptr ? nullptr : raw(iv->data()), -1, nullptr) == 1 &&
+                          EVP_CipherUpdate(context_.get(), raw(bytes.data()), &written, raw(bytes.data()),
+                                           static_cast<int>(bytes.size())) == 1;
         if (!done || static_cast<std::size_t>(written) != bytes.size()) return failed("deciphering a sector");
         return ok();
     }
@@ -62,7 +72,9 @@ private:
     std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)> context_;
 };
 
-std::string aes_name(std::size_t key_bytes, std::string_view mode) { return fmt::format("AES-{}-{}", key_bytes * 8, mode); }
+std::string aes_name(std::size_t key_bytes, std::string_view mode) {
+    return fmt::format("AES-{}-{}", key_bytes * 8, mode);
+}
 
 // Makes initialization vectors. Not shared between threads: see IvSource::session.
 class IvSession {
@@ -70,7 +82,8 @@ public:
     IvSession(IvGenerator generator, std::optional<Keyed> essiv) : generator_(generator), essiv_(std::move(essiv)) {}
 
     Result<IvBlock> of_sector(std::uint64_t sector) {
-        const boost::endian::little_uint64_buf_t number(generator_ == IvGenerator::plain ? sector & 0xFFFFFFFF : sector);
+        const boost::endian::little_uint64_buf_t number(generator_ == IvGenerator::plain ? sector & 0xFFFFFFFF
+                                                                                         : sector);
         IvBlock iv{};
         std::memcpy(iv.data(), &number, sizeof number);
         if (essiv_) VDISK_CHECK(essiv_->run(nullptr, iv));
@@ -108,7 +121,8 @@ private:
 };
 
 Result<void> check_length(std::span<const std::byte> bytes) {
-    if (bytes.size() % kBlockBytes != 0) return fail(ErrorKind::corrupt, "{} enciphered bytes are no whole blocks", bytes.size());
+    if (bytes.size() % kBlockBytes != 0)
+        return fail(ErrorKind::corrupt, "{} enciphered bytes are no whole blocks", bytes.size());
     return ok();
 }
 
@@ -140,7 +154,8 @@ private:
 // XTS (IEEE 1619) over two AES-192 keys, which libcrypto lacks.
 class Xts192Cipher final : public SectorCipher {
 public:
-    Xts192Cipher(Keyed data, Keyed tweak, IvSource ivs) : data_(std::move(data)), tweak_(std::move(tweak)), ivs_(std::move(ivs)) {}
+    Xts192Cipher(Keyed data, Keyed tweak, IvSource ivs)
+        : data_(std::move(data)), tweak_(std::move(tweak)), ivs_(std::move(ivs)) {}
 
     Result<void> decipher(std::uint64_t first_sector, std::span<std::byte> bytes) const override {
         VDISK_CHECK(check_length(bytes));

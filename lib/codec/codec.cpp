@@ -14,10 +14,12 @@ namespace {
 // Windows of 2^27 are what `zstd --long` may use at most by default; a 2 MiB cluster never needs more than 2^21.
 constexpr int kZstdWindowLogMax = 27;
 
-Error out_of_memory() { return fail(ErrorKind::io, "no memory for a decompressor"); }
+Error out_of_memory() {
+    return fail(ErrorKind::io, "no memory for a decompressor");
+}
 
-// zlib, for what libdeflate refuses although the wanted bytes are all there: a stream that goes on beyond the cluster, or that
-// lacks its end mark. QEMU reads both.
+// zlib, for what libdeflate refuses although the wanted bytes are all there: a stream that goes on beyond the cluster,
+// or that lacks its end mark. QEMU reads both.
 Result<void> inflate_prefix(std::span<const std::byte> packed, std::span<std::byte> out) {
     if (packed.size() > std::numeric_limits<uInt>::max() || out.size() > std::numeric_limits<uInt>::max())
         return fail(ErrorKind::limit_exceeded, "a compressed cluster of {} bytes", packed.size());
@@ -30,8 +32,8 @@ Result<void> inflate_prefix(std::span<const std::byte> packed, std::span<std::by
     stream.avail_out = static_cast<uInt>(out.size());
     const int status = inflate(&stream, Z_FINISH);
     if ((status == Z_STREAM_END || status == Z_BUF_ERROR) && stream.avail_out == 0) return ok();
-    return fail(ErrorKind::corrupt, "deflate data expands to {} of {} bytes{}{}", out.size() - stream.avail_out, out.size(),
-                stream.msg != nullptr ? ": " : "", stream.msg != nullptr ? stream.msg : "");
+    return fail(ErrorKind::corrupt, "deflate data expands to {} of {} bytes{}{}", out.size() - stream.avail_out,
+                out.size(), stream.msg != nullptr ? ": " : "", stream.msg != nullptr ? stream.msg : "");
 }
 
 Result<void> expand_deflate(std::span<const std::byte> packed, std::span<std::byte> out) {
@@ -39,26 +41,27 @@ Result<void> expand_deflate(std::span<const std::byte> packed, std::span<std::by
         libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
     if (!decoder) return out_of_memory();
     std::size_t used = 0;
-    const auto status = libdeflate_deflate_decompress_ex(decoder.get(), packed.data(), packed.size(), out.data(), out.size(),
-                                                         &used, nullptr);
+    const auto status = libdeflate_deflate_decompress_ex(decoder.get(), packed.data(), packed.size(), out.data(),
+                                                         out.size(), &used, nullptr);
     if (status == LIBDEFLATE_SUCCESS) return ok();
     return inflate_prefix(packed, out);
 }
 
 Result<void> expand_zstd(std::span<const std::byte> packed, std::span<std::byte> out) {
-    static thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> decoder(ZSTD_createDCtx(), ZSTD_freeDCtx);
+    static thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> decoder(ZSTD_createDCtx(),
+                                                                                           ZSTD_freeDCtx);
     if (!decoder) return out_of_memory();
     ZSTD_DCtx_reset(decoder.get(), ZSTD_reset_session_and_parameters);
     ZSTD_DCtx_setParameter(decoder.get(), ZSTD_d_windowLogMax, kZstdWindowLogMax);
     ZSTD_inBuffer in{packed.data(), packed.size(), 0};
     ZSTD_outBuffer filled{out.data(), out.size(), 0};
-    // The stored bytes are padded to a sector, so the one-shot call, which refuses what follows the frame, can't be used.
+    // The stored bytes are padded to a sector, so the one-shot call, which refuses what follows the frame, can't be
+    // used.
     while (filled.pos < filled.size) {
         const std::size_t before_in = in.pos;
         const std::size_t before_out = filled.pos;
         const std::size_t status = ZSTD_decompressStream(decoder.get(), &filled, &in);
-        if (ZSTD_isError(status))
-            return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
+        if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
         if (in.pos == before_in && filled.pos == before_out) break;
     }
     if (filled.pos != filled.size)

@@ -15,8 +15,8 @@ enum class Codec : std::uint8_t {
     zstd,    ///< zstd frames (RFC 8878)
 };
 
-/// Expands `packed` so that it fills `out` exactly, or fails with `corrupt`: a codec that ends early is an error, never a
-/// buffer with stale bytes at its end. Bytes behind the compressed data are ignored: formats store whole sectors.
+/// Expands `packed` so that it fills `out` exactly, or fails with `corrupt`: a codec that ends early is an error, never
+/// a buffer with stale bytes at its end. Bytes behind the compressed data are ignored: formats store whole sectors.
 /// Thread-safe; keeps one decoder a thread.
 [[nodiscard]] Result<void> expand(Codec codec, std::span<const std::byte> packed, std::span<std::byte> out);
 

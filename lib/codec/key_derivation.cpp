@@ -16,11 +16,17 @@ struct HashName {
     const char* libcrypto;
 };
 
-constexpr std::array kHashNames{HashName{"md5", "MD5"},       HashName{"sha1", "SHA1"},     HashName{"sha224", "SHA224"},
-                                HashName{"sha256", "SHA256"}, HashName{"sha384", "SHA384"}, HashName{"sha512", "SHA512"},
+constexpr std::array kHashNames{HashName{"md5", "MD5"},
+                                HashName{"sha1", "SHA1"},
+                                HashName{"sha224", "SHA224"},
+                                HashName{"sha256", "SHA256"},
+                                HashName{"sha384", "SHA384"},
+                                HashName{"sha512", "SHA512"},
                                 HashName{"ripemd160", "RIPEMD160"}};
 
-Error failed(std::string_view what) { return fail(ErrorKind::io, "libcrypto failed: {}", what); }
+Error failed(std::string_view what) {
+    return fail(ErrorKind::io, "libcrypto failed: {}", what);
+}
 
 // One round of the splitter's diffusion: each digest-sized piece becomes the digest of its number and itself.
 Result<void> diffuse(const Hash& hash, std::span<std::byte> block) {
@@ -36,17 +42,22 @@ Result<void> diffuse(const Hash& hash, std::span<std::byte> block) {
 
 } // namespace
 
-void cleanse(void* bytes, std::size_t count) noexcept { OPENSSL_cleanse(bytes, count); }
+void cleanse(void* bytes, std::size_t count) noexcept {
+    OPENSSL_cleanse(bytes, count);
+}
 
 Result<Hash> Hash::find(std::string_view name) {
     const auto* const known = std::ranges::find(kHashNames, name, &HashName::luks);
     if (known == kHashNames.end()) return fail(ErrorKind::unsupported, "hash '{}' is not supported", name);
     EVP_MD* const md = EVP_MD_fetch(nullptr, known->libcrypto, nullptr);
     if (md == nullptr) return fail(ErrorKind::unsupported, "hash '{}' is missing in this libcrypto", name);
-    return Hash(std::shared_ptr<const EVP_MD>(md, [](const EVP_MD* fetched) { EVP_MD_free(const_cast<EVP_MD*>(fetched)); }));
+    return Hash(
+        std::shared_ptr<const EVP_MD>(md, [](const EVP_MD* fetched) { EVP_MD_free(const_cast<EVP_MD*>(fetched)); }));
 }
 
-std::size_t Hash::size() const noexcept { return static_cast<std::size_t>(EVP_MD_get_size(md_.get())); }
+std::size_t Hash::size() const noexcept {
+    return static_cast<std::size_t>(EVP_MD_get_size(md_.get()));
+}
 
 Result<SecretBytes> Hash::digest(std::span<const std::byte> first, std::span<const std::byte> second) const {
     const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
@@ -59,16 +70,17 @@ Result<SecretBytes> Hash::digest(std::span<const std::byte> first, std::span<con
     return digest;
 }
 
-Result<SecretBytes> Hash::pbkdf2(std::span<const std::byte> passphrase, std::span<const std::byte> salt, std::uint32_t iterations,
-                                 std::size_t length) const {
+Result<SecretBytes> Hash::pbkdf2(std::span<const std::byte> passphrase, std::span<const std::byte> salt,
+                                 std::uint32_t iterations, std::size_t length) const {
     constexpr std::size_t kMost = std::numeric_limits<int>::max();
     if (passphrase.size() > kMost || salt.size() > kMost || length > kMost || iterations > kMost || iterations == 0)
         return fail(ErrorKind::limit_exceeded, "PBKDF2 with {} iterations for {} bytes", iterations, length);
     SecretBytes key(length);
-    const int done = PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(passphrase.data()), static_cast<int>(passphrase.size()),
-                                       reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()),
-                                       static_cast<int>(iterations), md_.get(), static_cast<int>(length),
-                                       reinterpret_cast<unsigned char*>(key.data()));
+    const int done =
+        PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(passphrase.data()), static_cast<int>(passphrase.size()),
+                          reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()),
+                          static_cast<int>(iterations), md_.get(), static_cast<int>(length),
+                          reinterpret_cast<unsigned char*>(key.data()));
     if (done != 1) return failed("PBKDF2");
     return key;
 }

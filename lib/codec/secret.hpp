@@ -12,13 +12,11 @@ namespace vdisk {
 void cleanse(void* bytes, std::size_t count) noexcept;
 
 /// std::allocator that wipes what it frees, the old buffer of a vector that grew included.
-template<class T>
-struct CleansingAllocator {
+template<class T> struct CleansingAllocator {
     using value_type = T;
 
     CleansingAllocator() = default;
-    template<class U>
-    explicit CleansingAllocator(const CleansingAllocator<U>& /*other*/) noexcept {}
+    template<class U> explicit CleansingAllocator(const CleansingAllocator<U>& /*other*/) noexcept {}
 
     [[nodiscard]] T* allocate(std::size_t count) { return std::allocator<T>{}.allocate(count); }
     void deallocate(T* memory, std::size_t count) noexcept {

@@ -50,7 +50,8 @@ Result<void> AuditReport::leak(HostOffset offset, std::uint64_t length) {
         return ok();
     }
     if (leaked_.size() >= limits_.audit_ranges)
-        return fail_at(offset.value, ErrorKind::limit_exceeded, "more than {} separate ranges that nothing refers to", limits_.audit_ranges);
+        return fail_at(offset.value, ErrorKind::limit_exceeded, "more than {} separate ranges that nothing refers to",
+                       limits_.audit_ranges);
     leaked_.push_back({offset, length});
     return ok();
 }

@@ -17,7 +17,6 @@
 
 namespace vdisk {
 
-
 enum class Severity : std::uint8_t {
     note,    ///< legal, and worth an examiner's look
     warning, ///< the bookkeeping is wrong, but every guest byte can be read and is the right one
@@ -48,8 +47,8 @@ struct HostRange {
     std::uint64_t length = 0;
 };
 
-/// The outcome of DiskFile::audit. Bounded in memory however damaged the file is: of each kind all are counted and only the
-/// first Limits::audit_findings are kept.
+/// The outcome of DiskFile::audit. Bounded in memory however damaged the file is: of each kind all are counted and only
+/// the first Limits::audit_findings are kept.
 class AuditReport {
 public:
     struct Count {
@@ -61,15 +60,18 @@ public:
 
     /// Counts one finding of `kind` and keeps it if there is room; the text is made only then.
     template<class... Args>
-    void add(Severity severity, std::string_view kind, Place place, fmt::format_string<Args...> format, Args&&... args) {
-        if (count(severity, kind)) findings_.push_back({severity, kind, place, fmt::format(format, std::forward<Args>(args)...)});
+    void add(Severity severity, std::string_view kind, Place place, fmt::format_string<Args...> format,
+             Args&&... args) {
+        if (count(severity, kind))
+            findings_.push_back({severity, kind, place, fmt::format(format, std::forward<Args>(args)...)});
     }
 
     /// Counts `number` more findings of `kind` of which nothing else is known any more.
     void count_more(Severity severity, std::string_view kind, std::uint64_t number);
 
-    /// Notes that nothing refers to these bytes. Call it in ascending order of offsets, without overlaps; ranges that touch
-    /// become one. It makes no finding: say by add() what it means. Error: `limit_exceeded` beyond Limits::audit_ranges.
+    /// Notes that nothing refers to these bytes. Call it in ascending order of offsets, without overlaps; ranges that
+    /// touch become one. It makes no finding: say by add() what it means. Error: `limit_exceeded` beyond
+    /// Limits::audit_ranges.
     [[nodiscard]] Result<void> leak(HostOffset offset, std::uint64_t length);
 
     /// What was looked at, to show before the findings: identifiers, flags, numbers of clusters. Valid UTF-8.

@@ -17,16 +17,16 @@ namespace vdisk {
 /// A part of the disk that was written to, or of which the bitmap can't be read.
 struct DirtyRange {
     GuestOffset offset{};
-    std::uint64_t length = 0;                        ///< > 0, never past the end of the disk
-    std::shared_ptr<const Error> unreadable{};       ///< null: dirty
+    std::uint64_t length = 0;                  ///< > 0, never past the end of the disk
+    std::shared_ptr<const Error> unreadable{}; ///< null: dirty
 };
 
 /// Told of one range; an error stops the visit.
 using DirtyVisitor = std::function<Result<void>(const DirtyRange&)>;
 
 struct DirtyBitmap {
-    nlohmann::ordered_json facts;       ///< its name, granularity and flags; valid UTF-8
-    std::vector<std::string> warnings;  ///< why its content may be wrong, if anything says so
+    nlohmann::ordered_json facts;      ///< its name, granularity and flags; valid UTF-8
+    std::vector<std::string> warnings; ///< why its content may be wrong, if anything says so
 
     /// Tells the ranges in ascending order; two dirty ones never touch. May be called often and from several threads.
     std::function<Result<void>(const DirtyVisitor&)> visit;

@@ -18,8 +18,8 @@ namespace vdisk {
 
 struct Format;
 
-/// Named facts in the order in which people want to read them: `vdisk info` shows them as text or as JSON. All strings in it
-/// are valid UTF-8 (see printable()).
+/// Named facts in the order in which people want to read them: `vdisk info` shows them as text or as JSON. All strings
+/// in it are valid UTF-8 (see printable()).
 using Facts = nlohmann::ordered_json;
 
 /// One disk inside a file.
@@ -31,9 +31,9 @@ struct Disk {
         memory,   ///< a machine's saved state: RAM and devices
     };
     Kind kind = Kind::active;
-    std::string name;             ///< as stored; empty for the active state
-    std::string id;               ///< a second way to name it; may be empty
-    std::uint64_t size = 0;       ///< bytes
+    std::string name;              ///< as stored; empty for the active state
+    std::string id;                ///< a second way to name it; may be empty
+    std::uint64_t size = 0;        ///< bytes
     bool chosen_by_default = true; ///< a candidate where no selector is given
     Facts facts = Facts::object();
 };
@@ -62,24 +62,25 @@ struct ParentLink {
 struct Layer {
     Layer() = default;
     /// A layer whose extents lie in one source, or in none.
-    Layer(std::shared_ptr<const Layout> where, std::vector<SourcePtr> bytes) : layout(std::move(where)), sources(std::move(bytes)) {}
+    Layer(std::shared_ptr<const Layout> where, std::vector<SourcePtr> bytes)
+        : layout(std::move(where)), sources(std::move(bytes)) {}
 
     std::shared_ptr<const Layout> layout;
     std::vector<SourcePtr> sources; ///< what Extent::source counts
     std::optional<ParentLink> parent{};
-    Encryption encryption{}; ///< for the extents that are enciphered
+    Encryption encryption{};       ///< for the extents that are enciphered
     Facts files = Facts::object(); ///< for `vdisk info`: the files beside the image's own that were opened for it
 };
 
 /// A machine's state (RAM and devices), saved where no disk of the file reaches.
 struct SavedState {
-    Layer layer;             ///< reads the disk and behind it the state; has no parent
-    GuestOffset start{};     ///< where in it the state begins
-    std::uint64_t size = 0;  ///< bytes, > 0; the layer ends with them
+    Layer layer;            ///< reads the disk and behind it the state; has no parent
+    GuestOffset start{};    ///< where in it the state begins
+    std::uint64_t size = 0; ///< bytes, > 0; the layer ends with them
 };
 
-/// A file of one format, its header parsed and found good. Immutable and thread-safe. What not every format has is a virtual
-/// member here whose default refuses by name, so that no tool asks which format it is.
+/// A file of one format, its header parsed and found good. Immutable and thread-safe. What not every format has is a
+/// virtual member here whose default refuses by name, so that no tool asks which format it is.
 class DiskFile {
 public:
     DiskFile() = default;
@@ -95,14 +96,15 @@ public:
     /// What `disks()[index]` reads from.
     [[nodiscard]] virtual Result<Layer> layer(std::size_t index) const = 0;
 
-    /// The file's own facts: what it says of itself and what is odd about it. Never fails: what can't be read is told there.
+    /// The file's own facts: what it says of itself and what is odd about it. Never fails: what can't be read is told
+    /// there.
     [[nodiscard]] virtual Facts facts() const = 0;
 
     /// The stored bitmap of this name. Errors: `usage` if there is none.
     [[nodiscard]] virtual Result<DirtyBitmap> bitmap(std::string_view name) const;
 
-    /// Checks the file's bookkeeping as a whole, without its parents: reads all metadata, no guest data. Damage is a finding;
-    /// errors: `unsupported` where the format has no bookkeeping, `limit_exceeded`, `cancelled`, `io`.
+    /// Checks the file's bookkeeping as a whole, without its parents: reads all metadata, no guest data. Damage is a
+    /// finding; errors: `unsupported` where the format has no bookkeeping, `limit_exceeded`, `cancelled`, `io`.
     [[nodiscard]] virtual Result<AuditReport> audit(const Progress& progress) const;
 
     /// The machine state saved together with `disks()[index]`. Errors: `usage` if there is none.
@@ -111,8 +113,9 @@ public:
     /// The configurations kept beside the disks, in the file's order.
     [[nodiscard]] virtual Result<std::vector<Configuration>> configurations() const;
 
-    /// Reads all of the file, guest data included, and checks it by whatever the format has for that: checksums, invariants. Damage is a finding,
-    /// one for each range of a disk that is lost; errors: `unsupported` where the format has no checksums, `cancelled`, `io`.
+    /// Reads all of the file, guest data included, and checks it by whatever the format has for that: checksums,
+    /// invariants. Damage is a finding, one for each range of a disk that is lost; errors: `unsupported` where the
+    /// format has no checksums, `cancelled`, `io`.
     [[nodiscard]] virtual Result<AuditReport> verify(const Progress& progress) const;
 };
 

@@ -2,10 +2,10 @@
 /// One constant row a format.
 #pragma once
 
-#include "io/progress.hpp"
 #include "disk/disk_file.hpp"
 #include "disk/selector.hpp"
 #include "io/index_cache.hpp"
+#include "io/progress.hpp"
 #include "io/stream_source.hpp"
 
 namespace vdisk {
@@ -16,14 +16,14 @@ enum class Match : std::uint8_t { no, weak, sure };
 /// What opening a file needs to know. Copied freely.
 struct OpenContext {
     Limits limits{};
-    CachesPtr caches;                                          ///< never null
-    std::shared_ptr<const References> references;              ///< the gate beside this file; never null
-    Selector selector{};                                       ///< what the user selected in this file
-    FilePtr file;                                              ///< the file of the operating system below the source; may be null in tests
-    Progress progress{};                                       ///< may be empty
-    std::shared_ptr<StreamSource> stream{};                    ///< what `source` is if the file is compressed, else null
-    IndexCache index_cache{};                                  ///< where a pass over the whole file may be remembered; off by default
-    std::filesystem::path registry{};                          ///< a VirtualBox settings file to find parents by; may be empty
+    CachesPtr caches;                             ///< never null
+    std::shared_ptr<const References> references; ///< the gate beside this file; never null
+    Selector selector{};                          ///< what the user selected in this file
+    FilePtr file;                           ///< the file of the operating system below the source; may be null in tests
+    Progress progress{};                    ///< may be empty
+    std::shared_ptr<StreamSource> stream{}; ///< what `source` is if the file is compressed, else null
+    IndexCache index_cache{};               ///< where a pass over the whole file may be remembered; off by default
+    std::filesystem::path registry{};       ///< a VirtualBox settings file to find parents by; may be empty
 };
 
 /// Where a file leads that has no disks of its own.
@@ -40,11 +40,11 @@ struct Format {
     Match (*probe)(std::span<const std::byte> head, const ByteSource& source);
     /// Parses the metadata. Errors name file, field and value.
     Result<std::shared_ptr<const DiskFile>> (*open)(SourcePtr source, const OpenContext& context);
-    /// open() goes over a compressed stream by scan_forward() before it reads from the source, so the stream need not be
-    /// indexed before.
+    /// open() goes over a compressed stream by scan_forward() before it reads from the source, so the stream need not
+    /// be indexed before.
     bool scans_forward = false;
-    /// For a format whose files have no disks of their own: opens the file that one names. open() is not called then. Errors name
-    /// the file and what it says.
+    /// For a format whose files have no disks of their own: opens the file that one names. open() is not called then.
+    /// Errors name the file and what it says.
     Result<Redirection> (*follow)(const ByteSource& source, const OpenContext& context) = nullptr;
 };
 

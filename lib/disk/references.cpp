@@ -28,7 +28,8 @@ std::vector<Candidate> candidates(const fs::path& name, const std::vector<fs::pa
     std::vector<Candidate> list;
     if (name.is_absolute()) {
         list.push_back({name, ""});
-        for (const fs::path& folder : folders) list.push_back({folder / name.filename(), "by its name beside the image"});
+        for (const fs::path& folder : folders)
+            list.push_back({folder / name.filename(), "by its name beside the image"});
         return list;
     }
     for (const fs::path& folder : folders) list.push_back({folder / name, ""});
@@ -68,11 +69,13 @@ bool References::allows(const fs::path& path) const {
 Result<FoundFile> References::open(std::string_view name) const {
     if (name.empty()) return fail(ErrorKind::corrupt, "the name is empty");
     if (name.size() > limits_.name_bytes)
-        return fail(ErrorKind::limit_exceeded, "the name has {} bytes, the limit is {}", name.size(), limits_.name_bytes);
+        return fail(ErrorKind::limit_exceeded, "the name has {} bytes, the limit is {}", name.size(),
+                    limits_.name_bytes);
     if (name.find('\0') != std::string_view::npos) return fail(ErrorKind::corrupt, "the name has a NUL byte in it");
     if (name.starts_with("file:")) name.remove_prefix(std::string_view("file:").size());
     if (const std::string_view protocol = protocol_of(name); !protocol.empty())
-        return fail(ErrorKind::unsupported, "'{}' is not opened: protocol '{}:' names no local file", printable(name), printable(protocol));
+        return fail(ErrorKind::unsupported, "'{}' is not opened: protocol '{}:' names no local file", printable(name),
+                    printable(protocol));
     if (policy_ == ReferencePolicy::deny)
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny", printable(name));
 
@@ -84,7 +87,8 @@ Result<FoundFile> References::open(std::string_view name) const {
             continue;
         }
         if (!allows(candidate.path))
-            return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere", printable(candidate.path.native()));
+            return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
+                        printable(candidate.path.native()));
         VDISK_TRY(file, FileSource::open(candidate.path, FileKinds::regular_only));
         return FoundFile{std::move(file), std::move(candidate.how)};
     }
@@ -95,7 +99,8 @@ Result<FilePtr> References::open_exact(const fs::path& path) const {
     if (policy_ == ReferencePolicy::deny)
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny", printable(path.native()));
     if (!allows(path))
-        return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere", printable(path.native()));
+        return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
+                    printable(path.native()));
     return FileSource::open(path, FileKinds::regular_only);
 }
 

@@ -24,25 +24,28 @@ enum class ReferencePolicy : std::uint8_t {
 /// A file that an image named, opened.
 struct FoundFile {
     FilePtr file;
-    std::string how; ///< how it was found, where that is not as the image says: "by its name beside the image"
+    std::string how;      ///< how it was found, where that is not as the image says: "by its name beside the image"
     std::string format{}; ///< its format, where that was learnt while it was looked for; empty: as the link says
-    std::filesystem::path registry{}; ///< the VirtualBox settings file that knows about it and its parents; may be empty
+    std::filesystem::path
+        registry{}; ///< the VirtualBox settings file that knows about it and its parents; may be empty
 };
 
-/// Opens what the image at `image` names. Regular files only: never a device, a FIFO, a socket or a URL. Relative names are
-/// looked for in the image's folder, by the path as given and by the real one behind symbolic links; absolute ones as they
-/// stand, then by their last component beside the image. Thread-safe.
+/// Opens what the image at `image` names. Regular files only: never a device, a FIFO, a socket or a URL. Relative names
+/// are looked for in the image's folder, by the path as given and by the real one behind symbolic links; absolute ones
+/// as they stand, then by their last component beside the image. Thread-safe.
 class References {
 public:
-    /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files only.
-    References(std::filesystem::path image, ReferencePolicy policy, const Limits& limits, FileKinds given = FileKinds::regular_or_block_device);
+    /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files
+    /// only.
+    References(std::filesystem::path image, ReferencePolicy policy, const Limits& limits,
+               FileKinds given = FileKinds::regular_or_block_device);
 
-    /// `name` as the image has it. Errors: `unsupported` for protocols, `usage` for what the policy forbids, `io` for what
-    /// is not there, telling each path that was tried.
+    /// `name` as the image has it. Errors: `unsupported` for protocols, `usage` for what the policy forbids, `io` for
+    /// what is not there, telling each path that was tried.
     [[nodiscard]] Result<FoundFile> open(std::string_view name) const;
 
-    /// Exactly `path`, which a search for what the image names has led to: a regular file. Errors: `usage` for what the policy
-    /// forbids, else `io`.
+    /// Exactly `path`, which a search for what the image names has led to: a regular file. Errors: `usage` for what the
+    /// policy forbids, else `io`.
     [[nodiscard]] Result<FilePtr> open_exact(const std::filesystem::path& path) const;
 
     /// A path that a person gave (a `backing` key): as it stands, without a policy.

@@ -11,8 +11,8 @@ namespace vdisk {
 namespace {
 
 constexpr std::array kKeys{
-    SelectorKey{"device", &Selector::device},     SelectorKey{"snapshot", &Selector::snapshot},
-    SelectorKey{"key-file", &Selector::key_file}, SelectorKey{"backing", &Selector::backing},
+    SelectorKey{"device", &Selector::device},       SelectorKey{"snapshot", &Selector::snapshot},
+    SelectorKey{"key-file", &Selector::key_file},   SelectorKey{"backing", &Selector::backing},
     SelectorKey{"data-file", &Selector::data_file}, SelectorKey{"parent", &Selector::parent},
 };
 
@@ -59,7 +59,9 @@ bool Selector::empty() const noexcept {
     return !device && !snapshot && !key_file && !backing && !data_file && !parent && !word;
 }
 
-std::span<const SelectorKey> selector_keys() noexcept { return kKeys; }
+std::span<const SelectorKey> selector_keys() noexcept {
+    return kKeys;
+}
 
 Result<Selector> parse_selector(std::string_view text) {
     Selector selector;
@@ -90,7 +92,8 @@ std::string selector_word(std::string_view word) {
 Result<std::string> selector_text(const Selector& selector) {
     std::string keys = selector.word ? selector_word(*selector.word) : "";
     for (const SelectorKey& key : kKeys)
-        if (const auto& value = selector.*key.member) keys += fmt::format("{}{}={}", keys.empty() ? "" : ",", key.name, selector_word(*value));
+        if (const auto& value = selector.*key.member)
+            keys += fmt::format("{}{}={}", keys.empty() ? "" : ",", key.name, selector_word(*value));
     std::string text = keys.empty() ? selector.path.native() : fmt::format("{}#{}", selector.path.native(), keys);
     const auto read_back = parse_selector(text);
     if (read_back.has_value() && read_back.value() == selector) return text;

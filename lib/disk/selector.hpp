@@ -32,21 +32,23 @@ struct Selector {
 /// A key as it is typed, and the member that holds its value.
 struct SelectorKey {
     std::string_view name;
-    std::optional<std::string> Selector::* member;
+    std::optional<std::string> Selector::*member;
 };
 
 /// Every key that has a name; `word` has none.
 [[nodiscard]] std::span<const SelectorKey> selector_keys() noexcept;
 
-/// Reads `text` as PATH or PATH#key=value[,key=value]. A file that really has the whole text as its name wins; else the last
-/// '#' behind which a selector can be read separates. A backslash takes the special meaning from a comma or a backslash.
-/// Errors: `usage`, naming the key.
+/// Reads `text` as PATH or PATH#key=value[,key=value]. A file that really has the whole text as its name wins; else the
+/// last
+/// '#' behind which a selector can be read separates. A backslash takes the special meaning from a comma or a
+/// backslash. Errors: `usage`, naming the key.
 [[nodiscard]] Result<Selector> parse_selector(std::string_view text);
 
 /// The text behind '#' that selects by a bare word, escaped.
 [[nodiscard]] std::string selector_word(std::string_view word);
 
-/// The text that parse_selector() reads as `selector`. Errors: `usage` if there is none, because of files with a '#' in their names.
+/// The text that parse_selector() reads as `selector`. Errors: `usage` if there is none, because of files with a '#' in
+/// their names.
 [[nodiscard]] Result<std::string> selector_text(const Selector& selector);
 
 } // namespace vdisk

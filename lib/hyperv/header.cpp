@@ -31,8 +31,7 @@ static_assert(sizeof(HeaderRecord) == 46);
 
 Result<HeaderCopy> read_copy(const ByteSource& source, std::uint64_t offset) {
     HeaderCopy copy{.offset = offset};
-    if (!fits(offset, sizeof(HeaderRecord), source.size()))
-        return copy;
+    if (!fits(offset, sizeof(HeaderRecord), source.size())) return copy;
     VDISK_TRY(record, read_struct<HeaderRecord>(source, offset, "header"));
     copy.inside_file = true;
     copy.signature_good = record.signature.value() == kSignature;
@@ -49,18 +48,14 @@ Result<HeaderCopy> read_copy(const ByteSource& source, std::uint64_t offset) {
 }
 
 std::optional<std::size_t> choose(const std::array<HeaderCopy, 2>& copies) {
-    if (copies[0].good() && copies[1].good())
-        return newer(copies[1].sequence, copies[0].sequence) ? 1U : 0U;
-    if (copies[0].good())
-        return 0U;
-    if (copies[1].good())
-        return 1U;
+    if (copies[0].good() && copies[1].good()) return newer(copies[1].sequence, copies[0].sequence) ? 1U : 0U;
+    if (copies[0].good()) return 0U;
+    if (copies[1].good()) return 1U;
     return std::nullopt;
 }
 
 std::string_view fault(const HeaderCopy& copy) {
-    if (!copy.inside_file)
-        return "lies outside the file";
+    if (!copy.inside_file) return "lies outside the file";
     return copy.signature_good ? "checksum mismatch" : "bad signature";
 }
 
@@ -79,13 +74,11 @@ Result<Headers> read_headers(const ByteSource& source) {
 void judge_headers(const Headers& headers, Findings& findings) {
     for (std::size_t i = 0; i < headers.copies.size(); ++i) {
         const HeaderCopy& copy = headers.copies[i];
-        if (copy.good())
-            continue;
+        if (copy.good()) continue;
         const std::string used = headers.active ? fmt::format("; copy {} is used", *headers.active + 1) : "";
         findings.add(FindingKind::header_copy_bad, copy.offset, "header copy {}: {}{}", i + 1, fault(copy), used);
     }
-    if (!headers.active)
-        findings.add(FindingKind::no_good_header, 0, "neither header copy is valid");
+    if (!headers.active) findings.add(FindingKind::no_good_header, 0, "neither header copy is valid");
     const auto& [first, second] = headers.copies;
     if (first.good() && second.good() && first.sequence == second.sequence)
         findings.add(FindingKind::header_equal_sequence, second.offset,

@@ -63,17 +63,14 @@ public:
     }
 
     KeyEntry read() {
-        if (entry_.type == KeyType::free)
-            return entry_;
-        if (read_name() && read_data())
-            verify(bytes_.first(entry_.meaningful));
+        if (entry_.type == KeyType::free) return entry_;
+        if (read_name() && read_data()) verify(bytes_.first(entry_.meaningful));
         return entry_;
     }
 
     KeyEntry read_as(KeyType type) {
         entry_.type = type;
-        if (!read_name() || !read_data())
-            return entry_;
+        if (!read_name() || !read_data()) return entry_;
         std::vector<std::byte> copy(bytes_.begin(), bytes_.begin() + static_cast<std::ptrdiff_t>(entry_.meaningful));
         copy[0] = static_cast<std::byte>(type);
         verify(copy);
@@ -91,12 +88,9 @@ private:
         }
         entry_.name = as_text(rest().first(length));
         entry_.meaningful += length;
-        if (entry_.name.ends_with('\0'))
-            entry_.name.remove_suffix(1);
-        else
-            entry_.faults.add(FindingKind::name_unterminated);
-        if (!is_utf8(entry_.name))
-            entry_.faults.add(FindingKind::name_utf8);
+        if (entry_.name.ends_with('\0')) entry_.name.remove_suffix(1);
+        else entry_.faults.add(FindingKind::name_unterminated);
+        if (!is_utf8(entry_.name)) entry_.faults.add(FindingKind::name_utf8);
         return true;
     }
 
@@ -112,8 +106,7 @@ private:
     }
 
     bool read_pointer() {
-        if (!take(sizeof(PointerRecord)))
-            return false;
+        if (!take(sizeof(PointerRecord))) return false;
         const auto record = copy_of<PointerRecord>(entry_.data);
         entry_.pointer = {record.size.value(), record.offset.value()};
         entry_.data = {};
@@ -124,19 +117,14 @@ private:
         switch (entry_.type) {
         case KeyType::integer:
         case KeyType::unsigned_integer:
-        case KeyType::real:
-            return take(8);
-        case KeyType::boolean:
-            return take(4);
-        case KeyType::node:
-            return take(kNodeData);
+        case KeyType::real: return take(8);
+        case KeyType::boolean: return take(4);
+        case KeyType::node: return take(kNodeData);
         case KeyType::string:
         case KeyType::array:
-            if (!take(kLengthPrefix))
-                return false;
+            if (!take(kLengthPrefix)) return false;
             return take(copy_of<little_uint32_buf_t>(entry_.data).value());
-        case KeyType::free:
-            break;
+        case KeyType::free: break;
         }
         return false;
     }
@@ -177,10 +165,8 @@ public:
 
     EntryWalk run(std::size_t start) {
         walk_.end = start;
-        while (!walk_.stopped_by && left() >= kEntryHeader)
-            step();
-        if (!walk_.stopped_by && left() > 0)
-            walk_.stopped_by = FindingKind::table_tail;
+        while (!walk_.stopped_by && left() >= kEntryHeader) step();
+        if (!walk_.stopped_by && left() > 0) walk_.stopped_by = FindingKind::table_tail;
         return std::move(walk_);
     }
 
@@ -189,27 +175,23 @@ private:
 
     void step() {
         const std::size_t size = copy_of<EntryRecord>(table_.subspan(walk_.end)).size.value();
-        if (size < kEntryHeader || size > left())
-            return bad_size(size);
+        if (size < kEntryHeader || size > left()) return bad_size(size);
         walk_.entries.push_back(read_entry(table_, walk_.end, size));
         walk_.end += size;
     }
 
     void bad_size(std::size_t size) {
-        if (options_.truncated && size > left())
-            return cut_entry();
+        if (options_.truncated && size > left()) return cut_entry();
         const FindingKind kind = size == 0 ? FindingKind::entry_size_zero : FindingKind::entry_size_bad;
         walk_.findings.push_back({kind, walk_.end, fmt::format("entry of {} bytes where {} are left", size, left())});
-        if (options_.damage == Damage::search)
-            return go_on_behind(kind);
+        if (options_.damage == Damage::search) return go_on_behind(kind);
         walk_.stopped_by = kind;
     }
 
     // The last entry of a table whose end is missing counts only if its checksum holds.
     void cut_entry() {
         const KeyEntry entry = read_entry(table_, walk_.end, left());
-        if (entry.type != KeyType::free && entry.faults.empty())
-            walk_.entries.push_back(entry);
+        if (entry.type != KeyType::free && entry.faults.empty()) walk_.entries.push_back(entry);
         walk_.stopped_by = FindingKind::key_table_truncated;
     }
 
@@ -245,22 +227,14 @@ private:
 
 std::string_view to_string(KeyType type) noexcept {
     switch (type) {
-    case KeyType::free:
-        return "free";
-    case KeyType::integer:
-        return "int";
-    case KeyType::unsigned_integer:
-        return "uint";
-    case KeyType::real:
-        return "double";
-    case KeyType::string:
-        return "string";
-    case KeyType::array:
-        return "array";
-    case KeyType::boolean:
-        return "bool";
-    case KeyType::node:
-        return "node";
+    case KeyType::free: return "free";
+    case KeyType::integer: return "int";
+    case KeyType::unsigned_integer: return "uint";
+    case KeyType::real: return "double";
+    case KeyType::string: return "string";
+    case KeyType::array: return "array";
+    case KeyType::boolean: return "bool";
+    case KeyType::node: return "node";
     }
     return "unknown";
 }
@@ -276,8 +250,7 @@ KeyEntry read_entry(std::span<const std::byte> table, std::size_t at, std::size_
 std::optional<KeyEntry> read_entry_as(std::span<const std::byte> table, std::size_t at, std::size_t extent,
                                       KeyType type) {
     KeyEntry entry = EntryReader(table.subspan(at, extent), at).read_as(type);
-    if (!entry.faults.empty())
-        return std::nullopt;
+    if (!entry.faults.empty()) return std::nullopt;
     return entry;
 }
 
@@ -288,13 +261,10 @@ EntryWalk walk_entries(std::span<const std::byte> table, std::size_t start, cons
 std::optional<KeyEntry> find_entry(std::span<const std::byte> table, std::size_t from, std::uint64_t& budget) {
     for (std::size_t at = from; at + kEntryHeader <= table.size(); ++at) {
         const auto rest = table.subspan(at);
-        if (!plausible(rest))
-            continue;
+        if (!plausible(rest)) continue;
         const KeyEntry entry = read_entry(table, at, rest.size());
-        if (entry.faults.empty() && entry.meaningful <= entry.stored_size)
-            return entry;
-        if (entry.meaningful > budget)
-            return std::nullopt;
+        if (entry.faults.empty() && entry.meaningful <= entry.stored_size) return entry;
+        if (entry.meaningful > budget) return std::nullopt;
         budget -= entry.meaningful;
     }
     return std::nullopt;

@@ -40,17 +40,14 @@ public:
 
     Result<KeyTables> run(const std::vector<Object>& objects) {
         for (const Object& object : objects)
-            if (object.type == ObjectType::key_table)
-                VDISK_CHECK(load_listed(object));
-        if (options_.best_effort)
-            VDISK_CHECK(load_unlisted(objects));
+            if (object.type == ObjectType::key_table) VDISK_CHECK(load_listed(object));
+        if (options_.best_effort) VDISK_CHECK(load_unlisted(objects));
         return std::move(tables_);
     }
 
 private:
     Result<void> load_listed(const Object& object) {
-        if (seen_.contains(object.offset))
-            return ok();
+        if (seen_.contains(object.offset)) return ok();
         if (!fits(object.offset, kFirstEntry, source_.size())) {
             findings_.add(FindingKind::key_table_range, object.offset, "key table at offset {} lies outside the file",
                           object.offset);
@@ -64,8 +61,7 @@ private:
         }
         VDISK_TRY(table, load(object.offset, length));
         table.truncated = length < object.size;
-        if (!acceptable(object, table))
-            return ok();
+        if (!acceptable(object, table)) return ok();
         if (table.truncated)
             findings_.add(FindingKind::key_table_truncated, object.offset, "key table {} runs past the end of the file",
                           table.index);
@@ -84,10 +80,8 @@ private:
     }
 
     bool acceptable(const Object& object, const KeyTable& table) {
-        if (table.header_good)
-            return true;
-        if (!object.checksum_good)
-            return false; // neither the slot nor what it points to holds
+        if (table.header_good) return true;
+        if (!object.checksum_good) return false; // neither the slot nor what it points to holds
         if (table.signature_good) {
             findings_.add(FindingKind::key_table_checksum, object.offset,
                           "key table {} (sequence {}): header checksum mismatch", table.index, table.sequence);
@@ -110,8 +104,7 @@ private:
             return;
         }
         KeyTable& live = tables_.live[known->second];
-        if (better(table, live))
-            std::swap(table, live);
+        if (better(table, live)) std::swap(table, live);
         findings_.add(FindingKind::duplicate_table_index, table.offset,
                       "two key tables with index {}: sequence {} at offset {} is used, sequence {} is not", live.index,
                       live.sequence, live.offset, table.sequence);
@@ -119,22 +112,18 @@ private:
     }
 
     static bool better(const KeyTable& a, const KeyTable& b) {
-        if (a.header_good != b.header_good)
-            return a.header_good;
+        if (a.header_good != b.header_good) return a.header_good;
         return newer(a.sequence, b.sequence);
     }
 
     Result<void> load_unlisted(const std::vector<Object>& objects) {
         VDISK_TRY(offsets, find_key_tables(source_, kRootObjectTable + kDefaultAlignment, source_.size()));
         for (std::size_t i = 0; i < offsets.size(); ++i) {
-            if (seen_.contains(offsets[i]) || in_use_otherwise(objects, offsets[i]))
-                continue;
+            if (seen_.contains(offsets[i]) || in_use_otherwise(objects, offsets[i])) continue;
             const std::uint64_t end = end_of_unlisted(objects, offsets, i);
-            if (end - offsets[i] > budget_)
-                continue;
+            if (end - offsets[i] > budget_) continue;
             VDISK_TRY(table, load(offsets[i], end - offsets[i]));
-            if (by_index_.contains(table.index))
-                continue;
+            if (by_index_.contains(table.index)) continue;
             table.listed = false;
             table.truncated = true; // its size is not known: where an entry fails it ends
             findings_.add(FindingKind::key_table_unlisted, table.offset, "key table {} is in no object table",
@@ -145,8 +134,7 @@ private:
     }
 
     bool in_use_otherwise(const std::vector<Object>& objects, std::uint64_t offset) const {
-        if (offset >= options_.log_offset && offset - options_.log_offset < options_.log_size)
-            return true;
+        if (offset >= options_.log_offset && offset - options_.log_offset < options_.log_size) return true;
         return std::any_of(objects.begin(), objects.end(), [&](const Object& object) {
             return object.type != ObjectType::key_table && offset >= object.offset &&
                    offset - object.offset < object.size;
@@ -158,10 +146,8 @@ private:
         const std::uint64_t start = tables[which];
         std::uint64_t end = which + 1 < tables.size() ? tables[which + 1] : source_.size();
         for (const Object& object : objects)
-            if (object.offset > start)
-                end = std::min(end, object.offset);
-        if (options_.log_offset > start)
-            end = std::min(end, options_.log_offset);
+            if (object.offset > start) end = std::min(end, object.offset);
+        if (options_.log_offset > start) end = std::min(end, options_.log_offset);
         return end;
     }
 
@@ -182,8 +168,7 @@ Result<KeyTables> read_key_tables(const ByteSource& source, const std::vector<Ob
 }
 
 std::optional<KeyTable> read_key_table_header(std::span<const std::byte> bytes, std::uint64_t offset) {
-    if (bytes.size() < sizeof(TableRecord))
-        return std::nullopt;
+    if (bytes.size() < sizeof(TableRecord)) return std::nullopt;
     TableRecord record;
     std::memcpy(&record, bytes.data(), sizeof record);
     KeyTable table;
@@ -203,8 +188,7 @@ Result<std::vector<std::uint64_t>> find_key_tables(const ByteSource& source, std
              align_down(from, kDefaultAlignment) + (from % kDefaultAlignment == 0 ? 0 : kDefaultAlignment);
          at < to && fits(at, head.size(), source.size()); at += kDefaultAlignment) {
         VDISK_CHECK(read_exact(source, at, head));
-        if (read_key_table_header(head, at)->header_good)
-            found.push_back(at);
+        if (read_key_table_header(head, at)->header_good) found.push_back(at);
     }
     return found;
 }

@@ -21,8 +21,7 @@ public:
         read_properties();
         read_settings();
         for (KeyId id = 0; id < storage_.keys().size(); ++id)
-            if (storage_.key(id).entry.type == KeyType::node)
-                read_device(id);
+            if (storage_.key(id).entry.type == KeyType::node) read_device(id);
         return std::move(machine_);
     }
 
@@ -35,17 +34,14 @@ private:
     }
 
     std::optional<std::int64_t> number(KeyId id) const {
-        if (id == kNoKey)
-            return std::nullopt;
+        if (id == kNoKey) return std::nullopt;
         const KeyEntry& entry = storage_.key(id).entry;
-        if (entry.type == KeyType::integer || entry.type == KeyType::unsigned_integer)
-            return as_integer(entry.data);
+        if (entry.type == KeyType::integer || entry.type == KeyType::unsigned_integer) return as_integer(entry.data);
         return std::nullopt;
     }
 
     std::optional<bool> truth(KeyId id) const {
-        if (id == kNoKey || storage_.key(id).entry.type != KeyType::boolean)
-            return std::nullopt;
+        if (id == kNoKey || storage_.key(id).entry.type != KeyType::boolean) return std::nullopt;
         return as_boolean(storage_.key(id).entry.data);
     }
 
@@ -61,12 +57,10 @@ private:
 
     void read_manifest() {
         const KeyId manifest = at("/configuration/manifest");
-        if (manifest == kNoKey)
-            return;
+        if (manifest == kNoKey) return;
         for (const KeyId device : storage_.tree().children(manifest)) {
             const std::string instance = text(child(device, "instance"));
-            if (!instance.empty())
-                device_names_.emplace(instance, text(child(device, "name")));
+            if (!instance.empty()) device_names_.emplace(instance, text(child(device, "name")));
         }
     }
 
@@ -89,11 +83,9 @@ private:
         constexpr std::uint64_t kSecond = 10'000'000;
         constexpr std::int64_t kYear1970 = 11'644'473'600;
         const KeyId id = at("/configuration/properties/creation_time");
-        if (id == kNoKey || storage_.value_size(id) != sizeof(std::uint64_t))
-            return std::nullopt;
+        if (id == kNoKey || storage_.value_size(id) != sizeof(std::uint64_t)) return std::nullopt;
         const auto ticks = as_unsigned(storage_.key(id).entry.data);
-        if (!ticks || *ticks == 0)
-            return std::nullopt;
+        if (!ticks || *ticks == 0) return std::nullopt;
         return static_cast<std::int64_t>(*ticks / kSecond) - kYear1970;
     }
 
@@ -107,17 +99,13 @@ private:
     }
 
     void read_device(KeyId node) {
-        if (const KeyId file = child(node, "pathname"); file != kNoKey)
-            add_drive(node, file);
-        if (const KeyId mac = child(node, "MacAddress"); mac != kNoKey)
-            add_adapter(node, mac);
-        if (const KeyId state = child(node, "StateFilePath"); state != kNoKey)
-            add_file(state, "guest state");
+        if (const KeyId file = child(node, "pathname"); file != kNoKey) add_drive(node, file);
+        if (const KeyId mac = child(node, "MacAddress"); mac != kNoKey) add_adapter(node, mac);
+        if (const KeyId state = child(node, "StateFilePath"); state != kNoKey) add_file(state, "guest state");
         if (const KeyId pipe = child(node, "connection");
             pipe != kNoKey && storage_.key(pipe).entry.type == KeyType::string)
             add_file(pipe, "serial " + name_of(node));
-        if (const auto secure = truth(child(node, "secure_boot_enabled")))
-            machine_.secure_boot = secure;
+        if (const auto secure = truth(child(node, "secure_boot_enabled"))) machine_.secure_boot = secure;
     }
 
     void add_drive(KeyId node, KeyId file) {

@@ -45,8 +45,7 @@ public:
 
     Result<ObjectTables> run(Extent root) {
         queue_.push_back(root);
-        for (std::size_t i = 0; i < queue_.size(); ++i)
-            VDISK_CHECK(read_table(queue_[i]));
+        for (std::size_t i = 0; i < queue_.size(); ++i) VDISK_CHECK(read_table(queue_[i]));
         return std::move(found_);
     }
 
@@ -120,10 +119,8 @@ private:
             findings_.add(FindingKind::object_entry_checksum, slot_offset,
                           "object table slot {} (type {}, offset {}, {} bytes): checksum mismatch", number,
                           record.type.value(), object.offset, object.size);
-        if (object.type == ObjectType::empty)
-            return;
-        if (object.type == ObjectType::object_table)
-            queue_.push_back({object.offset, object.size});
+        if (object.type == ObjectType::empty) return;
+        if (object.type == ObjectType::object_table) queue_.push_back({object.offset, object.size});
         found_.objects.push_back(object);
     }
 
@@ -138,8 +135,7 @@ private:
 } // namespace
 
 Result<bool> has_root_object_table(const ByteSource& source) {
-    if (!fits(kRootObjectTable, sizeof(TableRecord), source.size()))
-        return false;
+    if (!fits(kRootObjectTable, sizeof(TableRecord), source.size())) return false;
     VDISK_TRY(record, read_struct<TableRecord>(source, kRootObjectTable, "object table"));
     return record.signature.value() == kSignature;
 }

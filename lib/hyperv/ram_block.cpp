@@ -23,15 +23,11 @@ public:
 
     void run() {
         auto done = read();
-        if (done.has_error())
-            note(done.error().what);
-        if (done.has_value() && !spoiled_)
-            return;
+        if (done.has_error()) note(done.error().what);
+        if (done.has_value() && !spoiled_) return;
         // Behind a page whose bytes could not be expanded, only a stream that comes out even is to be believed.
-        if (done.has_error() && spoiled_)
-            drop_from(*spoiled_);
-        if (done.has_error())
-            drop_from(made_);
+        if (done.has_error() && spoiled_) drop_from(*spoiled_);
+        if (done.has_error()) drop_from(made_);
     }
 
 private:
@@ -41,8 +37,7 @@ private:
     Result<void> read() {
         while (left() > 0) {
             VDISK_TRY(token, take_number());
-            if (token == kEnd)
-                break;
+            if (token == kEnd) break;
             VDISK_CHECK(token_content(token));
         }
         if (made_ != kBlockBytes)
@@ -51,12 +46,9 @@ private:
     }
 
     Result<void> token_content(std::uint32_t token) {
-        if (token == kFillPage)
-            return fill(1);
-        if (token == kFillPages)
-            return fill_counted();
-        if (token == kPiece)
-            return piece();
+        if (token == kFillPage) return fill(1);
+        if (token == kFillPages) return fill_counted();
+        if (token == kPiece) return piece();
         if (token == 0 || token > kPageBytes)
             return fail(ErrorKind::corrupt, "page token {:#x} is no length of a page", token);
         return stored(token, kPageBytes);
@@ -110,8 +102,7 @@ private:
     // them.
     Result<void> stored(std::uint32_t packed, std::size_t whole) {
         VDISK_TRY(bytes, take(packed));
-        if (whole > room().size())
-            return fail(ErrorKind::corrupt, "the stream gives more than 1 MiB");
+        if (whole > room().size()) return fail(ErrorKind::corrupt, "the stream gives more than 1 MiB");
         const auto target = room().first(whole);
         if (packed == whole) {
             std::copy(bytes.begin(), bytes.end(), target.begin());
@@ -127,28 +118,23 @@ private:
     void advance(std::size_t length) {
         const std::size_t first = made_ / kPageBytes;
         made_ += length;
-        for (std::size_t page = first; page < made_ / kPageBytes; ++page)
-            block_.good.set(page, !bad_.test(page));
+        for (std::size_t page = first; page < made_ / kPageBytes; ++page) block_.good.set(page, !bad_.test(page));
     }
 
     void spoil(std::size_t length, std::string_view why) {
         note(fmt::format("page {}: {}", made_ / kPageBytes, why));
-        if (!spoiled_)
-            spoiled_ = made_;
+        if (!spoiled_) spoiled_ = made_;
         const std::size_t end = made_ + length;
-        for (std::size_t page = made_ / kPageBytes; page * kPageBytes < end; ++page)
-            bad_.set(page);
+        for (std::size_t page = made_ / kPageBytes; page * kPageBytes < end; ++page) bad_.set(page);
         made_ = end;
     }
 
     void drop_from(std::size_t offset) {
-        for (std::size_t page = offset / kPageBytes; page < kPagesPerBlock; ++page)
-            block_.good.reset(page);
+        for (std::size_t page = offset / kPageBytes; page < kPagesPerBlock; ++page) block_.good.reset(page);
     }
 
     void note(std::string why) {
-        if (block_.fault.empty())
-            block_.fault = std::move(why);
+        if (block_.fault.empty()) block_.fault = std::move(why);
     }
 
     std::span<const std::byte> in_;

@@ -56,8 +56,7 @@ public:
 
     Result<std::vector<Remnant>> run() {
         know_live_keys();
-        for (const KeyTable& table : storage_.key_tables().live)
-            search_live_table(table);
+        for (const KeyTable& table : storage_.key_tables().live) search_live_table(table);
         for (const KeyTable& table : storage_.key_tables().superseded)
             search({.source = RemnantSource::superseded_table,
                     .bytes = table.bytes,
@@ -81,10 +80,8 @@ private:
         const auto mix = [&](std::size_t part) { sum = (sum ^ part) * 0x9E3779B97F4A7C15ULL + (sum >> 29); };
         mix(static_cast<std::size_t>(entry.type));
         mix((std::size_t{entry.parent.table} << 32) | entry.parent.offset);
-        if (entry.type != KeyType::node)
-            mix(hash(as_text(entry.data)));
-        if (entry.pointer)
-            mix(static_cast<std::size_t>(entry.pointer->offset * 31 + entry.pointer->size));
+        if (entry.type != KeyType::node) mix(hash(as_text(entry.data)));
+        if (entry.pointer) mix(static_cast<std::size_t>(entry.pointer->offset * 31 + entry.pointer->size));
         return sum;
     }
 
@@ -101,13 +98,10 @@ private:
             walk_entries(table.bytes, kFirstEntry, {.damage = Damage::stop, .truncated = table.truncated});
         for (const KeyEntry& entry : walk.entries) {
             const std::size_t end = entry.offset + entry.stored_size;
-            if (entry.type == KeyType::free)
-                search_free_entry(table, entry, std::min(end, table.bytes.size()));
-            else if (end <= table.bytes.size())
-                search_slack(table, entry.offset + entry.meaningful, end);
+            if (entry.type == KeyType::free) search_free_entry(table, entry, std::min(end, table.bytes.size()));
+            else if (end <= table.bytes.size()) search_slack(table, entry.offset + entry.meaningful, end);
         }
-        if (walk.end < table.bytes.size())
-            search_slack(table, walk.end, table.bytes.size());
+        if (walk.end < table.bytes.size()) search_slack(table, walk.end, table.bytes.size());
     }
 
     Image image_of(const KeyTable& table, std::size_t start, std::size_t end, RemnantSource source,
@@ -132,12 +126,10 @@ private:
             }
         }
         const auto payload = image.bytes.subspan(std::min(kEntryHeader, image.bytes.size()));
-        if (payload.empty() || is_filler(payload))
-            return;
+        if (payload.empty() || is_filler(payload)) return;
         const std::size_t before = found_.size();
         search_behind(image, kEntryHeader);
-        if (found_.size() == before)
-            guess(image, payload, entry);
+        if (found_.size() == before) guess(image, payload, entry);
     }
 
     void search_behind(const Image& image, std::size_t start) {
@@ -160,8 +152,7 @@ private:
         const bool named =
             !name.empty() && name.size() < 255 && name.size() < text.size() && is_utf8(name) && printable(name) == name;
         auto value = payload.subspan(named ? name.size() + 1 : 0);
-        if (named)
-            remnant.name = name;
+        if (named) remnant.name = name;
         if (const auto string = leading_string(value); named && string) {
             remnant.type = KeyType::string;
             value = *string;
@@ -173,8 +164,7 @@ private:
 
     static std::optional<std::span<const std::byte>> leading_string(std::span<const std::byte> bytes) {
         std::uint32_t length = 0;
-        if (bytes.size() < sizeof length)
-            return std::nullopt;
+        if (bytes.size() < sizeof length) return std::nullopt;
         std::memcpy(&length, bytes.data(), sizeof length);
         length = boost::endian::little_to_native(length);
         bytes = bytes.subspan(sizeof length);
@@ -186,12 +176,10 @@ private:
     void search_slack(const KeyTable& table, std::size_t start, std::size_t end) {
         const Image image =
             image_of(table, start, end, RemnantSource::slack, fmt::format("slack of key table {}", table.index));
-        if (is_filler(image.bytes))
-            return;
+        if (is_filler(image.bytes)) return;
         const std::size_t before = found_.size();
         search(image);
-        if (found_.size() > before)
-            return;
+        if (found_.size() > before) return;
         keep({.source = RemnantSource::slack,
               .file_offset = image.file_offset,
               .place = KeyPlace{table.index, image.table_offset},
@@ -231,8 +219,7 @@ private:
                         .header_intact = true,
                         .checksum_good = true,
                         .how = image.how};
-        if (image.table)
-            remnant.place = KeyPlace{*image.table, image.table_offset + static_cast<std::uint32_t>(at)};
+        if (image.table) remnant.place = KeyPlace{*image.table, image.table_offset + static_cast<std::uint32_t>(at)};
         find_parent(image, entry.parent, remnant);
         keep(std::move(remnant));
     }
@@ -253,42 +240,35 @@ private:
     }
 
     static void name_gone_parent(const Image& image, std::size_t at, Remnant& remnant) {
-        if (at + kEntryHeader > image.bytes.size())
-            return;
+        if (at + kEntryHeader > image.bytes.size()) return;
         const KeyEntry parent = read_entry(image.bytes, at, image.bytes.size() - at);
         if (parent.type == KeyType::node && parent.faults.empty())
             remnant.how += fmt::format("; below a node \"{}\" that is gone", shown_name(parent.name));
     }
 
     void keep(Remnant remnant) {
-        if (seen_.insert(remnant.file_offset).second)
-            found_.push_back(std::move(remnant));
+        if (seen_.insert(remnant.file_offset).second) found_.push_back(std::move(remnant));
     }
 
     const KeyTable* table_at(std::uint64_t offset) const {
         for (const KeyTable& table : storage_.key_tables().live)
-            if (offset >= table.offset && offset - table.offset < table.bytes.size())
-                return &table;
+            if (offset >= table.offset && offset - table.offset < table.bytes.size()) return &table;
         return nullptr;
     }
 
     // The tables that the log wrote to, as they lie in the file.
     Result<void> search_before_replay() {
-        if (!storage_.log_applied())
-            return ok();
+        if (!storage_.log_applied()) return ok();
         std::set<const KeyTable*> changed;
         for (const LogEntry& entry : storage_.log().pending)
-            if (const KeyTable* table = table_at(entry.destination))
-                changed.insert(table);
+            if (const KeyTable* table = table_at(entry.destination)) changed.insert(table);
         const ByteSource& raw = *storage_.raw_source();
         for (const KeyTable* table : changed) {
-            if (table->offset >= raw.size())
-                continue;
+            if (table->offset >= raw.size()) continue;
             const std::uint64_t length = std::min<std::uint64_t>(table->bytes.size(), raw.size() - table->offset);
             VDISK_TRY(bytes, read_bytes(raw, table->offset, length, "key table"));
             for (const auto& [place, id] : by_place_)
-                if (place.table == table->index)
-                    seen_.erase(table->offset + place.offset);
+                if (place.table == table->index) seen_.erase(table->offset + place.offset);
             search({.source = RemnantSource::before_replay,
                     .bytes = bytes,
                     .file_offset = table->offset,
@@ -306,16 +286,14 @@ private:
         for (const LogEntry& entry : log.leftovers)
             VDISK_CHECK(search_log_entry(entry, RemnantSource::stale_log_entry));
         const HeaderCopy* header = storage_.headers().current();
-        if (header == nullptr)
-            return ok();
+        if (header == nullptr) return ok();
         const auto end = checked_add(header->log_offset, header->log_size);
         return search_space({header->log_offset, end.value_or(header->log_offset)}, RemnantSource::log_region,
                             "in the log, in no entry's data");
     }
 
     Result<void> search_log_entry(const LogEntry& entry, RemnantSource source) {
-        if (!entry.good())
-            return ok();
+        if (!entry.good()) return ok();
         VDISK_TRY(bytes, read_bytes(*storage_.raw_source(), entry.data_offset, entry.length, "replay log data"));
         Image image{.source = source,
                     .bytes = bytes,
@@ -331,8 +309,7 @@ private:
 
     Result<void> search_free_objects() {
         for (const Object& object : storage_.objects().objects) {
-            if (object.type != ObjectType::free)
-                continue;
+            if (object.type != ObjectType::free) continue;
             const auto end = checked_add(object.offset, std::uint64_t{object.size});
             VDISK_CHECK(search_space({object.offset, end.value_or(object.offset)}, RemnantSource::free_object,
                                      fmt::format("in the free object at offset {}", object.offset)));
@@ -362,11 +339,9 @@ private:
             at +=
                 static_cast<std::size_t>(align_down(space.file_offset + at + kDefaultAlignment - 1, kDefaultAlignment) -
                                          (space.file_offset + at));
-            if (at >= space.bytes.size())
-                break;
+            if (at >= space.bytes.size()) break;
             const auto header = read_key_table_header(space.bytes.subspan(at), space.file_offset + at);
-            if (!header || !header->header_good)
-                continue;
+            if (!header || !header->header_good) continue;
             part.bytes = space.bytes.subspan(start, at - start);
             search(part);
             part = space;
@@ -384,43 +359,32 @@ private:
         std::vector<Range> parts;
         std::uint64_t at = range.start;
         auto done = searched_.upper_bound(at); // ranges are apart: only the one before can reach beyond `at`
-        if (done != searched_.begin())
-            --done;
+        if (done != searched_.begin()) --done;
         for (; done != searched_.end() && done->first < range.end; ++done) {
-            if (done->second <= at)
-                continue;
-            if (done->first > at)
-                parts.push_back({at, done->first});
+            if (done->second <= at) continue;
+            if (done->first > at) parts.push_back({at, done->first});
             at = done->second;
         }
-        if (at < range.end)
-            parts.push_back({at, range.end});
-        for (const Range part : parts)
-            searched_.emplace(part.start, part.end);
+        if (at < range.end) parts.push_back({at, range.end});
+        for (const Range part : parts) searched_.emplace(part.start, part.end);
         return parts;
     }
 
     void is_in_use(std::uint64_t offset, std::uint64_t length) {
         const auto end = checked_add(offset, length);
-        if (end)
-            (void)take_unsearched({offset, *end});
+        if (end) (void)take_unsearched({offset, *end});
     }
 
     Result<void> search_unlisted_space() {
         const HeaderCopy* header = storage_.headers().current();
         is_in_use(0, kRootObjectTable + (header == nullptr ? kDefaultAlignment : header->alignment));
-        for (const ObjectTable& table : storage_.objects().tables)
-            is_in_use(table.offset, kDefaultAlignment);
-        for (const KeyTable& table : storage_.key_tables().live)
-            is_in_use(table.offset, table.bytes.size());
-        for (const KeyTable& table : storage_.key_tables().superseded)
-            is_in_use(table.offset, table.bytes.size());
+        for (const ObjectTable& table : storage_.objects().tables) is_in_use(table.offset, kDefaultAlignment);
+        for (const KeyTable& table : storage_.key_tables().live) is_in_use(table.offset, table.bytes.size());
+        for (const KeyTable& table : storage_.key_tables().superseded) is_in_use(table.offset, table.bytes.size());
         for (const Object& object : storage_.objects().objects)
-            if (object.type == ObjectType::file_object)
-                is_in_use(object.offset, object.size);
+            if (object.type == ObjectType::file_object) is_in_use(object.offset, object.size);
         for (const Key& key : storage_.keys())
-            if (key.entry.pointer)
-                is_in_use(key.entry.pointer->offset, key.entry.pointer->size);
+            if (key.entry.pointer) is_in_use(key.entry.pointer->offset, key.entry.pointer->size);
         return search_space({0, storage_.raw_source()->size()}, RemnantSource::unlisted,
                             "in space that no object table lists");
     }
@@ -428,8 +392,7 @@ private:
     Result<void> list_file_objects() {
         std::set<std::uint64_t> used;
         for (const Key& key : storage_.keys())
-            if (key.entry.pointer)
-                used.insert(key.entry.pointer->offset);
+            if (key.entry.pointer) used.insert(key.entry.pointer->offset);
         for (const Object& object : storage_.objects().objects) {
             if (object.type != ObjectType::file_object || used.contains(object.offset) ||
                 object.offset >= storage_.source()->size())
@@ -459,26 +422,16 @@ private:
 
 std::string_view to_string(RemnantSource source) noexcept {
     switch (source) {
-    case RemnantSource::free_entry:
-        return "free-entry";
-    case RemnantSource::slack:
-        return "slack";
-    case RemnantSource::superseded_table:
-        return "superseded-table";
-    case RemnantSource::free_object:
-        return "free-object";
-    case RemnantSource::unlisted:
-        return "unlisted";
-    case RemnantSource::stale_log_entry:
-        return "stale-log-entry";
-    case RemnantSource::log_region:
-        return "log-region";
-    case RemnantSource::pending_log_entry:
-        return "pending-log-entry";
-    case RemnantSource::before_replay:
-        return "before-replay";
-    case RemnantSource::file_object:
-        return "file-object";
+    case RemnantSource::free_entry: return "free-entry";
+    case RemnantSource::slack: return "slack";
+    case RemnantSource::superseded_table: return "superseded-table";
+    case RemnantSource::free_object: return "free-object";
+    case RemnantSource::unlisted: return "unlisted";
+    case RemnantSource::stale_log_entry: return "stale-log-entry";
+    case RemnantSource::log_region: return "log-region";
+    case RemnantSource::pending_log_entry: return "pending-log-entry";
+    case RemnantSource::before_replay: return "before-replay";
+    case RemnantSource::file_object: return "file-object";
     }
     return "unknown";
 }

@@ -82,8 +82,7 @@ private:
                           "replay log: signature is {:#010x}; the log is ignored", record.signature.value());
             return false;
         }
-        if (record.checksum.value() == crc32_of(record, offsetof(LogRecord, checksum)))
-            return true;
+        if (record.checksum.value() == crc32_of(record, offsetof(LogRecord, checksum))) return true;
         findings_.add(FindingKind::log_header_checksum, log_.offset,
                       "replay log: header checksum mismatch; the log is ignored ({} pending entries)",
                       log_.pending_count);
@@ -99,8 +98,7 @@ private:
 
     Result<void> read_pending() {
         log_.state = LogState::clean;
-        if (log_.pending_count == 0)
-            return ok();
+        if (log_.pending_count == 0) return ok();
         findings_.add(FindingKind::dirty, log_.offset, "the replay log has {} pending entries", log_.pending_count);
         log_.state = LogState::pending;
         if (log_.pending_count > log_.max_entries || log_.pending_count > room()) {
@@ -119,12 +117,10 @@ private:
     }
 
     Result<void> read_leftovers() {
-        if (log_.pending_count > room())
-            return ok();
+        if (log_.pending_count > room()) return ok();
         for (std::uint64_t i = log_.pending_count; i < room(); ++i) {
             VDISK_TRY(entry, read_entry(i));
-            if (entry.good())
-                log_.leftovers.push_back(entry);
+            if (entry.good()) log_.leftovers.push_back(entry);
         }
         return ok();
     }
@@ -137,12 +133,10 @@ private:
         entry.length = record.length.value();
         entry.checksum_good = record.checksum.value() == crc32_of(record, offsetof(EntryRecord, checksum));
         const auto data_offset = checked_add(log_.offset, record.data_offset.value());
-        if (!entry.checksum_good || !data_offset)
-            return entry;
+        if (!entry.checksum_good || !data_offset) return entry;
         entry.data_offset = *data_offset;
         entry.data_inside_file = fits(entry.data_offset, entry.length, source_.size()) && entry.length <= budget_;
-        if (!entry.data_inside_file)
-            return entry;
+        if (!entry.data_inside_file) return entry;
         budget_ -= entry.length;
         VDISK_TRY(sum, checksum_of_data(entry));
         entry.data_checksum_good = sum == record.data_checksum.value();
@@ -160,8 +154,7 @@ private:
         const auto end = checked_add(entry.destination, std::uint64_t{entry.length});
         // A table that the transaction adds lies behind the old end, at the next multiple of the alignment.
         const std::uint64_t most = source_.size() + log_growth_ + place_.alignment;
-        if (!entry.checksum_good)
-            refuse(FindingKind::log_entry_checksum, entry, number, "entry checksum wrong");
+        if (!entry.checksum_good) refuse(FindingKind::log_entry_checksum, entry, number, "entry checksum wrong");
         else if (!entry.data_inside_file)
             refuse(FindingKind::log_entry_range, entry, number, "its data lies beyond the end of the file");
         else if (!entry.data_checksum_good)
@@ -189,21 +182,18 @@ class ReplayedSource final : public ByteSource {
 public:
     ReplayedSource(SourcePtr source, std::vector<LogEntry> entries)
         : source_(std::move(source)), entries_(std::move(entries)), size_(source_->size()) {
-        for (const LogEntry& entry : entries_)
-            size_ = std::max(size_, entry.destination + entry.length);
+        for (const LogEntry& entry : entries_) size_ = std::max(size_, entry.destination + entry.length);
     }
 
     [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
     [[nodiscard]] std::string_view name() const noexcept override { return source_->name(); }
 
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
-        if (offset >= size_)
-            return std::size_t{0};
+        if (offset >= size_) return std::size_t{0};
         out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset)));
         VDISK_TRY(stored, source_->read_at(offset, out));
         std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
-        for (const LogEntry& entry : entries_)
-            VDISK_CHECK(lay_over(entry, offset, out));
+        for (const LogEntry& entry : entries_) VDISK_CHECK(lay_over(entry, offset, out));
         return out.size();
     }
 
@@ -211,8 +201,7 @@ private:
     Result<void> lay_over(const LogEntry& entry, std::uint64_t offset, std::span<std::byte> out) const {
         const std::uint64_t start = std::max(offset, entry.destination);
         const std::uint64_t end = std::min(offset + out.size(), entry.destination + entry.length);
-        if (start >= end)
-            return ok();
+        if (start >= end) return ok();
         return read_exact(*source_, entry.data_offset + (start - entry.destination),
                           out.subspan(static_cast<std::size_t>(start - offset), static_cast<std::size_t>(end - start)));
     }
@@ -229,8 +218,7 @@ Result<ReplayLog> read_replay_log(const ByteSource& source, const LogPlace& plac
 }
 
 SourcePtr replayed(SourcePtr source, const ReplayLog& log) {
-    if (log.state != LogState::pending)
-        return source;
+    if (log.state != LogState::pending) return source;
     return std::make_shared<ReplayedSource>(std::move(source), log.pending);
 }
 

@@ -34,8 +34,7 @@ static_assert(sizeof(RegionRecord) == 48);
 
 // The number behind `prefix` in a key's name, written without leading zeros.
 std::optional<std::uint64_t> numbered(std::string_view name, std::string_view prefix) {
-    if (!name.starts_with(prefix))
-        return std::nullopt;
+    if (!name.starts_with(prefix)) return std::nullopt;
     name.remove_prefix(prefix.size());
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
@@ -55,14 +54,11 @@ Result<void> hand_over(const RamBlock& block, const MemoryLoss& whole, const Sav
     const std::size_t pages = static_cast<std::size_t>(whole.length) / kPageBytes;
     for (std::size_t page = 0; page < pages;) {
         std::size_t end = page + 1;
-        while (end < pages && block.good[end] == block.good[page])
-            ++end;
+        while (end < pages && block.good[end] == block.good[page]) ++end;
         const std::uint64_t address = whole.address + page * kPageBytes;
         const std::size_t bytes = (end - page) * kPageBytes;
-        if (block.good[page])
-            VDISK_CHECK(sink(address, std::span(block.bytes).subspan(page * kPageBytes, bytes)));
-        else
-            losses.push_back({whole.what, whole.why, address, bytes});
+        if (block.good[page]) VDISK_CHECK(sink(address, std::span(block.bytes).subspan(page * kPageBytes, bytes)));
+        else losses.push_back({whole.what, whole.why, address, bytes});
         page = end;
     }
     return ok();
@@ -73,13 +69,11 @@ Result<void> hand_over(const RamBlock& block, const MemoryLoss& whole, const Sav
 Result<SavedMemory> SavedMemory::open(StoragePtr storage) {
     SavedMemory memory(std::move(storage));
     const KeyId parent = find_key(*memory.storage_, "/savedstate");
-    if (parent != kNoKey)
-        memory.collect_keys(parent);
+    if (parent != kNoKey) memory.collect_keys(parent);
     if (memory.memory_blocks_.empty())
         return fail(ErrorKind::usage, "{}: there is no saved memory: no key /savedstate/RamMemoryBlock0",
                     printable(memory.storage_->source()->name()));
-    for (const auto& [number, keys] : memory.memory_blocks_)
-        memory.add_region(number, keys.front());
+    for (const auto& [number, keys] : memory.memory_blocks_) memory.add_region(number, keys.front());
     memory.drop_overlapping();
     memory.find_leftovers();
     return memory;
@@ -88,12 +82,9 @@ Result<SavedMemory> SavedMemory::open(StoragePtr storage) {
 void SavedMemory::collect_keys(KeyId parent) {
     for (const KeyId key : storage_->tree().children(parent)) {
         const KeyEntry& entry = storage_->key(key).entry;
-        if (entry.type != KeyType::array)
-            continue;
-        if (const auto region = numbered(entry.name, "RamMemoryBlock"))
-            memory_blocks_[*region].push_back(key);
-        else if (const auto block = numbered(entry.name, "RamBlock"))
-            ram_blocks_[*block].push_back(key);
+        if (entry.type != KeyType::array) continue;
+        if (const auto region = numbered(entry.name, "RamMemoryBlock")) memory_blocks_[*region].push_back(key);
+        else if (const auto block = numbered(entry.name, "RamBlock")) ram_blocks_[*block].push_back(key);
     }
 }
 
@@ -105,11 +96,9 @@ void SavedMemory::add_region(std::uint64_t number, KeyId key) {
         lose(fmt::format("RamMemoryBlock{} is missing before it", number - 1));
     if (memory_blocks_[number].size() > 1)
         return lose(fmt::format("there are {} keys of that name", memory_blocks_[number].size()));
-    if (!storage_->key(key).entry.faults.empty())
-        return lose("its key is damaged");
+    if (!storage_->key(key).entry.faults.empty()) return lose("its key is damaged");
     const auto bytes = storage_->value(key);
-    if (bytes.has_error())
-        return lose(bytes.error().what);
+    if (bytes.has_error()) return lose(bytes.error().what);
     if (bytes.value().size() != sizeof(RegionRecord))
         return lose(fmt::format("it has {} bytes and not {}", bytes.value().size(), sizeof(RegionRecord)));
     RegionRecord record;
@@ -152,8 +141,7 @@ void SavedMemory::find_leftovers() {
             std::any_of(regions_.begin(), regions_.end(), [&, block = number](const MemoryRegion& region) {
                 return block >= region.first_block && block - region.first_block < region.blocks();
             });
-        if (!used)
-            losses_.push_back({fmt::format("RamBlock{}", number), "no region that could be placed holds it"});
+        if (!used) losses_.push_back({fmt::format("RamBlock{}", number), "no region that could be placed holds it"});
     }
 }
 
@@ -184,8 +172,7 @@ void SavedMemory::read_block(std::uint64_t number, RamBlock& block) const {
 
 Result<std::vector<MemoryLoss>> SavedMemory::read_all(const PageSink& sink, const Progress& progress) const {
     std::vector<MemoryLoss> losses;
-    for (const MemoryRegion& region : regions_)
-        VDISK_CHECK(read_region(region, sink, progress, losses));
+    for (const MemoryRegion& region : regions_) VDISK_CHECK(read_region(region, sink, progress, losses));
     return losses;
 }
 

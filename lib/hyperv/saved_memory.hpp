@@ -2,9 +2,9 @@
 /// The guest's memory in a saved state (.vmrs): which blocks make up which physical addresses.
 #pragma once
 
-#include "io/progress.hpp"
 #include "hyperv/ram_block.hpp"
 #include "hyperv/storage.hpp"
+#include "io/progress.hpp"
 
 #include <functional>
 #include <map>

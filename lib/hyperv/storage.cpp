@@ -23,18 +23,12 @@ std::string version_text(std::uint32_t version) {
 }
 
 std::string_view describe(FindingKind kind) {
-    if (kind == FindingKind::name_range)
-        return "its name runs past the entry; it is left out";
-    if (kind == FindingKind::name_unterminated)
-        return "its name does not end with NUL";
-    if (kind == FindingKind::name_utf8)
-        return "its name is not UTF-8";
-    if (kind == FindingKind::entry_checksum)
-        return "checksum mismatch";
-    if (kind == FindingKind::value_range)
-        return "its value runs past the entry";
-    if (kind == FindingKind::unknown_key_type)
-        return "its type is not defined";
+    if (kind == FindingKind::name_range) return "its name runs past the entry; it is left out";
+    if (kind == FindingKind::name_unterminated) return "its name does not end with NUL";
+    if (kind == FindingKind::name_utf8) return "its name is not UTF-8";
+    if (kind == FindingKind::entry_checksum) return "checksum mismatch";
+    if (kind == FindingKind::value_range) return "its value runs past the entry";
+    if (kind == FindingKind::unknown_key_type) return "its type is not defined";
     return "the entry's size is impossible";
 }
 
@@ -53,8 +47,7 @@ Result<void> Storage::load() {
     judge_headers(headers_, findings_);
     VDISK_CHECK(load_log());
     VDISK_CHECK(load_tables());
-    for (std::uint32_t table = 0; table < tables_.live.size(); ++table)
-        load_keys(table);
+    for (std::uint32_t table = 0; table < tables_.live.size(); ++table) load_keys(table);
     judge_entries();
     tree_ = Tree::build(keys_, tables_.live, findings_);
     return ok();
@@ -62,8 +55,7 @@ Result<void> Storage::load() {
 
 Result<void> Storage::recognise() const {
     const auto name = printable(raw_->name());
-    if (raw_->size() == 0)
-        return fail(ErrorKind::not_this_format, "{}: empty file", name);
+    if (raw_->size() == 0) return fail(ErrorKind::not_this_format, "{}: empty file", name);
     std::array<std::byte, 16> head{};
     VDISK_TRY(got, raw_->read_at(0, head));
     if (is_xml(std::span(head).first(got)))
@@ -81,8 +73,7 @@ Result<void> Storage::recognise() const {
         return ok();
     }
     VDISK_TRY(has_table, has_root_object_table(*raw_));
-    if (has_table)
-        return ok();
+    if (has_table) return ok();
     if (headers_.copies[0].signature_good || headers_.copies[1].signature_good)
         return fail_at(0, ErrorKind::corrupt,
                        "{}: no header copy with a good checksum, and no object table at offset {}", name,
@@ -92,8 +83,7 @@ Result<void> Storage::recognise() const {
 
 Result<void> Storage::load_log() {
     const HeaderCopy* header = headers_.current();
-    if (header == nullptr)
-        return ok();
+    if (header == nullptr) return ok();
     if (header->version != kFormatVersion)
         findings_.add(FindingKind::format_version, header->offset, "format version {} is read as if it were {}",
                       version_text(header->version), version_text(kFormatVersion));
@@ -101,8 +91,7 @@ Result<void> Storage::load_log() {
         .offset = header->log_offset, .header_size = header->log_header_size, .alignment = header->alignment};
     VDISK_TRY(log, read_replay_log(*raw_, place, findings_));
     log_ = std::move(log);
-    if (options_.replay)
-        source_ = replayed(raw_, log_);
+    if (options_.replay) source_ = replayed(raw_, log_);
     return ok();
 }
 
@@ -111,8 +100,7 @@ Result<void> Storage::load_tables() {
     VDISK_TRY(objects, read_object_tables(*source_, header == nullptr ? 0 : header->alignment, findings_));
     objects_ = std::move(objects);
     for (const Object& object : objects_.objects) {
-        if (object.type != ObjectType::file_object)
-            continue;
+        if (object.type != ObjectType::file_object) continue;
         std::uint32_t& size = file_objects_[object.offset];
         size = std::max(size, object.size);
     }
@@ -151,10 +139,8 @@ void Storage::load_keys(std::uint32_t number) {
 
 void Storage::take_entries(std::uint32_t table, std::vector<KeyEntry>& entries) {
     for (KeyEntry& entry : entries) {
-        if (entry.type == KeyType::free)
-            continue;
-        if (entry.placeable())
-            keys_.push_back({entry, table});
+        if (entry.type == KeyType::free) continue;
+        if (entry.placeable()) keys_.push_back({entry, table});
         else
             findings_.add(FindingKind::name_range, tables_.live[table].offset + entry.offset,
                           "key table {} offset {}: {}", tables_.live[table].index, entry.offset,
@@ -164,10 +150,8 @@ void Storage::take_entries(std::uint32_t table, std::vector<KeyEntry>& entries) 
 
 void Storage::judge_entries() {
     for (KeyId id = 0; id < keys_.size(); ++id) {
-        if (keys_[id].entry.pointer)
-            judge_pointer(id);
-        if (keys_[id].entry.faults.empty())
-            continue;
+        if (keys_[id].entry.pointer) judge_pointer(id);
+        if (keys_[id].entry.faults.empty()) continue;
         const std::uint64_t offset = table_of(id).offset + keys_[id].entry.offset;
         for (const FindingKind kind : keys_[id].entry.faults.list()) {
             const bool told = kind == FindingKind::file_object_range || kind == FindingKind::entry_size_bad ||
@@ -182,8 +166,7 @@ void Storage::judge_entries() {
 void Storage::judge_pointer(KeyId id) {
     KeyEntry& entry = keys_[id].entry;
     const auto [size, offset] = *entry.pointer;
-    if (size == 0)
-        return;
+    if (size == 0) return;
     const auto add = [&](FindingKind kind, const std::string& what) {
         findings_.add(
             {kind, table_of(id).offset + entry.offset, fmt::format("\"{}\": {}", shown_name(entry.name), what), id});
@@ -205,8 +188,7 @@ void Storage::judge_pointer(KeyId id) {
 
 std::uint64_t Storage::value_size(KeyId id) const {
     const KeyEntry& entry = keys_[id].entry;
-    if (!entry.pointer)
-        return entry.data.size();
+    if (!entry.pointer) return entry.data.size();
     const std::uint64_t size = source_->size();
     return entry.pointer->offset >= size ? 0
                                          : std::min<std::uint64_t>(entry.pointer->size, size - entry.pointer->offset);
@@ -214,8 +196,7 @@ std::uint64_t Storage::value_size(KeyId id) const {
 
 Result<std::size_t> Storage::read_value(KeyId id, std::uint64_t offset, std::span<std::byte> out) const {
     const std::uint64_t size = value_size(id);
-    if (offset >= size)
-        return std::size_t{0};
+    if (offset >= size) return std::size_t{0};
     out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size - offset)));
     const KeyEntry& entry = keys_[id].entry;
     if (entry.pointer) {

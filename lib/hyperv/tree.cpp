@@ -43,14 +43,12 @@ private:
     // The key that stands exactly there, or kNoKey.
     KeyId key_at(KeyPlace place) const {
         const auto table = by_index_.find(place.table);
-        if (table == by_index_.end())
-            return kNoKey;
+        if (table == by_index_.end()) return kNoKey;
         const auto first = keys_.begin() + table->second.first;
         const auto end = keys_.begin() + table->second.end;
         const auto found = std::lower_bound(
             first, end, place.offset, [](const Key& key, std::uint32_t offset) { return key.entry.offset < offset; });
-        if (found == end || found->entry.offset != place.offset)
-            return kNoKey;
+        if (found == end || found->entry.offset != place.offset) return kNoKey;
         return static_cast<KeyId>(found - keys_.begin());
     }
 
@@ -63,22 +61,18 @@ private:
                 continue;
             }
             const KeyId parent = key_at(place);
-            if (parent != kNoKey && keys_[parent].entry.type == KeyType::node)
-                tree_.parent_[id] = parent;
-            else
-                add_orphan(id, parent);
+            if (parent != kNoKey && keys_[parent].entry.type == KeyType::node) tree_.parent_[id] = parent;
+            else add_orphan(id, parent);
         }
     }
 
     void add_orphan(KeyId id, KeyId parent) {
         const KeyPlace place = keys_[id].entry.parent;
         std::string why;
-        if (!by_index_.contains(place.table))
-            why = fmt::format("there is no key table {}", place.table);
+        if (!by_index_.contains(place.table)) why = fmt::format("there is no key table {}", place.table);
         else if (parent == kNoKey)
             why = fmt::format("offset {} of key table {} is not the start of a key", place.offset, place.table);
-        else
-            why = fmt::format("\"{}\" is of type {} and no node", shown(parent), to_string(keys_[parent].entry.type));
+        else why = fmt::format("\"{}\" is of type {} and no node", shown(parent), to_string(keys_[parent].entry.type));
         tops(Tree::RootKind::orphan).push_back(id);
         findings_.add(
             {FindingKind::orphan, file_offset(id), fmt::format("\"{}\" has no parent: {}", shown(id), why), id});
@@ -93,8 +87,7 @@ private:
                 seen_from[at] = start;
                 at = tree_.parent_[at];
             }
-            if (at != kNoKey && seen_from[at] == start)
-                cut_cycle_of(at);
+            if (at != kNoKey && seen_from[at] == start) cut_cycle_of(at);
         }
         auto& cycles = tops(Tree::RootKind::cycle);
         std::sort(cycles.begin(), cycles.end());
@@ -124,22 +117,18 @@ private:
         // A counting sort by parent, which keeps the order of the sequence.
         tree_.first_.assign(keys_.size() + 1, 0);
         for (const KeyId parent : tree_.parent_)
-            if (parent != kNoKey)
-                ++tree_.first_[parent + 1];
+            if (parent != kNoKey) ++tree_.first_[parent + 1];
         std::partial_sum(tree_.first_.begin(), tree_.first_.end(), tree_.first_.begin());
         tree_.order_.resize(tree_.first_.back());
         std::vector<std::uint32_t> next(tree_.first_.begin(), tree_.first_.end() - 1);
         for (const KeyId id : all)
-            if (const KeyId parent = tree_.parent_[id]; parent != kNoKey)
-                tree_.order_[next[parent]++] = id;
+            if (const KeyId parent = tree_.parent_[id]; parent != kNoKey) tree_.order_[next[parent]++] = id;
     }
 
     void number_namesakes() {
         tree_.occurrence_.assign(keys_.size(), 0);
-        for (const std::vector<KeyId>& top : tree_.tops_)
-            number(top);
-        for (KeyId id = 0; id < keys_.size(); ++id)
-            number(tree_.children(id));
+        for (const std::vector<KeyId>& top : tree_.tops_) number(top);
+        for (KeyId id = 0; id < keys_.size(); ++id) number(tree_.children(id));
     }
 
     void number(std::span<const KeyId> siblings) {
@@ -147,11 +136,9 @@ private:
         std::stable_sort(sorted.begin(), sorted.end(),
                          [&](KeyId a, KeyId b) { return keys_[a].entry.name < keys_[b].entry.name; });
         for (std::size_t i = 1; i < sorted.size(); ++i) {
-            if (keys_[sorted[i]].entry.name != keys_[sorted[i - 1]].entry.name)
-                continue;
+            if (keys_[sorted[i]].entry.name != keys_[sorted[i - 1]].entry.name) continue;
             std::uint32_t& before = tree_.occurrence_[sorted[i - 1]];
-            if (before == 0)
-                before = 1;
+            if (before == 0) before = 1;
             tree_.occurrence_[sorted[i]] = before + 1;
         }
     }
@@ -170,8 +157,7 @@ Tree Tree::build(const std::vector<Key>& keys, const std::vector<KeyTable>& tabl
 Tree::RootKind Tree::root_kind(KeyId key) const {
     for (const RootKind kind : {RootKind::orphan, RootKind::cycle}) {
         const auto& list = tops(kind);
-        if (std::binary_search(list.begin(), list.end(), key))
-            return kind;
+        if (std::binary_search(list.begin(), list.end(), key)) return kind;
     }
     return RootKind::root;
 }

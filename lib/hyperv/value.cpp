@@ -18,8 +18,7 @@ constexpr std::string_view kEscaped = "/\\[]=";
 
 void append_utf8(std::string& text, char32_t character) {
     const auto put = [&](char32_t bits) { text.push_back(static_cast<char>(bits)); };
-    if (character < 0x80)
-        return put(character);
+    if (character < 0x80) return put(character);
     if (character < 0x800) {
         put(0xC0 | (character >> 6));
     } else if (character < 0x10000) {
@@ -42,8 +41,7 @@ bool is_low(char32_t unit) {
 
 template<class Number> std::optional<Number> little(std::span<const std::byte> bytes) noexcept {
     Number value{};
-    if (bytes.size() < sizeof value)
-        return std::nullopt;
+    if (bytes.size() < sizeof value) return std::nullopt;
     std::memcpy(&value, bytes.data(), sizeof value);
     return boost::endian::little_to_native(value);
 }
@@ -54,12 +52,9 @@ struct Step {
 };
 
 int hex_digit(char digit) {
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    if (digit >= 'a' && digit <= 'f')
-        return digit - 'a' + 10;
-    if (digit >= 'A' && digit <= 'F')
-        return digit - 'A' + 10;
+    if (digit >= '0' && digit <= '9') return digit - '0';
+    if (digit >= 'a' && digit <= 'f') return digit - 'a' + 10;
+    if (digit >= 'A' && digit <= 'F') return digit - 'A' + 10;
     return -1;
 }
 
@@ -97,10 +92,8 @@ Result<Step> parse_step(std::string_view text) {
 
 Result<std::vector<Step>> parse_path(std::string_view path) {
     std::vector<Step> steps;
-    if (path.empty())
-        return steps;
-    if (path.starts_with('/'))
-        path.remove_prefix(1);
+    if (path.empty()) return steps;
+    if (path.starts_with('/')) path.remove_prefix(1);
     for (std::size_t start = 0; start <= path.size();) {
         const std::size_t end = std::min(path.find('/', start), path.size());
         VDISK_TRY(step, parse_step(path.substr(start, end - start)));
@@ -124,8 +117,7 @@ Text decode_utf16(std::span<const std::byte> bytes) {
     const auto unit = [&](std::size_t i) {
         return static_cast<char32_t>(*little<std::uint16_t>(bytes.subspan(2 * i)));
     };
-    if (!odd && units > 0 && unit(units - 1) == 0)
-        --units;
+    if (!odd && units > 0 && unit(units - 1) == 0) --units;
     text.utf8.reserve(units);
     for (std::size_t i = 0; i < units; ++i) {
         const char32_t first = unit(i);
@@ -156,15 +148,13 @@ std::optional<std::uint64_t> as_unsigned(std::span<const std::byte> bytes) noexc
 
 std::optional<double> as_real(std::span<const std::byte> bytes) noexcept {
     const auto bits = little<std::uint64_t>(bytes);
-    if (!bits)
-        return std::nullopt;
+    if (!bits) return std::nullopt;
     return std::bit_cast<double>(*bits);
 }
 
 std::optional<bool> as_boolean(std::span<const std::byte> bytes) noexcept {
     const auto value = little<std::int32_t>(bytes);
-    if (!value)
-        return std::nullopt;
+    if (!value) return std::nullopt;
     return *value != 0;
 }
 
@@ -177,8 +167,7 @@ std::string escape_name(std::string_view name) {
     while (!name.empty()) {
         const std::size_t special = std::min(name.find_first_of(kEscaped), name.size());
         escaped += printable(name.substr(0, special));
-        if (special < name.size())
-            escaped += fmt::format("\\x{:02x}", static_cast<unsigned char>(name[special]));
+        if (special < name.size()) escaped += fmt::format("\\x{:02x}", static_cast<unsigned char>(name[special]));
         name.remove_prefix(std::min(special + 1, name.size()));
     }
     return escaped;
@@ -192,29 +181,21 @@ std::string step_of(const Storage& storage, KeyId key) {
 
 std::string path_of(const Storage& storage, KeyId key) {
     std::vector<KeyId> line;
-    for (KeyId at = key; at != kNoKey; at = storage.tree().parent(at))
-        line.push_back(at);
+    for (KeyId at = key; at != kNoKey; at = storage.tree().parent(at)) line.push_back(at);
     std::string path;
     switch (storage.tree().root_kind(line.back())) {
-    case Tree::RootKind::root:
-        break;
-    case Tree::RootKind::orphan:
-        path = "orphan:";
-        break;
-    case Tree::RootKind::cycle:
-        path = "cycle:";
-        break;
+    case Tree::RootKind::root: break;
+    case Tree::RootKind::orphan: path = "orphan:"; break;
+    case Tree::RootKind::cycle: path = "cycle:"; break;
     }
-    for (auto step = line.rbegin(); step != line.rend(); ++step)
-        path += "/" + step_of(storage, *step);
+    for (auto step = line.rbegin(); step != line.rend(); ++step) path += "/" + step_of(storage, *step);
     return path;
 }
 
 Result<std::vector<KeyId>> find_keys(const Storage& storage, std::string_view path) {
     VDISK_TRY(steps, parse_path(path));
     const auto& roots = storage.tree().tops(Tree::RootKind::root);
-    if (steps.empty())
-        return roots;
+    if (steps.empty()) return roots;
     std::vector<KeyId> found;
     std::vector<KeyId> candidates = roots;
     for (const Step& step : steps) {
@@ -233,8 +214,7 @@ Result<std::vector<KeyId>> find_keys(const Storage& storage, std::string_view pa
         }
     }
     // Few files have a root key without a name, and whoever types "/" means all of them.
-    if (found.empty() && path == "/")
-        return roots;
+    if (found.empty() && path == "/") return roots;
     return found;
 }
 
@@ -245,8 +225,7 @@ KeyId find_key(const Storage& storage, std::string_view path) {
 
 KeyId find_child(const Storage& storage, KeyId parent, std::string_view name) {
     for (const KeyId child : storage.tree().children(parent))
-        if (same_letters(storage.key(child).entry.name, name))
-            return child;
+        if (same_letters(storage.key(child).entry.name, name)) return child;
     return kNoKey;
 }
 

@@ -24,20 +24,16 @@ public:
     Result<void> run() {
         while (true) {
             if (flags_left_ == 0) {
-                if (left() == 0)
-                    break;
+                if (left() == 0) break;
                 VDISK_TRY(word, take<std::uint32_t>());
                 flags_ = word;
                 flags_left_ = 32;
             }
             --flags_left_;
             const bool match = ((flags_ >> flags_left_) & 1U) != 0;
-            if (left() == 0)
-                break;
-            if (match)
-                VDISK_CHECK(copy_match());
-            else
-                VDISK_CHECK(literal());
+            if (left() == 0) break;
+            if (match) VDISK_CHECK(copy_match());
+            else VDISK_CHECK(literal());
         }
         if (made_ != out_.size())
             return fail(ErrorKind::corrupt, "XPRESS: the stream ends after {} of {} bytes", made_, out_.size());
@@ -48,8 +44,7 @@ private:
     std::size_t left() const { return in_.size() - at_; }
 
     template<class Number> Result<Number> take() {
-        if (left() < sizeof(Number))
-            return fail(ErrorKind::corrupt, "XPRESS: the stream is cut off at byte {}", at_);
+        if (left() < sizeof(Number)) return fail(ErrorKind::corrupt, "XPRESS: the stream is cut off at byte {}", at_);
         Number value;
         std::memcpy(&value, in_.data() + at_, sizeof value);
         at_ += sizeof value;
@@ -57,8 +52,7 @@ private:
     }
 
     Result<void> literal() {
-        if (made_ == out_.size())
-            return too_long();
+        if (made_ == out_.size()) return too_long();
         out_[made_++] = in_[at_++];
         return ok();
     }
@@ -69,31 +63,25 @@ private:
         VDISK_TRY(length, match_length(token & kInToken));
         if (distance > made_)
             return fail(ErrorKind::corrupt, "XPRESS: a match reaches {} bytes back at byte {}", distance, made_);
-        if (length > out_.size() - made_)
-            return too_long();
+        if (length > out_.size() - made_) return too_long();
         // Byte by byte: a match may overlap what it makes.
-        for (std::uint64_t i = 0; i < length; ++i, ++made_)
-            out_[made_] = out_[made_ - distance];
+        for (std::uint64_t i = 0; i < length; ++i, ++made_) out_[made_] = out_[made_ - distance];
         return ok();
     }
 
     Result<std::uint64_t> match_length(std::uint32_t length) {
-        if (length < kInToken)
-            return std::uint64_t{length} + kShortest;
+        if (length < kInToken) return std::uint64_t{length} + kShortest;
         VDISK_TRY(nibble, take_nibble());
-        if (nibble < kInNibble)
-            return std::uint64_t{kInToken} + nibble + kShortest;
+        if (nibble < kInNibble) return std::uint64_t{kInToken} + nibble + kShortest;
         VDISK_TRY(byte, take<std::uint8_t>());
-        if (byte < kInByte)
-            return std::uint64_t{kInToken} + kInNibble + byte + kShortest;
+        if (byte < kInByte) return std::uint64_t{kInToken} + kInNibble + byte + kShortest;
         VDISK_TRY(word, take<std::uint16_t>());
         std::uint64_t whole = word;
         if (word == 0) {
             VDISK_TRY(wide, take<std::uint32_t>());
             whole = wide;
         }
-        if (whole < kInToken + kInNibble)
-            return fail(ErrorKind::corrupt, "XPRESS: a long match of {} bytes", whole);
+        if (whole < kInToken + kInNibble) return fail(ErrorKind::corrupt, "XPRESS: a long match of {} bytes", whole);
         return whole + kShortest;
     }
 

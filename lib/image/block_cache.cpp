@@ -18,7 +18,8 @@ Result<BlockPtr> CachedTable::block_at(std::uint64_t offset) const {
 
 Result<void> CachedTable::read(std::uint64_t offset, std::span<std::byte> out) const {
     if (!fits(offset, out.size(), source_->size()))
-        return fail_at(offset, ErrorKind::truncated, "{}: table entries at offset {} lie past the end of the file", source_->name(), offset);
+        return fail_at(offset, ErrorKind::truncated, "{}: table entries at offset {} lie past the end of the file",
+                       source_->name(), offset);
     while (!out.empty()) {
         VDISK_TRY(block, block_at(offset));
         const auto within = static_cast<std::size_t>(offset % kBlockBytes);

@@ -41,8 +41,8 @@ public:
     CachedTable(SourcePtr source, CachesPtr caches)
         : source_(std::move(source)), caches_(std::move(caches)), owner_(caches_->new_owner()) {}
 
-    /// The block that covers `offset`, shorter than kBlockBytes only at the end of the source. Holding it costs no more I/O
-    /// for the entries in it.
+    /// The block that covers `offset`, shorter than kBlockBytes only at the end of the source. Holding it costs no more
+    /// I/O for the entries in it.
     [[nodiscard]] Result<BlockPtr> block_at(std::uint64_t offset) const;
 
     /// Fills all of `out` from `offset`, whichever blocks that touches. Error: `truncated` past the end of the source.

@@ -11,7 +11,8 @@ namespace {
 constexpr std::size_t kSector = SectorCipher::kSectorBytes;
 
 // `sectors` holds whole ones.
-Result<void> read_sectors(const Encryption& encryption, const ByteSource& source, StoredAt at, std::span<std::byte> sectors) {
+Result<void> read_sectors(const Encryption& encryption, const ByteSource& source, StoredAt at,
+                          std::span<std::byte> sectors) {
     VDISK_CHECK(read_exact(source, at.host.value, sectors));
     const std::uint64_t numbered = encryption.numbering == Encryption::Numbering::host ? at.host.value : at.guest.value;
     return encryption.cipher->decipher(numbered / kSector, sectors);
@@ -19,7 +20,8 @@ Result<void> read_sectors(const Encryption& encryption, const ByteSource& source
 
 } // namespace
 
-Result<void> read_deciphered(const Encryption& encryption, const ByteSource& source, StoredAt at, std::span<std::byte> out) {
+Result<void> read_deciphered(const Encryption& encryption, const ByteSource& source, StoredAt at,
+                             std::span<std::byte> out) {
     while (!out.empty()) {
         const auto skipped = static_cast<std::size_t>(at.host.value % kSector);
         std::size_t count = 0;

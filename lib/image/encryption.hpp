@@ -22,8 +22,9 @@ struct StoredAt {
     GuestOffset guest;
 };
 
-/// Fills `out` with the deciphered bytes stored in `source` from `at`. Any alignment: sectors that `out` holds in part go
-/// through a buffer. Reads whole sectors; a source that ends within one is `truncated`.
-[[nodiscard]] Result<void> read_deciphered(const Encryption& encryption, const ByteSource& source, StoredAt at, std::span<std::byte> out);
+/// Fills `out` with the deciphered bytes stored in `source` from `at`. Any alignment: sectors that `out` holds in part
+/// go through a buffer. Reads whole sectors; a source that ends within one is `truncated`.
+[[nodiscard]] Result<void> read_deciphered(const Encryption& encryption, const ByteSource& source, StoredAt at,
+                                           std::span<std::byte> out);
 
 } // namespace vdisk

@@ -21,7 +21,8 @@ std::size_t threads_for(const Limits& limits) {
 
 } // namespace
 
-ExpandedClusters::ExpandedClusters(const Limits& limits) : cache_(limits.cluster_cache_bytes), thread_limit_(threads_for(limits)) {}
+ExpandedClusters::ExpandedClusters(const Limits& limits)
+    : cache_(limits.cluster_cache_bytes), thread_limit_(threads_for(limits)) {}
 
 ExpandedClusters::~ExpandedClusters() {
     {
@@ -59,8 +60,8 @@ ExpandedClusters::Claim ExpandedClusters::claim(const BlockKey& key, const Expan
     return {.block = nullptr, .job = job, .ours = true};
 }
 
-// Nothing if there was no memory even for an error. Who waits expands what is queued meanwhile: with few processors the reader is one of those
-// that expand, or it would sleep while another thread does all the work.
+// Nothing if there was no memory even for an error. Who waits expands what is queued meanwhile: with few processors the
+// reader is one of those that expand, or it would sleep while another thread does all the work.
 const std::optional<Result<BlockPtr>>& ExpandedClusters::wait_for(const Job& job) {
     std::unique_lock lock(mutex_);
     while (job.state != Job::State::done) {
@@ -90,7 +91,7 @@ ExpandedClusters::JobPtr ExpandedClusters::take_queued(BlockKey& key) {
 void ExpandedClusters::run_ahead(const BlockKey& key, Job& job) {
     ahead_.fetch_add(1, std::memory_order_relaxed);
     try {
-        (void)run(key, job); // an error is told to who asks for the cluster, by trying again
+        (void)run(key, job);          // an error is told to who asks for the cluster, by trying again
     } catch (const std::exception&) { // no memory even for an error: the same
     }
 }

@@ -17,8 +17,8 @@
 
 namespace vdisk {
 
-/// Whose bytes (a number from Caches::new_owner), at which host offset, and for compressed clusters how many are stored:
-/// two entries of a hostile table may disagree about that.
+/// Whose bytes (a number from Caches::new_owner), at which host offset, and for compressed clusters how many are
+/// stored: two entries of a hostile table may disagree about that.
 struct BlockKey {
     std::uint64_t owner = 0;
     std::uint64_t offset = 0;
@@ -53,8 +53,8 @@ private:
 using BlockPtr = std::shared_ptr<const Block>;
 using BlockCache = LruCache<BlockKey, Block, BlockKeyHash>;
 
-/// Thread-safe. No lock is held while a cluster is expanded, and no cluster is expanded twice at the same time. An error is not
-/// kept: the next one who asks tries again.
+/// Thread-safe. No lock is held while a cluster is expanded, and no cluster is expanded twice at the same time. An
+/// error is not kept: the next one who asks tries again.
 class ExpandedClusters {
 public:
     /// Expands one cluster. Must own all that it needs: it may run later, in another thread.

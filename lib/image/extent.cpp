@@ -8,7 +8,8 @@ bool Extent::goes_on_in(const Extent& next) const noexcept {
     switch (kind) {
     case Kind::zero:
     case Kind::parent: return true;
-    case Kind::stored: return source == next.source && enciphered == next.enciphered && host.value + length == next.host.value;
+    case Kind::stored:
+        return source == next.source && enciphered == next.enciphered && host.value + length == next.host.value;
     case Kind::packed:
     case Kind::unreadable: return false;
     }

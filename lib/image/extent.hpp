@@ -11,21 +11,22 @@
 
 namespace vdisk {
 
-/// One compressed cluster: where its bytes lie and what they expand to. The host range is Extent::host and `host_length`.
+/// One compressed cluster: where its bytes lie and what they expand to. The host range is Extent::host and
+/// `host_length`.
 struct PackedCluster {
     Codec codec = Codec::deflate;
-    GuestOffset start{};             ///< the guest byte that the first expanded byte is
-    std::uint32_t expanded = 0;      ///< bytes it must expand to
-    std::uint64_t host_length = 0;   ///< bytes stored at most: formats count whole sectors, and the last may be cut off
+    GuestOffset start{};           ///< the guest byte that the first expanded byte is
+    std::uint32_t expanded = 0;    ///< bytes it must expand to
+    std::uint64_t host_length = 0; ///< bytes stored at most: formats count whole sectors, and the last may be cut off
 };
 
 /// What a Layout answers. Only the members that the kind names mean something.
 struct Extent {
     enum class Kind : std::uint8_t {
-        zero,       ///< reads as zeros, also over a parent
-        stored,     ///< `length` bytes at `host` in source number `source`
-        packed,     ///< part of the compressed cluster `packed`, stored at `host` in source number `source`
-        parent,     ///< not in this layer: the parent's bytes at the same guest offset, zeros without one or past its end
+        zero,   ///< reads as zeros, also over a parent
+        stored, ///< `length` bytes at `host` in source number `source`
+        packed, ///< part of the compressed cluster `packed`, stored at `host` in source number `source`
+        parent, ///< not in this layer: the parent's bytes at the same guest offset, zeros without one or past its end
         unreadable, ///< damaged metadata: an error for this range alone, told by `why`
     };
 
@@ -46,7 +47,8 @@ struct Extent {
         return {.kind = Kind::unreadable, .length = length, .why = std::make_shared<const Error>(std::move(why))};
     }
 
-    /// Whether `next`, the extent behind this one on the disk, comes from where this one ends, so that both are one run.
+    /// Whether `next`, the extent behind this one on the disk, comes from where this one ends, so that both are one
+    /// run.
     [[nodiscard]] bool goes_on_in(const Extent& next) const noexcept;
 
     /// The same extent less its first `skipped` bytes, which must be fewer than its length.

@@ -62,7 +62,8 @@ Result<ResolvedExtent> Image::resolve(GuestOffset at, std::uint64_t wanted) cons
 Result<Extent> Image::map_here(GuestOffset at, std::uint64_t wanted) const {
     wanted = std::min(wanted, size_ - at.value);
     VDISK_TRY(extent, parts_.layout->map(at, wanted));
-    if (extent.length == 0) return fail_at(at.value, ErrorKind::corrupt, "{}: empty extent at disk offset {}", parts_.name, at.value);
+    if (extent.length == 0)
+        return fail_at(at.value, ErrorKind::corrupt, "{}: empty extent at disk offset {}", parts_.name, at.value);
     extent.length = std::min(extent.length, wanted);
     return clip_to_source(std::move(extent));
 }
@@ -77,9 +78,9 @@ Extent Image::clip_to_source(Extent extent) const {
         extent.length = end - extent.host.value;
         return extent;
     }
-    return Extent::unreadable(extent.length,
-                              fail_at(extent.host.value, ErrorKind::truncated, "{}: data at offset {} lies past the end of the file at {}",
-                                      source.name(), extent.host.value, source.size()));
+    return Extent::unreadable(extent.length, fail_at(extent.host.value, ErrorKind::truncated,
+                                                     "{}: data at offset {} lies past the end of the file at {}",
+                                                     source.name(), extent.host.value, source.size()));
 }
 
 Result<void> Image::read_extent(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {
@@ -100,7 +101,8 @@ Result<void> Image::read_stored(const Extent& extent, GuestOffset at, std::span<
     parts_.caches->reads.stored.fetch_add(out.size(), std::memory_order_relaxed);
     if (!extent.enciphered) return read_exact(source, extent.host.value, out);
     if (!parts_.encryption.cipher)
-        return fail_at(at.value, ErrorKind::usage, "{}: data at offset {} are enciphered and there is no key", source.name(), extent.host.value);
+        return fail_at(at.value, ErrorKind::usage, "{}: data at offset {} are enciphered and there is no key",
+                       source.name(), extent.host.value);
     return read_deciphered(parts_.encryption, source, {.host = extent.host, .guest = at}, out);
 }
 
@@ -108,7 +110,8 @@ Result<void> Image::read_packed(const Extent& extent, GuestOffset at, std::span<
     VDISK_TRY(cluster, parts_.caches->clusters.get(cluster_key(extent), expander(extent)));
     const std::uint64_t skipped = at.value - extent.packed.start.value;
     if (!fits(skipped, out.size(), cluster->size()))
-        return fail_at(at.value, ErrorKind::corrupt, "{}: compressed cluster at disk offset {} is too short", parts_.name, at.value);
+        return fail_at(at.value, ErrorKind::corrupt, "{}: compressed cluster at disk offset {} is too short",
+                       parts_.name, at.value);
     std::memcpy(out.data(), cluster->data() + skipped, out.size());
     return ok();
 }
@@ -119,7 +122,8 @@ BlockKey Image::cluster_key(const Extent& extent) const {
 
 // Owns what it needs, because it may outlive this image in a queue; but the counters, which outlive the queue.
 ExpandedClusters::Expand Image::expander(const Extent& extent) const {
-    return [source = parts_.sources[extent.source], host = extent.host.value, packed = extent.packed, &reads = parts_.caches->reads]() -> Result<BlockPtr> {
+    return [source = parts_.sources[extent.source], host = extent.host.value, packed = extent.packed,
+            &reads = parts_.caches->reads]() -> Result<BlockPtr> {
         Block stored(static_cast<std::size_t>(packed.host_length));
         VDISK_TRY(got, source->read_at(host, stored.room()));
         stored.shrink(got);
@@ -138,7 +142,8 @@ void Image::prepare(Sequence::Range range) const {
         const auto found = resolve(GuestOffset{at}, end - at);
         if (found.has_error()) return;
         const auto& [extent, layer, depth] = found.value();
-        if (extent.kind == Extent::Kind::packed) parts_.caches->clusters.prepare(layer->cluster_key(extent), layer->expander(extent));
+        if (extent.kind == Extent::Kind::packed)
+            parts_.caches->clusters.prepare(layer->cluster_key(extent), layer->expander(extent));
         at += extent.length;
     }
 }

@@ -22,17 +22,17 @@ struct ResolvedExtent {
     std::size_t depth = 0;        ///< 0: the image itself, 1: its parent, ...
 };
 
-/// A virtual disk. Is itself a source of bytes, so images nest. Immutable and thread-safe; no lock is held while bytes are
-/// read or expanded.
+/// A virtual disk. Is itself a source of bytes, so images nest. Immutable and thread-safe; no lock is held while bytes
+/// are read or expanded.
 class Image final : public ByteSource {
 public:
     struct Parts {
-        std::string name;                      ///< what messages call it
+        std::string name; ///< what messages call it
         std::shared_ptr<const Layout> layout;
-        std::vector<SourcePtr> sources;        ///< what Extent::source counts
-        ImagePtr parent;                       ///< may be null
-        CachesPtr caches;                      ///< shared by all layers of a disk
-        Encryption encryption{};               ///< for the extents that are enciphered
+        std::vector<SourcePtr> sources; ///< what Extent::source counts
+        ImagePtr parent;                ///< may be null
+        CachesPtr caches;               ///< shared by all layers of a disk
+        Encryption encryption{};        ///< for the extents that are enciphered
     };
 
     explicit Image(Parts parts);
@@ -41,12 +41,12 @@ public:
     [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
     [[nodiscard]] std::string_view name() const noexcept override { return parts_.name; }
 
-    /// As ByteSource::read_at. All or nothing: one unreadable byte makes the read an error that tells its guest offset; a read
-    /// that leaves that range out works.
+    /// As ByteSource::read_at. All or nothing: one unreadable byte makes the read an error that tells its guest offset;
+    /// a read that leaves that range out works.
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
 
-    /// Where the bytes from `at` come from, through the whole chain: the longest run, at most `wanted` bytes (> 0). `at` must
-    /// lie inside the disk.
+    /// Where the bytes from `at` come from, through the whole chain: the longest run, at most `wanted` bytes (> 0).
+    /// `at` must lie inside the disk.
     [[nodiscard]] Result<ResolvedExtent> resolve(GuestOffset at, std::uint64_t wanted) const;
 
     [[nodiscard]] const Image* parent() const noexcept { return parts_.parent.get(); }

@@ -17,9 +17,10 @@ public:
     /// Bytes of the virtual disk.
     [[nodiscard]] virtual std::uint64_t disk_size() const noexcept = 0;
 
-    /// The longest run from `at` that comes from one place: longer than 0, at most `wanted` unless that costs nothing, and not
-    /// past the end of the disk. Asked only with `at` inside the disk and `wanted` > 0. Damaged metadata are an unreadable
-    /// extent as long as what they describe; an Error is for the passing kind (the file could not be read just now).
+    /// The longest run from `at` that comes from one place: longer than 0, at most `wanted` unless that costs nothing,
+    /// and not past the end of the disk. Asked only with `at` inside the disk and `wanted` > 0. Damaged metadata are an
+    /// unreadable extent as long as what they describe; an Error is for the passing kind (the file could not be read
+    /// just now).
     [[nodiscard]] virtual Result<Extent> map(GuestOffset at, std::uint64_t wanted) const = 0;
 };
 

@@ -17,8 +17,8 @@ public:
         std::uint64_t end;
     };
 
-    /// Notes a read of `length` bytes at `offset`. If that is part of a long run, the bytes worth preparing now: what is left
-    /// of this read and the window behind it, each byte once.
+    /// Notes a read of `length` bytes at `offset`. If that is part of a long run, the bytes worth preparing now: what
+    /// is left of this read and the window behind it, each byte once.
     [[nodiscard]] std::optional<Range> advance(std::uint64_t offset, std::uint64_t length) {
         const std::lock_guard lock(mutex_);
         const bool continues = offset == expected_;

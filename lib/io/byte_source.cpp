@@ -6,8 +6,8 @@ namespace vdisk {
 Result<void> read_exact(const ByteSource& source, std::uint64_t offset, std::span<std::byte> out) {
     VDISK_TRY(got, source.read_at(offset, out));
     if (got != out.size())
-        return fail_at(offset, ErrorKind::truncated, "{}: {} bytes wanted at offset {}, but only {} are there", source.name(),
-                       out.size(), offset, got);
+        return fail_at(offset, ErrorKind::truncated, "{}: {} bytes wanted at offset {}, but only {} are there",
+                       source.name(), out.size(), offset, got);
     return ok();
 }
 

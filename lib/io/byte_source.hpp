@@ -15,8 +15,8 @@
 
 namespace vdisk {
 
-/// A fixed number of bytes that can be read at any offset. No cursor and no visible state: every member is const and may be
-/// called from several threads at once.
+/// A fixed number of bytes that can be read at any offset. No cursor and no visible state: every member is const and
+/// may be called from several threads at once.
 class ByteSource {
 public:
     ByteSource() = default;
@@ -27,8 +27,8 @@ public:
     /// Bytes in all.
     [[nodiscard]] virtual std::uint64_t size() const noexcept = 0;
 
-    /// Fills `out` from `offset`; returns how many bytes that were, fewer than asked only at the end of the source (0 at or
-    /// past it). On an error `out`'s content is unspecified and must not be used.
+    /// Fills `out` from `offset`; returns how many bytes that were, fewer than asked only at the end of the source (0
+    /// at or past it). On an error `out`'s content is unspecified and must not be used.
     [[nodiscard]] virtual Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const = 0;
 
     /// What messages call it: usually the path.

@@ -17,7 +17,9 @@
 namespace vdisk {
 namespace {
 
-std::string os_error(int code) { return std::generic_category().message(code); }
+std::string os_error(int code) {
+    return std::generic_category().message(code);
+}
 
 std::string_view kind_name(mode_t mode) {
     if (S_ISDIR(mode)) return "a directory";
@@ -46,13 +48,16 @@ std::uint64_t lasting_file_system(std::uint64_t type, std::uint64_t device) noex
 FileSource::FileSource(int descriptor, std::filesystem::path path)
     : descriptor_(descriptor), path_(std::move(path)), name_(printable(path_.native())) {}
 
-FileSource::~FileSource() { ::close(descriptor_); }
+FileSource::~FileSource() {
+    ::close(descriptor_);
+}
 
 Result<FilePtr> FileSource::open(const std::filesystem::path& path, FileKinds kinds) {
     // Looked at before it is opened, because opening a device can do something to it; and again afterwards, because the
     // name may have changed hands.
     struct stat before {};
-    if (::stat(path.c_str(), &before) != 0) return fail(ErrorKind::io, "{}: {}", printable(path.native()), os_error(errno));
+    if (::stat(path.c_str(), &before) != 0)
+        return fail(ErrorKind::io, "{}: {}", printable(path.native()), os_error(errno));
     if (!allowed(before.st_mode, kinds))
         return fail(ErrorKind::io, "{}: is {}, not an image file", printable(path.native()), kind_name(before.st_mode));
 
@@ -91,10 +96,11 @@ Result<std::size_t> FileSource::read_at(std::uint64_t offset, std::span<std::byt
         const ssize_t got = ::pread(descriptor_, out.data() + done, wanted - done, static_cast<off_t>(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
-            return fail_at(offset + done, ErrorKind::io, "{}: reading at offset {}: {}", name_, offset + done, os_error(errno));
+            return fail_at(offset + done, ErrorKind::io, "{}: reading at offset {}: {}", name_, offset + done,
+                           os_error(errno));
         if (got == 0)
-            return fail_at(offset + done, ErrorKind::truncated, "{}: ends at offset {} now, but had {} bytes when opened",
-                           name_, offset + done, size_);
+            return fail_at(offset + done, ErrorKind::truncated,
+                           "{}: ends at offset {} now, but had {} bytes when opened", name_, offset + done, size_);
         done += static_cast<std::size_t>(got);
     }
     return done;

@@ -16,19 +16,22 @@ struct FileIdentity {
     friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
 };
 
-/// A number for the file system of type `type` (statfs(2)) on `device`, by which indexes of its files are found again. That of the device where the
-/// kernel numbers the files; where a server does (NFS, Ceph), every client and every mount has another device number, so it is the type's.
+/// A number for the file system of type `type` (statfs(2)) on `device`, by which indexes of its files are found again.
+/// That of the device where the kernel numbers the files; where a server does (NFS, Ceph), every client and every mount
+/// has another device number, so it is the type's.
 [[nodiscard]] std::uint64_t lasting_file_system(std::uint64_t type, std::uint64_t device) noexcept;
 
-/// Which kinds of file may be opened. A path that a person typed may be a block device; one that an image names may not.
+/// Which kinds of file may be opened. A path that a person typed may be a block device; one that an image names may
+/// not.
 enum class FileKinds : std::uint8_t { regular_only, regular_or_block_device };
 
-/// A file, opened O_RDONLY and read by pread(). The descriptor is closed with the object. The size is the one at opening:
-/// a file that shrinks later gives `truncated` for what is gone.
+/// A file, opened O_RDONLY and read by pread(). The descriptor is closed with the object. The size is the one at
+/// opening: a file that shrinks later gives `truncated` for what is gone.
 class FileSource final : public ByteSource {
 public:
     /// Never blocks on a FIFO or a terminal and never opens a directory: those are `io` errors.
-    [[nodiscard]] static Result<std::shared_ptr<const FileSource>> open(const std::filesystem::path& path, FileKinds kinds);
+    [[nodiscard]] static Result<std::shared_ptr<const FileSource>> open(const std::filesystem::path& path,
+                                                                        FileKinds kinds);
 
     ~FileSource() override;
     [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
@@ -40,7 +43,8 @@ public:
     [[nodiscard]] std::uint64_t file_system() const noexcept;
     /// Last modification, nanoseconds since 1970.
     [[nodiscard]] std::int64_t modified() const noexcept { return modified_; }
-    /// Last change of the content or of anything about the file, nanoseconds since 1970. Unlike modified(), nobody can put it back.
+    /// Last change of the content or of anything about the file, nanoseconds since 1970. Unlike modified(), nobody can
+    /// put it back.
     [[nodiscard]] std::int64_t changed() const noexcept { return changed_; }
     /// The user that the file belongs to.
     [[nodiscard]] std::uint32_t owner() const noexcept { return owner_; }

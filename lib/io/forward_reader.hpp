@@ -18,9 +18,10 @@ public:
     ForwardReader& operator=(const ForwardReader&) = delete;
     virtual ~ForwardReader() = default;
 
-    /// Fills `out`; returns how many bytes that were, fewer than asked only at the end of the bytes (0 from then on). A stream
-    /// that is cut off, or damaged so that nothing behind is known, ends there. Bytes that can't be read although what follows them
-    /// can are an error with their offset: the position is then the first of them, and skip() leads past them.
+    /// Fills `out`; returns how many bytes that were, fewer than asked only at the end of the bytes (0 from then on). A
+    /// stream that is cut off, or damaged so that nothing behind is known, ends there. Bytes that can't be read
+    /// although what follows them can are an error with their offset: the position is then the first of them, and
+    /// skip() leads past them.
     [[nodiscard]] virtual Result<std::size_t> read(std::span<std::byte> out) = 0;
 
     /// Moves on by `count` bytes, readable or not; returns by how many, fewer than asked only at the end.

@@ -55,8 +55,7 @@ std::optional<BlockDigest> block_digest(std::span<const std::byte> block) {
     Hasher hasher("SHA256");
     hasher.add(block);
     const auto whole = hasher.finish<sizeof(Digest)>();
-    if (!whole)
-        return std::nullopt;
+    if (!whole) return std::nullopt;
     BlockDigest digest;
     std::copy_n(whole->begin(), digest.size(), digest.begin());
     return digest;
@@ -102,41 +101,32 @@ std::optional<std::vector<BlockDigest>> read_frame(const ByteSource& file, const
                                                    const IndexKey& key) {
     if (header.magic != kMagic || header.version.value() != kVersion || header.block_size.value() != kBlock)
         return std::nullopt;
-    if (header.key != key.digest())
-        return std::nullopt;
+    if (header.key != key.digest()) return std::nullopt;
     const std::uint64_t length = header.length.value();
-    if (!fits(sizeof header, length, file.size()))
-        return std::nullopt;
+    if (!fits(sizeof header, length, file.size())) return std::nullopt;
     std::vector<BlockDigest> blocks;
     const std::uint64_t table = sizeof header + length;
     // The table must be all that is left, so it is no larger than the file before it is allocated.
-    if (file.size() - table != div_ceil(length, kBlock) * sizeof(BlockDigest))
-        return std::nullopt;
+    if (file.size() - table != div_ceil(length, kBlock) * sizeof(BlockDigest)) return std::nullopt;
     blocks.resize(static_cast<std::size_t>(div_ceil(length, kBlock)));
-    if (read_exact(file, table, std::as_writable_bytes(std::span(blocks))).has_error())
-        return std::nullopt;
-    if (frame_check(header, blocks) != std::optional(header.check))
-        return std::nullopt;
+    if (read_exact(file, table, std::as_writable_bytes(std::span(blocks))).has_error()) return std::nullopt;
+    if (frame_check(header, blocks) != std::optional(header.check)) return std::nullopt;
     return blocks;
 }
 
 SourcePtr IndexSource::open(const fs::path& path, const IndexKey& key) {
     auto file = FileSource::open(path, FileKinds::regular_only);
     // What somebody else left there is none of ours, however well it checks.
-    if (file.has_error() || file.value()->owner() != ::geteuid())
-        return nullptr;
+    if (file.has_error() || file.value()->owner() != ::geteuid()) return nullptr;
     const auto header = read_struct<RawHeader>(*file.value(), 0, "index header");
-    if (header.has_error())
-        return nullptr;
+    if (header.has_error()) return nullptr;
     auto blocks = read_frame(*file.value(), header.value(), key);
-    if (!blocks)
-        return nullptr;
+    if (!blocks) return nullptr;
     return SourcePtr(new IndexSource(std::move(file).value(), header.value().length.value(), std::move(*blocks)));
 }
 
 Result<void> IndexSource::check(std::uint64_t block, std::span<const std::byte> bytes) const {
-    if (block_digest(bytes) == std::optional(blocks_[static_cast<std::size_t>(block)]))
-        return ok();
+    if (block_digest(bytes) == std::optional(blocks_[static_cast<std::size_t>(block)])) return ok();
     return fail_at(block * kBlock, ErrorKind::corrupt, "{}: block {} of the index is damaged", name(), block);
 }
 
@@ -151,8 +141,7 @@ Result<void> IndexSource::read_part(std::uint64_t offset, std::span<std::byte> o
 }
 
 Result<std::size_t> IndexSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
-    if (offset >= size_)
-        return std::size_t{0};
+    if (offset >= size_) return std::size_t{0};
     out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset)));
     for (std::size_t done = 0; done < out.size();) {
         const std::uint64_t at = offset + done;
@@ -168,8 +157,7 @@ Result<std::size_t> IndexSource::read_at(std::uint64_t offset, std::span<std::by
 // The time that must have passed since a file's last change until a further one is sure to carry another time. Kernels
 // stamp with the time of their last tick, 10 ms at most; some file systems keep whole seconds, FAT even pairs of them.
 std::chrono::nanoseconds time_granularity(std::int64_t changed) {
-    if (changed % 1'000'000'000 == 0)
-        return std::chrono::seconds(3);
+    if (changed % 1'000'000'000 == 0) return std::chrono::seconds(3);
     return std::chrono::milliseconds(100);
 }
 
@@ -198,12 +186,10 @@ std::vector<KeptIndex> list_indexes(const fs::path& folder) {
         std::error_code gone;
         const auto used = entry->last_write_time(gone);
         const std::uint64_t bytes = gone ? 0 : entry->file_size(gone);
-        if (gone)
-            continue;
+        if (gone) continue;
         if (ours(entry->path(), kUnfinished, "") && used + kAbandoned < fs::file_time_type::clock::now())
             fs::remove(entry->path(), gone);
-        else if (ours(entry->path(), "", kSuffix))
-            found.push_back({entry->path(), used, bytes});
+        else if (ours(entry->path(), "", kSuffix)) found.push_back({entry->path(), used, bytes});
     }
     return found;
 }
@@ -215,8 +201,7 @@ void remove_oldest(const fs::path& folder, std::uint64_t capacity) {
     for (const KeptIndex& index : kept) {
         total += index.bytes;
         std::error_code ignored;
-        if (total > capacity)
-            fs::remove(index.path, ignored);
+        if (total > capacity) fs::remove(index.path, ignored);
     }
 }
 
@@ -247,8 +232,7 @@ Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind) {
     VDISK_CHECK(hash_range(hasher, file, 0, end));
     VDISK_CHECK(hash_range(hasher, file, file.size() - end, end));
     const auto digest = hasher.finish<sizeof(Digest)>();
-    if (!digest)
-        return fail(ErrorKind::io, "SHA-256 is not available");
+    if (!digest) return fail(ErrorKind::io, "SHA-256 is not available");
 
     IndexKey key;
     key.digest_ = *digest;
@@ -272,10 +256,8 @@ struct IndexWriter::State {
     Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) {
         while (!bytes.empty()) {
             const ssize_t put = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-            if (put < 0 && errno == EINTR)
-                continue;
-            if (put < 0)
-                return os_error(unfinished, "writing");
+            if (put < 0 && errno == EINTR) continue;
+            if (put < 0) return os_error(unfinished, "writing");
             offset += static_cast<std::uint64_t>(put);
             bytes = bytes.subspan(static_cast<std::size_t>(put));
         }
@@ -284,8 +266,7 @@ struct IndexWriter::State {
 
     Result<void> write_block() {
         const auto digest = block_digest(block);
-        if (!digest)
-            return fail(ErrorKind::io, "SHA-256 is not available");
+        if (!digest) return fail(ErrorKind::io, "SHA-256 is not available");
         VDISK_CHECK(write(sizeof header + digests.size() * kBlock, block));
         digests.push_back(*digest);
         block.clear();
@@ -301,28 +282,23 @@ struct IndexWriter::State {
             const std::size_t taken = std::min<std::size_t>(bytes.size(), kBlock - block.size());
             block.insert(block.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
             bytes = bytes.subspan(taken);
-            if (block.size() == kBlock)
-                VDISK_CHECK(write_block());
+            if (block.size() == kBlock) VDISK_CHECK(write_block());
         }
         return ok();
     }
 
     // No fsync(): an index that a power cut leaves half written does not check, and is built again.
     Result<void> finish() {
-        if (!block.empty())
-            VDISK_CHECK(write_block());
+        if (!block.empty()) VDISK_CHECK(write_block());
         VDISK_CHECK(write(sizeof header + length, std::as_bytes(std::span(digests))));
         header.length = length;
         const auto check = frame_check(header, digests);
-        if (!check)
-            return fail(ErrorKind::io, "SHA-256 is not available");
+        if (!check) return fail(ErrorKind::io, "SHA-256 is not available");
         header.check = *check;
         VDISK_CHECK(write(0, std::as_bytes(std::span(&header, 1))));
         const int closed = ::close(std::exchange(descriptor, -1));
-        if (closed != 0)
-            return os_error(unfinished, "closing");
-        if (::rename(unfinished.c_str(), finished.c_str()) != 0)
-            return os_error(finished, "renaming");
+        if (closed != 0) return os_error(unfinished, "closing");
+        if (::rename(unfinished.c_str(), finished.c_str()) != 0) return os_error(finished, "renaming");
         unfinished.clear();
         return ok();
     }
@@ -332,12 +308,9 @@ IndexWriter::IndexWriter(std::unique_ptr<State> state) : state_(std::move(state)
 IndexWriter::IndexWriter(IndexWriter&& other) noexcept = default;
 
 IndexWriter::~IndexWriter() {
-    if (!state_)
-        return;
-    if (state_->descriptor >= 0)
-        ::close(state_->descriptor);
-    if (!state_->unfinished.empty())
-        ::unlink(state_->unfinished.c_str());
+    if (!state_) return;
+    if (state_->descriptor >= 0) ::close(state_->descriptor);
+    if (!state_->unfinished.empty()) ::unlink(state_->unfinished.c_str());
 }
 
 Result<void> IndexWriter::append(std::span<const std::byte> bytes) {
@@ -347,12 +320,10 @@ Result<void> IndexWriter::append(std::span<const std::byte> bytes) {
 }
 
 Result<void> IndexWriter::commit() {
-    if (state_->failed || state_->unfinished.empty())
-        return fail(ErrorKind::usage, "an index that can't be committed");
+    if (state_->failed || state_->unfinished.empty()) return fail(ErrorKind::usage, "an index that can't be committed");
     auto done = state_->finish();
     state_->failed = done.has_error();
-    if (done.has_value())
-        remove_oldest(state_->folder, state_->capacity);
+    if (done.has_value()) remove_oldest(state_->folder, state_->capacity);
     return done;
 }
 
@@ -361,8 +332,7 @@ IndexCache::IndexCache(fs::path folder, std::optional<std::uint64_t> capacity)
 
 std::uint64_t IndexCache::capacity() const {
     constexpr std::uint64_t kShareOfFree = 8;
-    if (capacity_)
-        return *capacity_;
+    if (capacity_) return *capacity_;
     std::error_code error;
     const fs::space_info space = fs::space(folder_, error);
     return std::max(Limits{}.index_cache_bytes, error ? 0 : std::uint64_t{space.available} / kShareOfFree);
@@ -370,52 +340,40 @@ std::uint64_t IndexCache::capacity() const {
 
 IndexCache IndexCache::from_environment() {
     const fs::path chosen = environment_path("VDISK_CACHE_DIR");
-    if (chosen == "none")
-        return {};
-    if (!chosen.empty())
-        return IndexCache(chosen);
+    if (chosen == "none") return {};
+    if (!chosen.empty()) return IndexCache(chosen);
     // The XDG base directory specification: a path that is not absolute is to be ignored.
     const fs::path user_cache = environment_path("XDG_CACHE_HOME");
-    if (user_cache.is_absolute())
-        return IndexCache(user_cache / "tsk-vdisk");
+    if (user_cache.is_absolute()) return IndexCache(user_cache / "tsk-vdisk");
     const fs::path home = environment_path("HOME");
-    if (home.is_absolute())
-        return IndexCache(home / ".cache" / "tsk-vdisk");
+    if (home.is_absolute()) return IndexCache(home / ".cache" / "tsk-vdisk");
     return {};
 }
 
 SourcePtr IndexCache::open(const IndexKey& key) const {
-    if (!enabled())
-        return nullptr;
+    if (!enabled()) return nullptr;
     const fs::path path = folder_ / file_name(key);
     SourcePtr index = IndexSource::open(path, key);
     // So that the ones in use are not the oldest.
-    if (index)
-        ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
+    if (index) ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
     return index;
 }
 
 std::optional<std::vector<std::byte>> IndexCache::load(const IndexKey& key, std::uint64_t most) const {
     const SourcePtr index = open(key);
-    if (!index || index->size() > most)
-        return std::nullopt;
+    if (!index || index->size() > most) return std::nullopt;
     auto bytes = read_bytes(*index, 0, index->size(), "index");
-    if (bytes.has_error())
-        return std::nullopt;
+    if (bytes.has_error()) return std::nullopt;
     return std::move(bytes).value();
 }
 
 Result<IndexWriter> IndexCache::create(const IndexKey& key) const {
-    if (!enabled())
-        return fail(ErrorKind::unsupported, "the index cache is off");
-    if (!key.settled())
-        return fail(ErrorKind::unsupported, "the file has changed just now: its index is not kept");
+    if (!enabled()) return fail(ErrorKind::unsupported, "the index cache is off");
+    if (!key.settled()) return fail(ErrorKind::unsupported, "the file has changed just now: its index is not kept");
     std::error_code error;
-    if (folder_.has_parent_path())
-        fs::create_directories(folder_.parent_path(), error);
+    if (folder_.has_parent_path()) fs::create_directories(folder_.parent_path(), error);
     // For this user alone, who may not want others to know what was looked at.
-    if (::mkdir(folder_.c_str(), 0700) != 0 && errno != EEXIST)
-        return os_error(folder_, "making the folder");
+    if (::mkdir(folder_.c_str(), 0700) != 0 && errno != EEXIST) return os_error(folder_, "making the folder");
 
     auto state = std::make_unique<IndexWriter::State>();
     state->folder = folder_;
@@ -427,8 +385,7 @@ Result<IndexWriter> IndexCache::create(const IndexKey& key) const {
                      .key = key.digest()};
     std::string name = (folder_ / kUnfinished).native() + "XXXXXX";
     state->descriptor = ::mkostemp(name.data(), O_CLOEXEC);
-    if (state->descriptor < 0)
-        return os_error(folder_, "making a file");
+    if (state->descriptor < 0) return os_error(folder_, "making a file");
     state->unfinished = name;
     return IndexWriter(std::move(state));
 }

@@ -14,7 +14,8 @@
 
 namespace vdisk {
 
-/// Which index of which file in which state: file system, inode, size, times and a hash of the file's first and last bytes.
+/// Which index of which file in which state: file system, inode, size, times and a hash of the file's first and last
+/// bytes.
 class IndexKey {
 public:
     using Digest = std::array<std::byte, 32>;

@@ -21,10 +21,9 @@ struct CacheStatistics {
 };
 
 /// Least recently used out. Values are shared: an evicted one lives on with whoever still reads it.
-/// The lock of a shard is held for look-ups only, never while a value is made. Two threads that miss the same key at once
-/// both make it; the values are equal, so the second replaces the first.
-template<class Key, class Value, class Hash = std::hash<Key>>
-class LruCache {
+/// The lock of a shard is held for look-ups only, never while a value is made. Two threads that miss the same key at
+/// once both make it; the values are equal, so the second replaces the first.
+template<class Key, class Value, class Hash = std::hash<Key>> class LruCache {
 public:
     using Pointer = std::shared_ptr<const Value>;
 
@@ -66,8 +65,7 @@ public:
     }
 
     /// The cached value, or what `make()` (returning Result<std::pair<Pointer, cost>>) gives. An error is not cached.
-    template<class Make>
-    [[nodiscard]] Result<Pointer> get_or_make(const Key& key, Make&& make) {
+    template<class Make> [[nodiscard]] Result<Pointer> get_or_make(const Key& key, Make&& make) {
         if (Pointer cached = get(key)) return cached;
         VDISK_TRY(made, make());
         Pointer value = made.first;

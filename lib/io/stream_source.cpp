@@ -20,7 +20,9 @@ constexpr std::size_t kMagicBytes = 32;
 constexpr std::size_t kWindowsInMemory = 8U << 20;
 constexpr std::uint64_t kCopied = 1U << 20;
 
-const StreamCodec& codec_of(Compression compression) { return *kCodecs[static_cast<std::size_t>(compression)]; }
+const StreamCodec& codec_of(Compression compression) {
+    return *kCodecs[static_cast<std::size_t>(compression)];
+}
 
 // The end of an index in the cache: windows, then segments, then this.
 struct RawTrailer {
@@ -40,7 +42,8 @@ Result<StoredIndex> read_index(const SourcePtr& stored, std::uint64_t packed_siz
     const std::uint64_t end = stored->size() - sizeof(RawTrailer);
     VDISK_TRY(trailer, read_struct<RawTrailer>(*stored, end, "end of the stream index"));
     const std::uint64_t length = trailer.segments_size.value();
-    if (trailer.magic != kTrailerMagic || length > end) return fail(ErrorKind::corrupt, "{}: no stream index", stored->name());
+    if (trailer.magic != kTrailerMagic || length > end)
+        return fail(ErrorKind::corrupt, "{}: no stream index", stored->name());
     VDISK_TRY(bytes, read_bytes(*stored, end - length, length, "stream index"));
     VDISK_TRY(index, decode_stream_index(bytes, packed_size, end - length));
     return StoredIndex{std::move(index), std::make_shared<SliceSource>(stored, 0, end - length)};
@@ -54,7 +57,8 @@ Result<void> append_all(IndexWriter& writer, const ByteSource& source) {
     return ok();
 }
 
-Result<void> store_index(const IndexCache& cache, const IndexKey& key, const StreamIndex& index, const ByteSource& windows) {
+Result<void> store_index(const IndexCache& cache, const IndexKey& key, const StreamIndex& index,
+                         const ByteSource& windows) {
     VDISK_TRY(writer, cache.create(key));
     VDISK_CHECK(append_all(writer, windows));
     const std::vector<std::byte> segments = encode(index);
@@ -67,7 +71,8 @@ Result<void> store_index(const IndexCache& cache, const IndexKey& key, const Str
 // The bytes of a pass, for who looks at them.
 class PassReader final : public ForwardReader {
 public:
-    PassReader(StreamPass& pass, std::uint64_t total, const Progress& progress) : pass_(pass), total_(total), progress_(progress) {}
+    PassReader(StreamPass& pass, std::uint64_t total, const Progress& progress)
+        : pass_(pass), total_(total), progress_(progress) {}
 
     Result<std::size_t> read(std::span<std::byte> out) override {
         std::size_t done = 0;
@@ -144,7 +149,9 @@ private:
 
 } // namespace
 
-std::string_view to_string(Compression compression) noexcept { return codec_of(compression).name; }
+std::string_view to_string(Compression compression) noexcept {
+    return codec_of(compression).name;
+}
 
 Result<std::optional<Compression>> detect_compression(const ByteSource& packed) {
     std::vector<std::byte> head(kMagicBytes);
@@ -163,7 +170,8 @@ public:
         Unverified unverified;
     };
 
-    Parts(FilePtr file, Compression kind, Options chosen) : packed_(std::move(file)), compression_(kind), options_(std::move(chosen)) {
+    Parts(FilePtr file, Compression kind, Options chosen)
+        : packed_(std::move(file)), compression_(kind), options_(std::move(chosen)) {
         auto key = IndexKey::of(*packed_, codec().index_kind);
         if (key.has_value()) key_ = key.value();
     }
@@ -177,7 +185,9 @@ public:
         return stream_;
     }
 
-    Result<std::unique_ptr<StreamPass>> make_pass(WindowStore& windows) const { return codec().make_pass(*packed_, windows, options_.limits); }
+    Result<std::unique_ptr<StreamPass>> make_pass(WindowStore& windows) const {
+        return codec().make_pass(*packed_, windows, options_.limits);
+    }
 
     bool load() {
         const SourcePtr stored = key_ ? options_.cache.open(*key_) : nullptr;
@@ -239,9 +249,10 @@ private:
 StreamSource::StreamSource(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
 StreamSource::~StreamSource() = default;
 
-Result<std::shared_ptr<StreamSource>> StreamSource::open(FilePtr packed, Compression compression, IndexCache cache, const Limits& limits,
-                                                         Unverified unverified) {
-    auto parts = std::make_unique<Parts>(std::move(packed), compression, Parts::Options{std::move(cache), limits, unverified});
+Result<std::shared_ptr<StreamSource>> StreamSource::open(FilePtr packed, Compression compression, IndexCache cache,
+                                                         const Limits& limits, Unverified unverified) {
+    auto parts =
+        std::make_unique<Parts>(std::move(packed), compression, Parts::Options{std::move(cache), limits, unverified});
     if (!parts->load()) {
         WindowStore unused(0);
         VDISK_CHECK(parts->make_pass(unused));
@@ -250,7 +261,8 @@ Result<std::shared_ptr<StreamSource>> StreamSource::open(FilePtr packed, Compres
 }
 
 Result<std::vector<std::byte>> StreamSource::head(std::size_t count) const {
-    // By a new pass even where there is an index: that shows the bytes as index() shows them to its scan, doubtful ones too.
+    // By a new pass even where there is an index: that shows the bytes as index() shows them to its scan, doubtful ones
+    // too.
     std::vector<std::byte> bytes(count);
     WindowStore unused(0);
     VDISK_TRY(pass, parts_->make_pass(unused));
@@ -261,24 +273,38 @@ Result<std::vector<std::byte>> StreamSource::head(std::size_t count) const {
     return bytes;
 }
 
-bool StreamSource::indexed() const noexcept { return parts_->stream() != nullptr; }
-Result<void> StreamSource::index(const ForwardScan& scan, const Progress& progress) { return parts_->build(scan, progress); }
-std::uint64_t StreamSource::size() const noexcept { return parts_->stream()->index().size; }
+bool StreamSource::indexed() const noexcept {
+    return parts_->stream() != nullptr;
+}
+Result<void> StreamSource::index(const ForwardScan& scan, const Progress& progress) {
+    return parts_->build(scan, progress);
+}
+std::uint64_t StreamSource::size() const noexcept {
+    return parts_->stream()->index().size;
+}
 Result<std::size_t> StreamSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     return parts_->read_at(offset, out, parts_->unverified());
 }
 Result<std::size_t> StreamSource::read_doubtful_at(std::uint64_t offset, std::span<std::byte> out) const {
     return parts_->read_at(offset, out, Unverified::read);
 }
-std::string_view StreamSource::name() const noexcept { return parts_->packed().name(); }
-Compression StreamSource::compression() const noexcept { return parts_->compression(); }
-std::vector<std::string> StreamSource::findings() const { return parts_->stream()->index().findings; }
+std::string_view StreamSource::name() const noexcept {
+    return parts_->packed().name();
+}
+Compression StreamSource::compression() const noexcept {
+    return parts_->compression();
+}
+std::vector<std::string> StreamSource::findings() const {
+    return parts_->stream()->index().findings;
+}
 
 StreamStatistics StreamSource::statistics() const {
     const auto stream = parts_->stream();
-    StreamStatistics statistics{.segments = stream->index().segments.size(), .decoded = stream->decoded(), .cached = parts_->cached()};
+    StreamStatistics statistics{
+        .segments = stream->index().segments.size(), .decoded = stream->decoded(), .cached = parts_->cached()};
     for (const Segment& segment : stream->index().segments)
-        if (segment.kind != Segment::Kind::lost) statistics.longest_segment = std::max(statistics.longest_segment, segment.lead + segment.length);
+        if (segment.kind != Segment::Kind::lost)
+            statistics.longest_segment = std::max(statistics.longest_segment, segment.lead + segment.length);
     statistics.index_size = stream->windows().size() + encode(stream->index()).size();
     return statistics;
 }
@@ -291,7 +317,9 @@ public:
     explicit DoubtfulSource(const StreamSource& stream) : stream_(stream) {}
     std::uint64_t size() const noexcept override { return stream_.size(); }
     std::string_view name() const noexcept override { return stream_.name(); }
-    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override { return stream_.read_doubtful_at(offset, out); }
+    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        return stream_.read_doubtful_at(offset, out);
+    }
 
 private:
     const StreamSource& stream_;
@@ -304,7 +332,8 @@ Result<void> scan_source(const ByteSource& source, const ForwardScan& scan) {
 
 } // namespace
 
-Result<void> scan_forward(const ByteSource& source, StreamSource* stream, const ForwardScan& scan, const Progress& progress) {
+Result<void> scan_forward(const ByteSource& source, StreamSource* stream, const ForwardScan& scan,
+                          const Progress& progress) {
     if (stream == nullptr) return scan_source(source, scan);
     return stream->indexed() ? scan_source(DoubtfulSource(*stream), scan) : stream->index(scan, progress);
 }

@@ -3,10 +3,10 @@
 #pragma once
 
 #include "base/limits.hpp"
-#include "io/progress.hpp"
 #include "io/file_source.hpp"
 #include "io/forward_reader.hpp"
 #include "io/index_cache.hpp"
+#include "io/progress.hpp"
 
 #include <optional>
 
@@ -26,7 +26,8 @@ enum class Unverified : std::uint8_t {
     read,   ///< they are read; findings() tell of them
 };
 
-/// What $VDISK_UNVERIFIED says: `read`, or `refuse`, which is what it is if it is unset. Another word is a `usage` error.
+/// What $VDISK_UNVERIFIED says: `read`, or `refuse`, which is what it is if it is unset. Another word is a `usage`
+/// error.
 [[nodiscard]] Result<Unverified> unverified_from_environment();
 
 struct StreamStatistics {
@@ -37,17 +38,19 @@ struct StreamStatistics {
     bool cached = false;               ///< the index came from the cache
 };
 
-/// The plain bytes of a compressed stream. One pass over the stream is needed before they can be read: it finds the size and the points at
-/// which decoding can start. What it learnt is kept in the index cache, and then no pass is needed. Each segment is compared with what the
-/// pass saw whenever it is decoded.
+/// The plain bytes of a compressed stream. One pass over the stream is needed before they can be read: it finds the
+/// size and the points at which decoding can start. What it learnt is kept in the index cache, and then no pass is
+/// needed. Each segment is compared with what the pass saw whenever it is decoded.
 ///
-/// index() must have succeeded before size(), read_at() or findings() are asked; from then on the object is immutable and
-/// thread-safe.
+/// index() must have succeeded before size(), read_at() or findings() are asked; from then on the object is immutable
+/// and thread-safe.
 class StreamSource final : public ByteSource {
 public:
-    /// Reads the first headers. Takes the index from the cache if a sound one is there. Errors: `unsupported` with the reason.
-    [[nodiscard]] static Result<std::shared_ptr<StreamSource>> open(FilePtr packed, Compression compression, IndexCache cache,
-                                                                    const Limits& limits, Unverified unverified = Unverified::refuse);
+    /// Reads the first headers. Takes the index from the cache if a sound one is there. Errors: `unsupported` with the
+    /// reason.
+    [[nodiscard]] static Result<std::shared_ptr<StreamSource>> open(FilePtr packed, Compression compression,
+                                                                    IndexCache cache, const Limits& limits,
+                                                                    Unverified unverified = Unverified::refuse);
     ~StreamSource() override;
 
     /// The first plain bytes, at most `count`, fewer if the stream is shorter or damaged: to see what it is.
@@ -56,10 +59,10 @@ public:
     /// Whether the pass is done (now or in an earlier process).
     [[nodiscard]] bool indexed() const noexcept;
 
-    /// Makes the pass, in which `scan` (may be empty) sees the plain bytes as they come, damaged streams included: what is wrong with the
-    /// stream is a finding, and an error only for who reads there. `scan` has seen bytes by then that only the end of the
-    /// pass shows to be doubtful: it must not keep them as good. `progress` counts compressed bytes. Call it once, and not if
-    /// indexed(). Errors: `scan`'s own, `cancelled`, `io`.
+    /// Makes the pass, in which `scan` (may be empty) sees the plain bytes as they come, damaged streams included: what
+    /// is wrong with the stream is a finding, and an error only for who reads there. `scan` has seen bytes by then that
+    /// only the end of the pass shows to be doubtful: it must not keep them as good. `progress` counts compressed
+    /// bytes. Call it once, and not if indexed(). Errors: `scan`'s own, `cancelled`, `io`.
     [[nodiscard]] Result<void> index(const ForwardScan& scan, const Progress& progress);
 
     /// Plain bytes, as far as that can be known of a stream that is cut off.
@@ -81,8 +84,9 @@ private:
     std::unique_ptr<Parts> parts_;
 };
 
-/// Runs `scan` over all of `source` from its first byte: in the pass that `stream` needs anyway if it is still to be made, else over the source
-/// as it is; over doubtful bytes of a stream in both cases. `stream` is the stream that `source` is, or nullptr.
+/// Runs `scan` over all of `source` from its first byte: in the pass that `stream` needs anyway if it is still to be
+/// made, else over the source as it is; over doubtful bytes of a stream in both cases. `stream` is the stream that
+/// `source` is, or nullptr.
 [[nodiscard]] Result<void> scan_forward(const ByteSource& source, StreamSource* stream, const ForwardScan& scan,
                                         const Progress& progress);
 

@@ -3,9 +3,9 @@
 
 #include "base/text.hpp"
 #include "format/raw/raw.hpp"
+#include "io/memory_source.hpp"
 #include "open/reference/reference.hpp"
 #include "open/registry.hpp"
-#include "io/memory_source.hpp"
 
 #include <algorithm>
 
@@ -14,7 +14,7 @@ namespace {
 
 // What is known of a file before it is opened.
 struct Expectation {
-    std::string format{};           ///< a format's name; empty: to be detected
+    std::string format{}; ///< a format's name; empty: to be detected
     bool raw_if_unknown = false;
     bool may_be_compressed = true;
     bool may_be_reference = false;
@@ -27,9 +27,12 @@ Result<const Format*> format_named(const std::string& name) {
     return format;
 }
 
-Error unknown_format(std::string_view name) { return fail(ErrorKind::not_this_format, "{}: not of a format that is known here", name); }
+Error unknown_format(std::string_view name) {
+    return fail(ErrorKind::not_this_format, "{}: not of a format that is known here", name);
+}
 
-// The format of what is read: of the decompressed bytes where the file is compressed, and then raw is what is none other.
+// The format of what is read: of the decompressed bytes where the file is compressed, and then raw is what is none
+// other.
 Result<const Format*> detect_inside(const OpenedFile& opened, bool raw_if_unknown) {
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream) {
@@ -46,7 +49,8 @@ Result<const Format*> detect_inside(const OpenedFile& opened, bool raw_if_unknow
 Result<void> look_through_compression(OpenedFile& opened, const OpenOptions& options) {
     VDISK_TRY(compression, detect_compression(*opened.context.file));
     if (!compression) return ok();
-    VDISK_TRY(stream, StreamSource::open(opened.context.file, *compression, options.index_cache, options.limits, options.unverified));
+    VDISK_TRY(stream, StreamSource::open(opened.context.file, *compression, options.index_cache, options.limits,
+                                         options.unverified));
     opened.context.stream = stream;
     opened.source = stream;
     return ok();
@@ -54,7 +58,8 @@ Result<void> look_through_compression(OpenedFile& opened, const OpenOptions& opt
 
 // Of a reference file that an image or another reference file names.
 Error led_to(std::string_view name, const Format& format) {
-    return fail(ErrorKind::unsupported, "{}: is a {} file, and neither an image nor another one may lead to it", name, format.name);
+    return fail(ErrorKind::unsupported, "{}: is a {} file, and neither an image nor another one may lead to it", name,
+                format.name);
 }
 
 OpenContext context_of(const FilePtr& file, Selector selector, FileKinds given, const OpenOptions& options) {
@@ -69,28 +74,34 @@ OpenContext context_of(const FilePtr& file, Selector selector, FileKinds given, 
     return context;
 }
 
-Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options, CachesPtr caches);
+Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options,
+                              CachesPtr caches);
 
 // Once only, and only where a person named the reference file: never where an image did, or another reference.
-Result<OpenedFile> follow(const OpenedFile& reference, const Format& format, const Expectation& expected, const OpenOptions& options) {
+Result<OpenedFile> follow(const OpenedFile& reference, const Format& format, const Expectation& expected,
+                          const OpenOptions& options) {
     const std::string_view name = reference.source->name();
     if (!expected.may_be_reference) return led_to(name, format);
-    if (reference.context.stream) return fail(ErrorKind::unsupported, "{}: is a compressed {} file, which is not followed", name, format.name);
+    if (reference.context.stream)
+        return fail(ErrorKind::unsupported, "{}: is a compressed {} file, which is not followed", name, format.name);
     VDISK_TRY(there, format.follow(*reference.source, reference.context));
     const Expectation image{.given = FileKinds::regular_only};
-    auto opened = open_found(std::move(there.file), std::move(there.selector), image, options, reference.context.caches);
+    auto opened =
+        open_found(std::move(there.file), std::move(there.selector), image, options, reference.context.caches);
     if (opened.has_error()) return std::move(opened).error().in(name);
     opened.value().reference = name;
     return opened;
 }
 
-Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options, CachesPtr caches) {
+Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options,
+                              CachesPtr caches) {
     OpenedFile opened;
     opened.context = context_of(file, std::move(selector), expected.given, options);
     opened.context.caches = std::move(caches);
     opened.source = file;
     if (expected.may_be_compressed) VDISK_CHECK(look_through_compression(opened, options));
-    VDISK_TRY(format, expected.format.empty() ? detect_inside(opened, expected.raw_if_unknown) : format_named(expected.format));
+    VDISK_TRY(format,
+              expected.format.empty() ? detect_inside(opened, expected.raw_if_unknown) : format_named(expected.format));
     if (format->follow != nullptr) return follow(opened, *format, expected, options);
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream && !format->scans_forward && !stream->indexed()) VDISK_CHECK(stream->index({}, options.progress));
@@ -99,7 +110,9 @@ Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation
     return opened;
 }
 
-bool is_called(const Disk& disk, std::string_view word) { return disk.name == word || (!disk.id.empty() && disk.id == word); }
+bool is_called(const Disk& disk, std::string_view word) {
+    return disk.name == word || (!disk.id.empty() && disk.id == word);
+}
 
 // What the user asked for, as one predicate and its text; without a selector, the disks chosen by default.
 struct Wish {
@@ -131,14 +144,15 @@ DiskList list_disks(const DiskFile& file, const Selector& selector) {
     for (const Disk& disk : file.disks()) {
         if (disk.kind == Disk::Kind::active) continue;
         ++list.count;
-        list.text += fmt::format("\n  {}  {}  {}#{}", to_string(disk.kind), human_size(disk.size), printable(selector.path.native()),
-                            selecting_word(file, disk));
+        list.text += fmt::format("\n  {}  {}  {}#{}", to_string(disk.kind), human_size(disk.size),
+                                 printable(selector.path.native()), selecting_word(file, disk));
     }
     return list;
 }
 
 // Opens the parent that `link` names, or that the user gave in its place.
-Result<OpenedFile> open_parent(const ParentLink& link, const OpenedFile& child, const OpenOptions& options, std::string& how) {
+Result<OpenedFile> open_parent(const ParentLink& link, const OpenedFile& child, const OpenOptions& options,
+                               std::string& how) {
     const Selector& selector = child.context.selector;
     const std::optional<std::string>& given = selector.backing ? selector.backing : selector.parent;
     OpenOptions below = options;
@@ -169,7 +183,10 @@ struct OpenLayer {
 
 Result<OpenLayer> open_layer(OpenedFile file, std::size_t index) {
     VDISK_TRY(layer, file.disks->layer(index));
-    ChainLink link{.path = std::string(file.source->name()), .format = &file.disks->format(), .size = file.disks->disks()[index].size, .files = layer.files};
+    ChainLink link{.path = std::string(file.source->name()),
+                   .format = &file.disks->format(),
+                   .size = file.disks->disks()[index].size,
+                   .files = layer.files};
     return OpenLayer{std::move(file), index, std::move(layer), std::move(link)};
 }
 
@@ -177,8 +194,8 @@ Result<OpenLayer> open_layer(OpenedFile file, std::size_t index) {
 Result<void> refuse_cycle(const std::vector<OpenLayer>& chain, const OpenedFile& next) {
     const FilePtr& file = next.context.file;
     const bool repeated = file && std::ranges::any_of(chain, [&](const OpenLayer& layer) {
-        return layer.file.context.file && layer.file.context.file->identity() == file->identity();
-    });
+                              return layer.file.context.file && layer.file.context.file->identity() == file->identity();
+                          });
     if (repeated) return fail(ErrorKind::corrupt, "{} is in its own chain of parents", file->name());
     return ok();
 }
@@ -192,7 +209,8 @@ Result<OpenLayer> open_selected_layer(OpenedFile file) {
 Result<void> refuse_needless_parent(const OpenLayer& layer) {
     const Selector& selector = layer.file.context.selector;
     if (layer.layer.parent || (!selector.backing && !selector.parent)) return ok();
-    return fail(ErrorKind::usage, "{}: has no parent, so the key '{}' does not apply", layer.link.path, selector.backing ? "backing" : "parent");
+    return fail(ErrorKind::usage, "{}: has no parent, so the key '{}' does not apply", layer.link.path,
+                selector.backing ? "backing" : "parent");
 }
 
 Result<std::vector<OpenLayer>> open_layers(OpenedFile file, std::size_t index, const OpenOptions& options) {
@@ -204,15 +222,18 @@ Result<std::vector<OpenLayer>> open_layers(OpenedFile file, std::size_t index, c
         const OpenLayer& child = chain.back();
         const std::string context = fmt::format("{}: {}", child.link.path, child.layer.parent->described);
         if (chain.size() >= options.limits.chain_depth)
-            return fail(ErrorKind::limit_exceeded, "{}: the chain has more than {} layers", context, options.limits.chain_depth);
+            return fail(ErrorKind::limit_exceeded, "{}: the chain has more than {} layers", context,
+                        options.limits.chain_depth);
         std::string how;
         auto below = open_parent(*child.layer.parent, child.file, options, how);
         if (below.has_error()) return std::move(below).error().in(context);
-        if (auto fresh = refuse_cycle(chain, below.value()); fresh.has_error()) return std::move(fresh).error().in(context);
+        if (auto fresh = refuse_cycle(chain, below.value()); fresh.has_error())
+            return std::move(fresh).error().in(context);
         auto layer = open_selected_layer(std::move(below).value());
         if (layer.has_error()) return std::move(layer).error().in(context);
         layer.value().link.how = std::move(how);
-        if (child.layer.parent->remarks) layer.value().link.remarks = child.layer.parent->remarks(layer.value().file.disks->facts());
+        if (child.layer.parent->remarks)
+            layer.value().link.remarks = child.layer.parent->remarks(layer.value().file.disks->facts());
         chain.push_back(std::move(layer).value());
         VDISK_CHECK(refuse_needless_parent(chain.back()));
     }
@@ -250,18 +271,25 @@ std::string_view to_string(Disk::Kind kind) noexcept {
 }
 
 const std::string& selecting_name(const DiskFile& file, const Disk& disk) {
-    const auto called = std::ranges::count_if(file.disks(), [&](const Disk& other) { return is_called(other, disk.name); });
-    const bool typed = !disk.name.empty() && printable(disk.name) == disk.name && disk.name.find('=') == std::string::npos;
+    const auto called =
+        std::ranges::count_if(file.disks(), [&](const Disk& other) { return is_called(other, disk.name); });
+    const bool typed =
+        !disk.name.empty() && printable(disk.name) == disk.name && disk.name.find('=') == std::string::npos;
     return disk.id.empty() || (typed && called == 1) ? disk.name : disk.id;
 }
 
-std::string selecting_word(const DiskFile& file, const Disk& disk) { return printable(selector_word(selecting_name(file, disk))); }
+std::string selecting_word(const DiskFile& file, const Disk& disk) {
+    return printable(selector_word(selecting_name(file, disk)));
+}
 
 Result<OpenOptions> OpenOptions::from_environment() {
     VDISK_TRY(references, reference_policy_from_environment());
     VDISK_TRY(unverified, unverified_from_environment());
     VDISK_TRY(statistics, statistics_from_environment());
-    return OpenOptions{.references = references, .index_cache = IndexCache::from_environment(), .unverified = unverified, .statistics = std::move(statistics)};
+    return OpenOptions{.references = references,
+                       .index_cache = IndexCache::from_environment(),
+                       .unverified = unverified,
+                       .statistics = std::move(statistics)};
 }
 
 Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) {
@@ -271,17 +299,20 @@ Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) 
     for (std::size_t i = 0; i < disks.size(); ++i)
         if (wish.fits(disks[i])) fitting.push_back(i);
     // One disk's name may be another's id: the id wins, for the other can be named by its own.
-    if (fitting.size() > 1 && !wish.key.empty() && std::ranges::any_of(fitting, [&](std::size_t i) { return disks[i].id == wish.value; }))
+    if (fitting.size() > 1 && !wish.key.empty() &&
+        std::ranges::any_of(fitting, [&](std::size_t i) { return disks[i].id == wish.value; }))
         std::erase_if(fitting, [&](std::size_t i) { return disks[i].id != wish.value; });
     if (fitting.size() == 1) return fitting.front();
 
     const std::string path = printable(selector.path.native());
     const DiskList there = list_disks(file, selector);
     if (wish.key.empty() && there.count == 0) return fail(ErrorKind::usage, "{}: holds no disk", path);
-    if (wish.key.empty() && fitting.empty()) return fail(ErrorKind::usage, "{}: holds no disk but these, say which:{}", path, there.text);
-    if (wish.key.empty()) return fail(ErrorKind::usage, "{}: holds {} disks, say which:{}", path, there.count, there.text);
-    return fail(ErrorKind::usage, "{}: {} {} '{}'{}{}", path, fitting.empty() ? "has no" : "has more than one", wish.key,
-                printable(wish.value), there.count == 0 ? "" : "; there are:", there.text);
+    if (wish.key.empty() && fitting.empty())
+        return fail(ErrorKind::usage, "{}: holds no disk but these, say which:{}", path, there.text);
+    if (wish.key.empty())
+        return fail(ErrorKind::usage, "{}: holds {} disks, say which:{}", path, there.count, there.text);
+    return fail(ErrorKind::usage, "{}: {} {} '{}'{}{}", path, fitting.empty() ? "has no" : "has more than one",
+                wish.key, printable(wish.value), there.count == 0 ? "" : "; there are:", there.text);
 }
 
 Result<std::size_t> select_disk(const OpenedFile& file) {
@@ -299,10 +330,12 @@ Result<const Format*> identify_file(std::string_view text) {
 Result<const Format*> identify_target(std::string_view text, const OpenOptions& options) {
     VDISK_TRY(selector, parse_selector(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_only));
-    VDISK_TRY(there, kReferenceFormat.follow(*file, context_of(file, std::move(selector), FileKinds::regular_only, options)));
+    VDISK_TRY(there,
+              kReferenceFormat.follow(*file, context_of(file, std::move(selector), FileKinds::regular_only, options)));
     auto format = identify(there.file);
     if (format.has_value() && format.value() == nullptr) format = raw_if_compressed(*there.file);
-    else if (format.has_value() && format.value()->follow != nullptr) format = led_to(there.file->name(), *format.value());
+    else if (format.has_value() && format.value()->follow != nullptr)
+        format = led_to(there.file->name(), *format.value());
     if (format.has_error()) return std::move(format).error().in(file->name());
     return format;
 }
@@ -310,7 +343,8 @@ Result<const Format*> identify_target(std::string_view text, const OpenOptions& 
 Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) {
     VDISK_TRY(selector, parse_selector(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
-    return open_found(std::move(file), std::move(selector), {.format = options.format, .may_be_reference = true}, options, std::make_shared<Caches>(options.limits));
+    return open_found(std::move(file), std::move(selector), {.format = options.format, .may_be_reference = true},
+                      options, std::make_shared<Caches>(options.limits));
 }
 
 Result<OpenedDisk> open_disk(OpenedFile file, const OpenOptions& options) {
@@ -321,7 +355,8 @@ Result<OpenedDisk> open_disk(OpenedFile file, const OpenOptions& options) {
 Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOptions& options) {
     const std::string reference = file.reference;
     auto opened = open_layers(std::move(file), index, options);
-    if (opened.has_error()) return reference.empty() ? std::move(opened).error() : std::move(opened).error().in(reference);
+    if (opened.has_error())
+        return reference.empty() ? std::move(opened).error() : std::move(opened).error().in(reference);
     std::vector<OpenLayer>& layers = opened.value();
     OpenedDisk disk;
     for (const OpenLayer& layer : layers) disk.chain.push_back(layer.link);

@@ -10,60 +10,62 @@ namespace vdisk {
 struct OpenOptions {
     Limits limits{};
     ReferencePolicy references = ReferencePolicy::any;
-    std::string format{};  ///< a format's name; empty: detect it
-    Progress progress{};   ///< told of long work at opening; may be empty
-    IndexCache index_cache{}; ///< off unless given
+    std::string format{};             ///< a format's name; empty: detect it
+    Progress progress{};              ///< told of long work at opening; may be empty
+    IndexCache index_cache{};         ///< off unless given
     std::filesystem::path registry{}; ///< a VirtualBox settings file to find parents by, before others; may be empty
     Unverified unverified = Unverified::refuse; ///< of compressed streams
-    StatisticsReport statistics{};    ///< told what reading a disk cost when it is closed; may be empty
+    StatisticsReport statistics{};              ///< told what reading a disk cost when it is closed; may be empty
 
-    /// What the environment says: $VDISK_REFERENCES, $VDISK_UNVERIFIED, $VDISK_STATS, and the index cache of IndexCache::from_environment(). What every
-    /// program starts with. A word that means nothing is a `usage` error.
+    /// What the environment says: $VDISK_REFERENCES, $VDISK_UNVERIFIED, $VDISK_STATS, and the index cache of
+    /// IndexCache::from_environment(). What every program starts with. A word that means nothing is a `usage` error.
     [[nodiscard]] static Result<OpenOptions> from_environment();
 };
 
 /// A file of a known format, not yet a disk.
 struct OpenedFile {
     OpenContext context;
-    SourcePtr source;                     ///< what the format reads
+    SourcePtr source; ///< what the format reads
     std::shared_ptr<const DiskFile> disks;
-    std::string reference{};              ///< the reference file that led here, safe to show; empty if none did
+    std::string reference{}; ///< the reference file that led here, safe to show; empty if none did
 };
 
 /// One layer of an opened disk, for `vdisk info`.
 struct ChainLink {
     std::string path;
     const Format* format = nullptr;
-    std::uint64_t size = 0;               ///< bytes of this layer's virtual disk
-    std::string how;                      ///< how it was found, if not as its child says
-    std::vector<std::string> remarks;     ///< what does not fit between it and its child
-    Facts files = Facts::object();        ///< further files that it is read from
+    std::uint64_t size = 0;           ///< bytes of this layer's virtual disk
+    std::string how;                  ///< how it was found, if not as its child says
+    std::vector<std::string> remarks; ///< what does not fit between it and its child
+    Facts files = Facts::object();    ///< further files that it is read from
 };
 
 /// A disk that can be read.
 struct OpenedDisk {
     OpenedFile file;
-    std::size_t index = 0;                ///< which of file.disks->disks()
+    std::size_t index = 0; ///< which of file.disks->disks()
     ImagePtr image;
-    std::vector<ChainLink> chain;         ///< the file itself first
+    std::vector<ChainLink> chain; ///< the file itself first
 };
 
-/// The format that the file named by `text` (a path, perhaps with a selector) surely has; nullptr where none is sure. Parses no
-/// metadata. Errors: as open_file(); `not_this_format` only where two formats are sure.
+/// The format that the file named by `text` (a path, perhaps with a selector) surely has; nullptr where none is sure.
+/// Parses no metadata. Errors: as open_file(); `not_this_format` only where two formats are sure.
 [[nodiscard]] Result<const Format*> identify_file(std::string_view text);
 
-/// The format that the image surely has to which the reference file `text` leads; never nullptr. Errors, which name both files: as
-/// open_file(), and `not_this_format` where no format is sure.
+/// The format that the image surely has to which the reference file `text` leads; never nullptr. Errors, which name
+/// both files: as open_file(), and `not_this_format` where no format is sure.
 [[nodiscard]] Result<const Format*> identify_target(std::string_view text, const OpenOptions& options);
 
-/// Opens `text` (a path, perhaps with a selector) and parses its metadata; follows no parent. A compressed file is read as what it
-/// decompresses to, which is a raw image if it is of no other format. A reference file is followed; errors then name both files.
+/// Opens `text` (a path, perhaps with a selector) and parses its metadata; follows no parent. A compressed file is read
+/// as what it decompresses to, which is a raw image if it is of no other format. A reference file is followed; errors
+/// then name both files.
 [[nodiscard]] Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options);
 
 /// Opens the selected disk of `file` with its whole chain of parents.
 [[nodiscard]] Result<OpenedDisk> open_disk(OpenedFile file, const OpenOptions& options);
 
-/// As open_disk(), for disk number `index` of file.disks->disks(), whatever the selector names. `index` must be one of them.
+/// As open_disk(), for disk number `index` of file.disks->disks(), whatever the selector names. `index` must be one of
+/// them.
 [[nodiscard]] Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOptions& options);
 
 /// open_file() and open_disk() in one.
@@ -79,14 +81,15 @@ struct OpenedState {
 /// The state that was saved together with the selected disk of `file`. Errors: `usage` if there is none.
 [[nodiscard]] Result<OpenedState> open_saved_state(const OpenedFile& file);
 
-/// The name or id that selects this disk of `file` and no other, as stored: the id where the name is missing, not unique or can't be typed.
+/// The name or id that selects this disk of `file` and no other, as stored: the id where the name is missing, not
+/// unique or can't be typed.
 [[nodiscard]] const std::string& selecting_name(const DiskFile& file, const Disk& disk);
 
 /// What to type behind '#' to reach this disk of `file`: its selecting_name(), escaped and safe to show.
 [[nodiscard]] std::string selecting_word(const DiskFile& file, const Disk& disk);
 
-/// The disk of `file` that its selector names; of several that fit, the one whose id it is. Without a selector: the only one that
-/// is chosen by default. Errors: `usage`, listing what there is and the text to type for each.
+/// The disk of `file` that its selector names; of several that fit, the one whose id it is. Without a selector: the
+/// only one that is chosen by default. Errors: `usage`, listing what there is and the text to type for each.
 [[nodiscard]] Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector);
 
 /// select_disk() by the file's own selector.

@@ -3,21 +3,24 @@
 
 #include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
-#include "open/reference/reference.hpp"
-#include "open/vbox/vbox.hpp"
 #include "format/vdi/vdi.hpp"
 #include "format/vma/vma.hpp"
+#include "open/reference/reference.hpp"
+#include "open/vbox/vbox.hpp"
 
 #include <array>
 
 namespace vdisk {
 namespace {
 
-constexpr std::array<const Format*, 6> kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kVmaFormat, &kReferenceFormat, &kRawFormat};
+constexpr std::array<const Format*, 6> kFormats{&kQcow2Format, &kVdiFormat,       &kVboxFormat,
+                                                &kVmaFormat,   &kReferenceFormat, &kRawFormat};
 
 } // namespace
 
-std::span<const Format* const> formats() noexcept { return kFormats; }
+std::span<const Format* const> formats() noexcept {
+    return kFormats;
+}
 
 const Format* find_format(std::string_view name) noexcept {
     for (const Format* format : kFormats)
@@ -36,7 +39,8 @@ Result<const Format*> detect_format(const ByteSource& source, Match at_least) {
         const Match match = format->probe(head, source);
         if (match == Match::no || match < at_least || match < certainty) continue;
         if (match == certainty)
-            return fail(ErrorKind::not_this_format, "{}: could be {} or {}: say which", source.name(), best->name, format->name);
+            return fail(ErrorKind::not_this_format, "{}: could be {} or {}: say which", source.name(), best->name,
+                        format->name);
         best = format;
         certainty = match;
     }

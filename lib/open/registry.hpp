@@ -12,8 +12,8 @@ namespace vdisk {
 /// The format of that name, or nullptr.
 [[nodiscard]] const Format* find_format(std::string_view name) noexcept;
 
-/// The one format that is sure of the source, else the one that thinks so weakly; nullptr if none does or none is as sure as
-/// `at_least`. Two that are equally sure: `not_this_format`, naming both, never a guess.
+/// The one format that is sure of the source, else the one that thinks so weakly; nullptr if none does or none is as
+/// sure as `at_least`. Two that are equally sure: `not_this_format`, naming both, never a guess.
 [[nodiscard]] Result<const Format*> detect_format(const ByteSource& source, Match at_least = Match::weak);
 
 } // namespace vdisk

@@ -28,7 +28,9 @@ Facts describe(const StreamSource& stream) {
     return facts;
 }
 
-bool is_size(std::string_view key) { return key.ends_with("size") || key.ends_with("bytes"); }
+bool is_size(std::string_view key) {
+    return key.ends_with("size") || key.ends_with("bytes");
+}
 
 std::string scalar_text(std::string_view key, const Facts& value) {
     if (value.is_string()) return value.get<std::string>();
@@ -65,7 +67,8 @@ void add_chain(AuditReport& report, const OpenedFile& file, const OpenOptions& o
         return;
     }
     for (const ChainLink& link : disk.value().chain)
-        for (const std::string& remark : link.remarks) report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark);
+        for (const std::string& remark : link.remarks)
+            report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark);
 }
 
 // A file with several disks has no chain of its own, and one without a parent nothing to look at.
@@ -107,7 +110,8 @@ Facts describe(const OpenedFile& file) {
     if (!file.reference.empty()) facts["reference"] = file.reference;
     facts["format"] = file.disks->format().name;
     const std::vector<Disk>& disks = file.disks->disks();
-    if (!disks.empty() && (disks.size() == 1 || disks.front().kind == Disk::Kind::active)) facts["virtual size"] = disks.front().size;
+    if (!disks.empty() && (disks.size() == 1 || disks.front().kind == Disk::Kind::active))
+        facts["virtual size"] = disks.front().size;
     facts["file size"] = file.context.file ? file.context.file->size() : file.source->size();
     if (file.context.stream) facts["compression"] = describe(*file.context.stream);
     facts.update(file.disks->facts());

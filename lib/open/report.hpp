@@ -15,10 +15,12 @@ namespace vdisk {
 /// One disk of a file.
 [[nodiscard]] Facts describe(const Disk& disk);
 
-/// What is known of one disk in a file, in one line of at most some 500 bytes: its kind, names, size, then facts as far as they fit.
+/// What is known of one disk in a file, in one line of at most some 500 bytes: its kind, names, size, then facts as far
+/// as they fit.
 [[nodiscard]] std::string one_line(const Disk& disk);
 
-/// Facts as lines of text, nested ones indented. A number under a key that ends in "size" or "bytes" is shown with its unit.
+/// Facts as lines of text, nested ones indented. A number under a key that ends in "size" or "bytes" is shown with its
+/// unit.
 [[nodiscard]] std::string to_text(const Facts& facts);
 
 /// DiskFile::audit and, behind it, what is odd about the chain of parents: findings of the kinds "parent-missing" and

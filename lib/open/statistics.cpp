@@ -12,21 +12,24 @@ namespace {
 
 constexpr const char* kVariable = "VDISK_STATS";
 
-std::string in_words(const CacheStatistics& cache) { return fmt::format("{} found of {} looked up", cache.hits, cache.hits + cache.misses); }
+std::string in_words(const CacheStatistics& cache) {
+    return fmt::format("{} found of {} looked up", cache.hits, cache.hits + cache.misses);
+}
 
 std::string describe(const Caches& caches, std::span<const std::shared_ptr<const StreamSource>> streams) {
     const ReadCounters& reads = caches.reads;
     const ExpandedClusters& clusters = caches.clusters;
     std::string text = fmt::format("reads: {}, {} bytes\n", reads.reads.load(), reads.bytes.load());
-    text += fmt::format("bytes read from files: {} as they are, {} compressed, {} of tables\n", reads.stored.load(), reads.packed.load(),
-                        caches.metadata.statistics().misses * CachedTable::kBlockBytes);
+    text += fmt::format("bytes read from files: {} as they are, {} compressed, {} of tables\n", reads.stored.load(),
+                        reads.packed.load(), caches.metadata.statistics().misses * CachedTable::kBlockBytes);
     text += fmt::format("table blocks: {}\n", in_words(caches.metadata.statistics()));
     text += fmt::format("expanded clusters: {}\n", in_words(clusters.statistics()));
-    text += fmt::format("clusters expanded: {}, of them {} ahead of the reader\n", clusters.expanded(), clusters.expanded_ahead());
+    text += fmt::format("clusters expanded: {}, of them {} ahead of the reader\n", clusters.expanded(),
+                        clusters.expanded_ahead());
     for (const auto& stream : streams) {
         const StreamStatistics decoded = stream->statistics();
-        text += fmt::format("compressed stream {}: {} bytes decoded, index of {} segments {}\n", stream->name(), decoded.decoded, decoded.segments,
-                            decoded.cached ? "from the cache" : "made now");
+        text += fmt::format("compressed stream {}: {} bytes decoded, index of {} segments {}\n", stream->name(),
+                            decoded.decoded, decoded.segments, decoded.cached ? "from the cache" : "made now");
     }
     return text;
 }
@@ -45,9 +48,11 @@ Result<StatisticsReport> statistics_from_environment() {
     return fail(ErrorKind::usage, "{} is '{}', but can be 1 or 0", kVariable, printable(word));
 }
 
-ImagePtr with_statistics(ImagePtr image, std::vector<std::shared_ptr<const StreamSource>> streams, StatisticsReport report) {
+ImagePtr with_statistics(ImagePtr image, std::vector<std::shared_ptr<const StreamSource>> streams,
+                         StatisticsReport report) {
     const Image* raw = image.get();
-    return {raw, [image = std::move(image), streams = std::move(streams), report = std::move(report)](const Image*) mutable noexcept {
+    return {raw, [image = std::move(image), streams = std::move(streams),
+                  report = std::move(report)](const Image*) mutable noexcept {
                 try {
                     report(image->name(), describe(image->caches(), streams));
                 } catch (const std::exception&) { // no memory for it: the disk is closed all the same

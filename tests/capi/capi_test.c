@@ -14,15 +14,15 @@ static int tests_run;
 static int failures;
 static char image[] = "/tmp/vdisk-capi-XXXXXX";
 
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            fprintf(stderr, "%s:%d: %s (last error: %s)\n", __func__, __LINE__, #condition, vdisk_last_error()); \
-            ++failures;                                                                \
-        }                                                                              \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s (last error: %s)\n", __func__, __LINE__, #condition, vdisk_last_error());       \
+            ++failures;                                                                                                \
+        }                                                                                                              \
     } while (0)
 
-static void put_be(unsigned char *at, uint64_t value, int bytes) {
+static void put_be(unsigned char* at, uint64_t value, int bytes) {
     while (bytes-- > 0) {
         at[bytes] = (unsigned char)(value & 0xFF);
         value >>= 8;
@@ -45,8 +45,8 @@ static void write_image(void) {
     put_be(file + 100, 104, 4);               /* header_length */
     put_be(file + CLUSTER, 2 * CLUSTER, 8);
     put_be(file + 2 * CLUSTER, STORED_AT, 8);
-    put_be(file + 2 * CLUSTER + 8, 1, 8);                    /* reads as zeros */
-    put_be(file + 2 * CLUSTER + 16, (uint64_t)1 << 40, 8);   /* far past the end of the file */
+    put_be(file + 2 * CLUSTER + 8, 1, 8);                  /* reads as zeros */
+    put_be(file + 2 * CLUSTER + 16, (uint64_t)1 << 40, 8); /* far past the end of the file */
     memset(file + STORED_AT, 0xA5, CLUSTER);
     if (descriptor < 0 || write(descriptor, file, sizeof file) != (ssize_t)sizeof file || close(descriptor) != 0) {
         perror(image);
@@ -54,7 +54,7 @@ static void write_image(void) {
     }
 }
 
-static int all_are(const unsigned char *bytes, size_t count, unsigned char value) {
+static int all_are(const unsigned char* bytes, size_t count, unsigned char value) {
     size_t i;
     for (i = 0; i < count; ++i)
         if (bytes[i] != value) return 0;
@@ -63,7 +63,7 @@ static int all_are(const unsigned char *bytes, size_t count, unsigned char value
 
 static void reads_end_at_the_disk_and_fail_in_the_damaged_range_alone(void) {
     unsigned char buffer[4 * CLUSTER];
-    vdisk_disk *disk = vdisk_open(image, NULL);
+    vdisk_disk* disk = vdisk_open(image, NULL);
     CHECK(disk != NULL);
     CHECK(vdisk_size(disk) == CLUSTERS * CLUSTER);
     CHECK(vdisk_read(disk, buffer, 2 * CLUSTER, 0) == 2 * CLUSTER);
@@ -79,8 +79,9 @@ static void reads_end_at_the_disk_and_fail_in_the_damaged_range_alone(void) {
 }
 
 static void extents_tile_the_disk(void) {
-    static const enum vdisk_extent_kind expected[CLUSTERS] = {VDISK_EXTENT_STORED, VDISK_EXTENT_ZERO, VDISK_EXTENT_UNREADABLE};
-    vdisk_disk *disk = vdisk_open(image, NULL);
+    static const enum vdisk_extent_kind expected[CLUSTERS] = {VDISK_EXTENT_STORED, VDISK_EXTENT_ZERO,
+                                                              VDISK_EXTENT_UNREADABLE};
+    vdisk_disk* disk = vdisk_open(image, NULL);
     vdisk_extent extent;
     unsigned i;
     for (i = 0; i < CLUSTERS; ++i) {
@@ -95,8 +96,8 @@ static void extents_tile_the_disk(void) {
 }
 
 static void a_file_lists_its_disks(void) {
-    vdisk_file *file = vdisk_file_open(image, NULL);
-    vdisk_disk *disk;
+    vdisk_file* file = vdisk_file_open(image, NULL);
+    vdisk_disk* disk;
     vdisk_disk_info info;
     unsigned char byte = 0;
     CHECK(file != NULL && strcmp(vdisk_file_format(file), "qcow2") == 0);
@@ -120,7 +121,8 @@ static void wrong_arguments_are_errors(void) {
     options.struct_size = sizeof options;
     options.format = "no such format";
     CHECK(vdisk_open(image, &options) == NULL && vdisk_last_error_kind() == VDISK_ERROR_USAGE);
-    CHECK(vdisk_file_disk_info(NULL, 0, NULL) == -1 && vdisk_file_selected(NULL) == -1 && vdisk_file_open_disk(NULL, 0) == NULL);
+    CHECK(vdisk_file_disk_info(NULL, 0, NULL) == -1 && vdisk_file_selected(NULL) == -1 &&
+          vdisk_file_open_disk(NULL, 0) == NULL);
     CHECK(vdisk_read(NULL, NULL, 1, 0) == -1 && vdisk_last_error_kind() == VDISK_ERROR_USAGE);
     CHECK(vdisk_size(NULL) == 0 && vdisk_file_disk_count(NULL) == 0);
     vdisk_close(NULL);
@@ -130,7 +132,7 @@ static void wrong_arguments_are_errors(void) {
 static void a_format_can_be_given(void) {
     vdisk_open_options options = {0};
     unsigned char magic[4] = {0};
-    vdisk_disk *disk;
+    vdisk_disk* disk;
     options.struct_size = sizeof options;
     options.format = "raw";
     disk = vdisk_open(image, &options);
@@ -140,8 +142,8 @@ static void a_format_can_be_given(void) {
 }
 
 /* Reads the good and the damaged cluster in turn; the error seen must be this thread's own. */
-static void *read_in_thread(void *argument) {
-    const vdisk_disk *disk = argument;
+static void* read_in_thread(void* argument) {
+    const vdisk_disk* disk = argument;
     unsigned char buffer[CLUSTER];
     size_t wrong = strcmp(vdisk_last_error(), "") != 0; /* a thread starts without an error */
     int i;
@@ -154,9 +156,9 @@ static void *read_in_thread(void *argument) {
 }
 
 static void threads_share_a_disk_and_have_errors_of_their_own(void) {
-    vdisk_disk *disk = vdisk_open(image, NULL);
+    vdisk_disk* disk = vdisk_open(image, NULL);
     pthread_t threads[THREADS];
-    void *wrong;
+    void* wrong;
     int i;
     for (i = 0; i < THREADS; ++i) CHECK(pthread_create(&threads[i], NULL, read_in_thread, disk) == 0);
     for (i = 0; i < THREADS; ++i) CHECK(pthread_join(threads[i], &wrong) == 0 && wrong == NULL);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Opens and reads images through the C interface while one allocation after the other fails, ours and those of the libraries below: an error each time, never a crash, a
-// leak (under the address sanitizer) or a wrong byte, and what failed works when there is memory again.
+// Opens and reads images through the C interface while one allocation after the other fails, ours and those of the
+// libraries below: an error each time, never a crash, a leak (under the address sanitizer) or a wrong byte, and what
+// failed works when there is memory again.
 #include "capi/vdisk.h"
 #include "failing_new.hpp"
 #include "qcow2_builder.hpp"
@@ -32,7 +33,9 @@ void require(bool condition, const std::string& image, std::size_t count, const 
 }
 
 // Every allocation of the first ones, later ones with growing steps: what a pass over an archive allocates is alike.
-std::size_t after(std::size_t count) { return count + 1 + count / 200; }
+std::size_t after(std::size_t count) {
+    return count + 1 + count / 200;
+}
 
 // Returns how many allocations failed.
 std::size_t open_without_memory(const std::string& image) {
@@ -72,8 +75,8 @@ std::size_t read_without_memory(const std::string& image) {
                 unused = Failing::unused() && unused;
             }
             require(got == -1 || (got == size && found == expected), image, count, "wrong bytes");
-            require(vdisk_read(disk.get(), found.data(), kPiece, offset) == size && (size < 0 || found == expected), image, count,
-                    "wrong bytes later");
+            require(vdisk_read(disk.get(), found.data(), kPiece, offset) == size && (size < 0 || found == expected),
+                    image, count, "wrong bytes later");
         }
         if (unused) return failed;
     }
@@ -99,7 +102,9 @@ std::size_t run_encrypted() {
     const vdisk::test::TemporaryFolder folder;
     vdisk::test::Qcow2Builder image({});
     image.put32(vdisk::test::qcow2_field::crypt_method, 1);
-    for (std::uint64_t i = 0; i < 16; ++i) image.set(i, image.append(std::vector<std::byte>(65536, static_cast<std::byte>(i))) | vdisk::test::kQcow2Copied);
+    for (std::uint64_t i = 0; i < 16; ++i)
+        image.set(i,
+                  image.append(std::vector<std::byte>(65536, static_cast<std::byte>(i))) | vdisk::test::kQcow2Copied);
     const auto key = folder.write("key", std::vector<std::byte>(8, std::byte{'k'}));
     const auto path = folder.write("encrypted.qcow2", image.bytes());
     return run(path.string() + "#key-file=" + key.string(), "encrypted.qcow2");
@@ -111,13 +116,19 @@ int main() {
     ::setenv("VDISK_CACHE_DIR", "none", 1);
     std::printf("malloc() %s fail too\n", Failing::reaches_c() ? "and the like" : "does not");
     std::size_t ran = run_encrypted();
-    for (const char* name : {"fixtures/qcow2/demo.qcow2", "fuzz/corpus/fuzz_qcow2/extended-l2", "fuzz/corpus/fuzz_qcow2/packed-zlib",
-                             "fuzz/corpus/fuzz_qcow2/packed-zstd", "fuzz/corpus/fuzz_qcow2/snapshots", "fixtures/vma/08-masks.vma#drive-scsi0",
-                             "fixtures/vma/06-shuffled.vma.zst#drive-scsi0", "fixtures/vma/06-shuffled.vma.gz#drive-scsi0",
+    for (const char* name : {
+             "fixtures/qcow2/demo.qcow2",
+             "fuzz/corpus/fuzz_qcow2/extended-l2",
+             "fuzz/corpus/fuzz_qcow2/packed-zlib",
+             "fuzz/corpus/fuzz_qcow2/packed-zstd",
+             "fuzz/corpus/fuzz_qcow2/snapshots",
+             "fixtures/vma/08-masks.vma#drive-scsi0",
+             "fixtures/vma/06-shuffled.vma.zst#drive-scsi0",
+             "fixtures/vma/06-shuffled.vma.gz#drive-scsi0",
 #ifdef HAVE_LZO
-                             "fixtures/vma/06-shuffled.vma.lzo#drive-scsi0",
+             "fixtures/vma/06-shuffled.vma.lzo#drive-scsi0",
 #endif
-                            }) {
+         }) {
         ran += run(std::string(TESTS) + "/" + name, name);
     }
     std::printf("Ran %zu tests\n", ran);

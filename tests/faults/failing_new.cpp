@@ -18,16 +18,18 @@
 
 #if VDISK_OWN_MALLOC
 // What glibc calls its own.
-extern "C" void* __libc_malloc(std::size_t size);                       // NOLINT
-extern "C" void* __libc_calloc(std::size_t count, std::size_t size);    // NOLINT
-extern "C" void* __libc_realloc(void* memory, std::size_t size);        // NOLINT
+extern "C" void* __libc_malloc(std::size_t size);                    // NOLINT
+extern "C" void* __libc_calloc(std::size_t count, std::size_t size); // NOLINT
+extern "C" void* __libc_realloc(void* memory, std::size_t size);     // NOLINT
 #endif
 
 namespace {
 
 thread_local std::size_t allocations_left = 0; // 0: all succeed
 
-bool refused() noexcept { return allocations_left != 0 && --allocations_left == 0; }
+bool refused() noexcept {
+    return allocations_left != 0 && --allocations_left == 0;
+}
 
 void* allocate(std::size_t size) noexcept {
     if (refused()) return nullptr;
@@ -42,10 +44,18 @@ void* allocate(std::size_t size) noexcept {
 
 namespace vdisk::test {
 
-Failing::Failing(std::size_t count) noexcept { allocations_left = count; }
-Failing::~Failing() { allocations_left = 0; }
-bool Failing::unused() noexcept { return allocations_left != 0; }
-bool Failing::reaches_c() noexcept { return VDISK_OWN_MALLOC != 0; }
+Failing::Failing(std::size_t count) noexcept {
+    allocations_left = count;
+}
+Failing::~Failing() {
+    allocations_left = 0;
+}
+bool Failing::unused() noexcept {
+    return allocations_left != 0;
+}
+bool Failing::reaches_c() noexcept {
+    return VDISK_OWN_MALLOC != 0;
+}
 
 } // namespace vdisk::test
 
@@ -53,13 +63,27 @@ void* operator new(std::size_t size) {
     if (void* memory = allocate(size)) return memory;
     throw std::bad_alloc();
 }
-void* operator new[](std::size_t size) { return ::operator new(size); }
-void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept { return allocate(size); }
-void* operator new[](std::size_t size, const std::nothrow_t& /*tag*/) noexcept { return allocate(size); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete[](void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
-void operator delete[](void* memory, std::size_t /*size*/) noexcept { std::free(memory); }
+void* operator new[](std::size_t size) {
+    return ::operator new(size);
+}
+void* operator new(std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
+    return allocate(size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t& /*tag*/) noexcept {
+    return allocate(size);
+}
+void operator delete(void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete[](void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete(void* memory, std::size_t /*size*/) noexcept {
+    std::free(memory);
+}
+void operator delete[](void* memory, std::size_t /*size*/) noexcept {
+    std::free(memory);
+}
 
 #if VDISK_OWN_MALLOC
 // What zlib, zstd, lzo, libdeflate, libcrypto and pugixml ask for.

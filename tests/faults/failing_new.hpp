@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A program that is linked with failing_new.cpp can let one allocation fail: by operator new, and, where no sanitizer has malloc() for itself, by malloc(),
-// calloc() and realloc() too, as C libraries ask.
+// A program that is linked with failing_new.cpp can let one allocation fail: by operator new, and, where no sanitizer
+// has malloc() for itself, by malloc(), calloc() and realloc() too, as C libraries ask.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Images on a file system that fails: at each read of the file in turn, at opening and at reading, the system says EIO, gives fewer bytes or none, or
-// the file has another size by then. Each read gives an error or the right bytes, and all of them give the right bytes once the trouble is over.
-#include "open/open.hpp"
+// Images on a file system that fails: at each read of the file in turn, at opening and at reading, the system says EIO,
+// gives fewer bytes or none, or the file has another size by then. Each read gives an error or the right bytes, and all
+// of them give the right bytes once the trouble is over.
 #include "hyperv/storage.hpp"
 #include "model.hpp"
+#include "open/open.hpp"
 #include "qcow2_builder.hpp"
 #include "settled.hpp"
 #include "system_reads.hpp"
@@ -38,10 +39,13 @@ enum class Fault {
     grown,       // the file is longer before the read
 };
 
-constexpr std::array kFaults{Fault::once, Fault::lasting, Fault::interrupted, Fault::short_read, Fault::truncated, Fault::emptied, Fault::grown};
+constexpr std::array kFaults{Fault::once,      Fault::lasting, Fault::interrupted, Fault::short_read,
+                             Fault::truncated, Fault::emptied, Fault::grown};
 
 // Whether reads go on as if nothing had been.
-bool is_harmless(Fault fault) { return fault == Fault::interrupted || fault == Fault::short_read || fault == Fault::grown; }
+bool is_harmless(Fault fault) {
+    return fault == Fault::interrupted || fault == Fault::short_read || fault == Fault::grown;
+}
 
 Bytes file_bytes(const std::filesystem::path& path) {
     std::ifstream in(path, std::ios::binary);
@@ -54,11 +58,13 @@ Bytes file_bytes(const std::filesystem::path& path) {
 // Lets something happen at read number `index` (from 0) of all that are made.
 class FaultyReads final : public SystemReads {
 public:
-    FaultyReads(Fault fault, std::uint64_t index, std::filesystem::path file) : fault_(fault), index_(index), file_(std::move(file)) {}
+    FaultyReads(Fault fault, std::uint64_t index, std::filesystem::path file)
+        : fault_(fault), index_(index), file_(std::move(file)) {}
 
     ssize_t read(int descriptor, void* out, std::size_t count, off_t offset) override {
         const std::uint64_t number = next_++;
-        if (over_ || number < index_ || (number > index_ && fault_ != Fault::lasting)) return through(descriptor, out, count, offset);
+        if (over_ || number < index_ || (number > index_ && fault_ != Fault::lasting))
+            return through(descriptor, out, count, offset);
         switch (fault_) {
         case Fault::once:
         case Fault::lasting: errno = EIO; return -1;
@@ -119,7 +125,9 @@ class Restored {
 public:
     explicit Restored(const std::filesystem::path& file) : file_(file), bytes_(file_bytes(file)) {}
     void restore() const {
-        if (std::filesystem::file_size(file_) != bytes_.size()) std::ofstream(file_, std::ios::binary | std::ios::in).write(reinterpret_cast<const char*>(bytes_.data()), static_cast<std::streamsize>(bytes_.size()));
+        if (std::filesystem::file_size(file_) != bytes_.size())
+            std::ofstream(file_, std::ios::binary | std::ios::in)
+                .write(reinterpret_cast<const char*>(bytes_.data()), static_cast<std::streamsize>(bytes_.size()));
         std::filesystem::resize_file(file_, bytes_.size());
     }
 
@@ -129,7 +137,9 @@ private:
 };
 
 // Reads that follow each other are alike: of many, some.
-std::uint64_t after(std::uint64_t index) { return index + 1 + index / 30; }
+std::uint64_t after(std::uint64_t index) {
+    return index + 1 + index / 30;
+}
 
 void check_opening(const Victim& victim, Fault fault, const Pieces& truth, const OpenOptions& options) {
     const Restored original(victim.file);
@@ -140,9 +150,11 @@ void check_opening(const Victim& victim, Fault fault, const Pieces& truth, const
         reads.end();
         original.restore();
         BOOST_REQUIRE(opened.has_value() || !opened.error().what.empty());
-        BOOST_REQUIRE_MESSAGE(opened.has_value() || !is_harmless(fault), "opening fails by fault " << static_cast<int>(fault) << " at read " << index);
+        BOOST_REQUIRE_MESSAGE(opened.has_value() || !is_harmless(fault),
+                              "opening fails by fault " << static_cast<int>(fault) << " at read " << index);
         // What a pass could not read then stays unreadable until the next opening.
-        if (opened.has_value() && opened.value().image->size() == required(open_disk(victim.text, options)).image->size())
+        if (opened.has_value() &&
+            opened.value().image->size() == required(open_disk(victim.text, options)).image->size())
             BOOST_REQUIRE(errors_in(read_pieces(*opened.value().image), truth) == 0 || !is_harmless(fault));
         BOOST_REQUIRE(errors_in(read_pieces(*required(open_disk(victim.text, options)).image), truth) == 0);
         if (!happened) return;
@@ -160,7 +172,8 @@ void check_reading(const Victim& victim, Fault fault, const Pieces& truth, const
         original.restore();
         if (is_harmless(fault)) BOOST_REQUIRE(errors == 0);
         if (fault == Fault::once) BOOST_REQUIRE(errors <= 1);
-        BOOST_REQUIRE_MESSAGE(errors_in(read_pieces(*disk.image), truth) == 0, "fault " << static_cast<int>(fault) << " at read " << index << " is remembered");
+        BOOST_REQUIRE_MESSAGE(errors_in(read_pieces(*disk.image), truth) == 0,
+                              "fault " << static_cast<int>(fault) << " at read " << index << " is remembered");
         if (!happened) return;
     }
 }
@@ -188,7 +201,8 @@ Victim copied(const TemporaryFolder& folder, const std::string& fixture, const s
 }
 
 Bytes deflated(const Bytes& plain) {
-    const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(libdeflate_alloc_compressor(6), libdeflate_free_compressor);
+    const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(
+        libdeflate_alloc_compressor(6), libdeflate_free_compressor);
     Bytes out(libdeflate_deflate_compress_bound(compressor.get(), plain.size()));
     out.resize(libdeflate_deflate_compress(compressor.get(), plain.data(), plain.size(), out.data(), out.size()));
     return out;
@@ -261,9 +275,11 @@ BOOST_AUTO_TEST_CASE(an_archive_survives) {
 }
 
 BOOST_AUTO_TEST_CASE(compressed_archives_survive) {
-    for (const char* suffix : {".zst", ".gz",
+    for (const char* suffix : {
+             ".zst",
+             ".gz",
 #ifdef HAVE_LZO
-                               ".lzo",
+             ".lzo",
 #endif
          }) {
         BOOST_TEST_CONTEXT(suffix) {
@@ -293,7 +309,8 @@ BOOST_AUTO_TEST_CASE(what_could_not_be_read_gets_into_no_kept_index) {
             const bool happened = reads.happened();
             reads.end();
             const OpenedDisk later = required(open_disk(file.string(), options));
-            BOOST_REQUIRE_MESSAGE(reads_as(*later.image, model, 0, model.size()), "an error at read " << index << " is kept");
+            BOOST_REQUIRE_MESSAGE(reads_as(*later.image, model, 0, model.size()),
+                                  "an error at read " << index << " is kept");
             if (!happened) break;
         }
     }
@@ -308,11 +325,14 @@ BOOST_AUTO_TEST_CASE(a_hyperv_file_survives) {
             std::vector<std::pair<std::string, std::optional<Bytes>>> list;
             for (hyperv::KeyId key = 0; key < storage.keys().size(); ++key) {
                 auto value = storage.value(key);
-                list.emplace_back(storage.key(key).entry.name, value.has_value() ? std::optional(std::move(value).value()) : std::nullopt);
+                list.emplace_back(storage.key(key).entry.name,
+                                  value.has_value() ? std::optional(std::move(value).value()) : std::nullopt);
             }
             return list;
         };
-        const auto open = [&] { return hyperv::Storage::open(required(FileSource::open(victim.file, FileKinds::regular_only))); };
+        const auto open = [&] {
+            return hyperv::Storage::open(required(FileSource::open(victim.file, FileKinds::regular_only)));
+        };
         const auto truth = values(*required(open()));
         for (const Fault fault : kFaults) {
             for (std::uint64_t index = 0;; index = after(index)) {
@@ -376,7 +396,8 @@ private:
 };
 
 // One thread reads at `stalled` and waits; meanwhile all of `others` can be read; then it gets the right bytes too.
-void check_stall(const ByteSource& disk, const Bytes& model, std::uint64_t stalled, const std::vector<std::uint64_t>& others, StalledReads& reads) {
+void check_stall(const ByteSource& disk, const Bytes& model, std::uint64_t stalled,
+                 const std::vector<std::uint64_t>& others, StalledReads& reads) {
     bool right = false;
     std::thread reader([&] { right = reads_as(disk, model, stalled, 1000); });
     reads.wait_for_one();

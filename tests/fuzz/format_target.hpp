@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/// One fuzz target for each format: opens arbitrary bytes as that format and reads what it gives. The last bytes of the input
-/// choose where; what is read in one piece, in many, through another set of caches and from two threads must agree.
+/// One fuzz target for each format: opens arbitrary bytes as that format and reads what it gives. The last bytes of the
+/// input choose where; what is read in one piece, in many, through another set of caches and from two threads must
+/// agree.
 #pragma once
 
 #include "disk/audit.hpp"
 #include "disk/dirty_bitmap.hpp"
+#include "io/memory_source.hpp"
 #include "open/open.hpp"
 #include "open/registry.hpp"
 #include "open/report.hpp"
-#include "io/memory_source.hpp"
 
 #include <cstdlib>
 #include <thread>
@@ -40,7 +41,8 @@ private:
 };
 
 inline OpenContext context(const Limits& limits) {
-    static const auto references = std::make_shared<const References>("/nonexistent/image", ReferencePolicy::deny, Limits{});
+    static const auto references =
+        std::make_shared<const References>("/nonexistent/image", ReferencePolicy::deny, Limits{});
     OpenContext opened;
     opened.limits = limits;
     opened.caches = std::make_shared<Caches>(limits);
@@ -49,8 +51,11 @@ inline OpenContext context(const Limits& limits) {
 }
 
 inline ImagePtr image_of(Layer layer, const OpenContext& opened) {
-    return std::make_shared<const Image>(Image::Parts{
-        .name = "disk", .layout = std::move(layer.layout), .sources = std::move(layer.sources), .parent = nullptr, .caches = opened.caches});
+    return std::make_shared<const Image>(Image::Parts{.name = "disk",
+                                                      .layout = std::move(layer.layout),
+                                                      .sources = std::move(layer.sources),
+                                                      .parent = nullptr,
+                                                      .caches = opened.caches});
 }
 
 /// The disk alone, without parents: those are files, and a fuzz target opens none. Null if its layer can not be had.
@@ -99,7 +104,8 @@ inline void check_reads(const Image& image, const Image& other, Choices& choices
         const std::uint64_t offset = image.size() == 0 ? 0 : choices.next(8) % image.size();
         const std::size_t length = 1 + static_cast<std::size_t>(choices.next(3)) % kMostRead;
         const Read whole = read(image, offset, length);
-        require(read_in_pieces(image, offset, length, 1 + static_cast<std::size_t>(choices.next(2)) % 70000 + length / 64) == whole);
+        require(read_in_pieces(image, offset, length,
+                               1 + static_cast<std::size_t>(choices.next(2)) % 70000 + length / 64) == whole);
         Read elsewhere;
         std::thread second([&] { elsewhere = read(other, offset, length); });
         const Read again = read(image, offset, length);
@@ -147,7 +153,8 @@ inline void run(const Format& format, std::span<const std::byte> input) {
     small.metadata_cache_bytes = 4 * 4096;
     small.cluster_cache_bytes = 1;
     small.threads = 1;
-    const auto source = std::make_shared<const MemorySource>(std::vector<std::byte>(input.begin(), input.end()), "input");
+    const auto source =
+        std::make_shared<const MemorySource>(std::vector<std::byte>(input.begin(), input.end()), "input");
     const OpenContext opened = context(Limits{});
     const OpenContext uncached = context(small);
     (void)format.probe(input.first(std::min(input.size(), kProbeBytes)), *source);

@@ -58,8 +58,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     if (size == 0) return 0;
     const auto input = std::as_bytes(std::span(data, size - 1));
     const std::uint8_t choice = data[size - 1];
-    const auto opened = Storage::open(std::make_shared<const MemorySource>(std::vector<std::byte>(input.begin(), input.end()), "input"),
-                                      {.replay = (choice & 1U) != 0, .best_effort = (choice & 2U) != 0});
+    const auto opened =
+        Storage::open(std::make_shared<const MemorySource>(std::vector<std::byte>(input.begin(), input.end()), "input"),
+                      {.replay = (choice & 1U) != 0, .best_effort = (choice & 2U) != 0});
     if (opened.has_error()) {
         require(!opened.error().what.empty());
         return 0;

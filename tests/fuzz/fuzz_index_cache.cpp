@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What lies in the index cache. The first byte says what follows: a whole file of the cache, or the index of an archive's clusters in a sound one.
+// What lies in the index cache. The first byte says what follows: a whole file of the cache, or the index of an
+// archive's clusters in a sound one.
 #include "format/vma/contents.hpp"
 #include "temporary_folder.hpp"
 
@@ -41,7 +42,8 @@ Indexed& indexed() {
 
 vma::Header header() {
     vma::Header header;
-    header.devices = {{.id = 1, .name = "small", .size = 10 * vma::kClusterBytes}, {.id = 2, .name = "large", .size = std::uint64_t{1} << 40}};
+    header.devices = {{.id = 1, .name = "small", .size = 10 * vma::kClusterBytes},
+                      {.id = 2, .name = "large", .size = std::uint64_t{1} << 40}};
     return header;
 }
 
@@ -66,7 +68,8 @@ void run_contents(Bytes input) {
     require(indexed().cache.store(indexed().key, input).has_value());
     const auto contents = vma::load_contents(indexed().cache, indexed().key, header(), {});
     if (!contents) return;
-    for (std::size_t i = 0; i < contents->maps.size(); ++i) check_map(contents->maps[i], header().devices[i].clusters());
+    for (std::size_t i = 0; i < contents->maps.size(); ++i)
+        check_map(contents->maps[i], header().devices[i].clusters());
     require(vma::store_contents(indexed().cache, indexed().key, header(), *contents).has_value());
     require(vma::load_contents(indexed().cache, indexed().key, header(), {}).has_value());
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A LUKS header and its key material, tried with a passphrase: the first byte says how long that is, the header follows it.
+// A LUKS header and its key material, tried with a passphrase: the first byte says how long that is, the header follows
+// it.
 #include "format/qcow2/luks.hpp"
 #include "io/memory_source.hpp"
 

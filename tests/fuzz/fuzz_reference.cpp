@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "open/reference/reference.hpp"
 #include "format_target.hpp"
+#include "open/reference/reference.hpp"
 
-// What a reference file says can be written down and read again; and none leads anywhere past the gate, which knows no file.
+// What a reference file says can be written down and read again; and none leads anywhere past the gate, which knows no
+// file.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace vdisk;
     const auto bytes = std::as_bytes(std::span(data, size));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first byte says what follows: a compressed stream, which is indexed with all distances so short that small inputs have
-// restart points too; or a stream and an index that somebody made of it. The last bytes choose where to read.
+// The first byte says what follows: a compressed stream, which is indexed with all distances so short that small inputs
+// have restart points too; or a stream and an index that somebody made of it. The last bytes choose where to read.
 #include "format_target.hpp"
 #include "io/stream/indexed_stream.hpp"
 #include "io/stream_source.hpp"
@@ -30,7 +30,8 @@ Limits short_limits(std::uint64_t choice) {
 // A file without a name.
 FilePtr file_of(std::span<const std::byte> bytes) {
     const int descriptor = ::memfd_create("fuzz", MFD_CLOEXEC);
-    fuzz::require(descriptor >= 0 && ::write(descriptor, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
+    fuzz::require(descriptor >= 0 &&
+                  ::write(descriptor, bytes.data(), bytes.size()) == static_cast<ssize_t>(bytes.size()));
     auto file = FileSource::open(fmt::format("/proc/self/fd/{}", descriptor), FileKinds::regular_only);
     ::close(descriptor);
     fuzz::require(file.has_value());
@@ -53,7 +54,8 @@ Result<void> look(ForwardReader& reader, Seen& seen) {
         const auto got = reader.read(piece);
         if (got.has_value() && got.value() == 0) return ok();
         if (got.has_value()) {
-            seen.bytes.insert(seen.bytes.end(), piece.begin(), piece.begin() + static_cast<std::ptrdiff_t>(got.value()));
+            seen.bytes.insert(seen.bytes.end(), piece.begin(),
+                              piece.begin() + static_cast<std::ptrdiff_t>(got.value()));
             seen.add(got.value(), Shown::good);
             continue;
         }
@@ -88,7 +90,8 @@ void check_against_pass(const StreamSource& stream, const Seen& seen, std::uint6
     const auto at = static_cast<std::size_t>(offset);
     const std::size_t count = std::min(got.value(), seen.bytes.size() - at);
     const auto shown = std::span(seen.shown).subspan(at, count);
-    if (std::ranges::all_of(shown, [](Shown what) { return what == Shown::good; })) fuzz::require(std::memcmp(out.data(), &seen.bytes[at], count) == 0);
+    if (std::ranges::all_of(shown, [](Shown what) { return what == Shown::good; }))
+        fuzz::require(std::memcmp(out.data(), &seen.bytes[at], count) == 0);
     fuzz::require(std::ranges::find(shown, Shown::lost) == shown.end());
 }
 
@@ -123,7 +126,9 @@ void run_stream(std::span<const std::byte> input) {
 void run_index(std::span<const std::byte> input) {
     fuzz::Choices choices(input);
     if (input.size() < 5) return;
-    const auto number = [&](std::size_t at) { return static_cast<std::size_t>(input[at]) << 8 | static_cast<std::size_t>(input[at + 1]); };
+    const auto number = [&](std::size_t at) {
+        return static_cast<std::size_t>(input[at]) << 8 | static_cast<std::size_t>(input[at + 1]);
+    };
     const std::array<const StreamCodec*, 3> codecs{&kZstdCodec, &kGzipCodec, &kLzopCodec};
     const StreamCodec& codec = *codecs[static_cast<std::size_t>(input[0]) % codecs.size()];
     const std::size_t packed = std::min(number(1), input.size() - 5);
@@ -138,7 +143,8 @@ void run_index(std::span<const std::byte> input) {
     const auto again = decode_stream_index(encoded, packed, windows);
     fuzz::require(again.has_value() && encode(again.value()) == encoded);
     const std::uint64_t size = index.value().size;
-    const IndexedStream stream({codec, piece(0, packed), std::move(index).value(), piece(packed, windows), short_limits(0)});
+    const IndexedStream stream(
+        {codec, piece(0, packed), std::move(index).value(), piece(packed, windows), short_limits(0)});
     for (int i = 0; i < 4 && size > 0; ++i) {
         Bytes out(1 + static_cast<std::size_t>(choices.next(2)));
         (void)stream.read_at(choices.next(8) % size, out, Unverified::read);

@@ -24,8 +24,8 @@ void put_md5(Bytes& bytes, std::size_t start, std::size_t size, std::size_t fiel
     if (const auto md5 = hasher.finish<16>()) std::ranges::copy(*md5, summed.subspan(field, 16).begin());
 }
 
-// Makes the checksums right, which no mutation would find: of the header, and of whatever starts like an extent of this archive and is not
-// marked by its first reserved byte as meant to be damaged.
+// Makes the checksums right, which no mutation would find: of the header, and of whatever starts like an extent of this
+// archive and is not marked by its first reserved byte as meant to be damaged.
 void put_checksums(Bytes& bytes) {
     if (bytes.size() < 64) return;
     const std::size_t header = big_endian(bytes, 56, 4);

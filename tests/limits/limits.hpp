@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Constructions that ask for more than a reader may give: of each, the kind of error or exactly what reads, how much work that took,
-// and, by the program that runs them, that memory stays below kMostMemory.
+// Constructions that ask for more than a reader may give: of each, the kind of error or exactly what reads, how much
+// work that took, and, by the program that runs them, that memory stays below kMostMemory.
 #pragma once
 
 #include "base/error.hpp"
@@ -40,7 +40,8 @@ void require_at_most(std::uint64_t value, std::uint64_t most, const std::string&
 
 template<class T> void require_error(const Result<T>& result, ErrorKind kind, const std::string& what) {
     require(result.has_error(), what + ": there is no error");
-    require(result.error().kind == kind, what + ": the error is '" + std::string(to_string(result.error().kind)) + "': " + result.error().what);
+    require(result.error().kind == kind,
+            what + ": the error is '" + std::string(to_string(result.error().kind)) + "': " + result.error().what);
 }
 
 template<class T> T required(Result<T> result, const std::string& what) {

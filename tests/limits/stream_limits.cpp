@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "open/open.hpp"
 #include "limits.hpp"
+#include "open/open.hpp"
 #include "system_reads.hpp"
 
 #include <zlib.h>
@@ -21,7 +21,8 @@ namespace {
 
 constexpr std::uint64_t kMiB = 1U << 20;
 
-// Plain bytes: the same piece again and again. Made where they are needed: what the parent process holds counts for each case.
+// Plain bytes: the same piece again and again. Made where they are needed: what the parent process holds counts for
+// each case.
 struct Plain {
     std::size_t length;
     std::uint64_t times;
@@ -36,7 +37,9 @@ struct Plain {
     }
 };
 
-Plain zeros(std::uint64_t size) { return {.length = kMiB, .times = size / kMiB}; }
+Plain zeros(std::uint64_t size) {
+    return {.length = kMiB, .times = size / kMiB};
+}
 
 void write_zstd(const std::filesystem::path& path, const Plain& plain, int window_log = 0) {
     const std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> encoder(ZSTD_createCCtx(), ZSTD_freeCCtx);
@@ -96,7 +99,8 @@ void put_big(Bytes& bytes, std::uint64_t value, unsigned count) {
 // Without checks, which the format allows.
 Bytes lzop_header() {
     Bytes bytes;
-    for (const int byte : std::array<int, 9>{0x89, 'L', 'Z', 'O', 0x00, 0x0D, 0x0A, 0x1A, 0x0A}) bytes.push_back(static_cast<std::byte>(byte));
+    for (const int byte : std::array<int, 9>{0x89, 'L', 'Z', 'O', 0x00, 0x0D, 0x0A, 0x1A, 0x0A})
+        bytes.push_back(static_cast<std::byte>(byte));
     const std::size_t magic = bytes.size();
     put_big(bytes, 0x1030, 2); // version, that of the library, the one that is needed
     put_big(bytes, 0x20A0, 2);
@@ -108,7 +112,9 @@ Bytes lzop_header() {
     put_big(bytes, 0, 4);
     put_big(bytes, 0, 4);
     put_big(bytes, 0, 1);
-    put_big(bytes, adler32(1, reinterpret_cast<const Bytef*>(bytes.data() + magic), static_cast<uInt>(bytes.size() - magic)), 4);
+    put_big(bytes,
+            adler32(1, reinterpret_cast<const Bytef*>(bytes.data() + magic), static_cast<uInt>(bytes.size() - magic)),
+            4);
     return bytes;
 }
 
@@ -118,18 +124,20 @@ void write_lzop(const std::filesystem::path& path, const Plain& plain) {
     Bytes packed(piece.size() + piece.size() / 16 + 128);
     lzo_uint length = packed.size();
     require(lzo_init() == LZO_E_OK, "lzo");
-    lzo1x_1_compress(reinterpret_cast<const unsigned char*>(piece.data()), piece.size(), reinterpret_cast<unsigned char*>(packed.data()), &length,
-                     work.data());
+    lzo1x_1_compress(reinterpret_cast<const unsigned char*>(piece.data()), piece.size(),
+                     reinterpret_cast<unsigned char*>(packed.data()), &length, work.data());
     Bytes block;
     put_big(block, piece.size(), 4);
     const bool stored = length >= piece.size(); // blocks that don't get smaller are stored as they are
     put_big(block, stored ? piece.size() : length, 4);
     const Bytes& bytes = stored ? piece : packed;
-    block.insert(block.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(stored ? piece.size() : length));
+    block.insert(block.end(), bytes.begin(),
+                 bytes.begin() + static_cast<std::ptrdiff_t>(stored ? piece.size() : length));
     std::ofstream file(path, std::ios::binary);
     const Bytes header = lzop_header();
     file.write(reinterpret_cast<const char*>(header.data()), static_cast<std::streamsize>(header.size()));
-    for (std::uint64_t i = 0; i < plain.times; ++i) file.write(reinterpret_cast<const char*>(block.data()), static_cast<std::streamsize>(block.size()));
+    for (std::uint64_t i = 0; i < plain.times; ++i)
+        file.write(reinterpret_cast<const char*>(block.data()), static_cast<std::streamsize>(block.size()));
     file.write("\0\0\0\0", 4);
 }
 #endif
@@ -157,17 +165,20 @@ void check_stream(const std::filesystem::path& path, const Plain& plain) {
         for (std::size_t i = 0; i < got; ++i) require(out[i] == std::byte{0}, "wrong bytes");
     }
     const Limits limits;
-    require_at_most(disk.file.context.stream->statistics().decoded, 8 * (limits.stream_decode_bytes + 64 * kMiB), "bytes decoded for eight reads");
+    require_at_most(disk.file.context.stream->statistics().decoded, 8 * (limits.stream_decode_bytes + 64 * kMiB),
+                    "bytes decoded for eight reads");
 }
 
-LimitCase stream(const std::string& what, const std::string& name, const Plain& plain, void (*write)(const std::filesystem::path&, const Plain&)) {
-    return {.name = "stream: " + what, .make = [=](const Folder& folder) { write(folder / name, plain); },
+LimitCase stream(const std::string& what, const std::string& name, const Plain& plain,
+                 void (*write)(const std::filesystem::path&, const Plain&)) {
+    return {.name = "stream: " + what,
+            .make = [=](const Folder& folder) { write(folder / name, plain); },
             .check = [=](const Folder& folder) { check_stream(folder / name, plain); }};
 }
 
-
 LimitCase empty_parts(const std::string& what, const std::string& name, const std::string& part) {
-    return {.name = "stream: a million " + what, .make = [=](const Folder& folder) { write_repeated(folder / name, part, 1'000'000); },
+    return {.name = "stream: a million " + what,
+            .make = [=](const Folder& folder) { write_repeated(folder / name, part, 1'000'000); },
             .check = [=](const Folder& folder) { check_stream(folder / name, {.length = 1, .times = 0}); }};
 }
 
@@ -184,21 +195,27 @@ std::vector<LimitCase> stream_limits() {
         empty_parts("skippable zstd frames", "disk.zst", "\x50\x2A\x4D\x18\x00\x00\x00\x00"s),
         empty_parts("empty gzip members", "disk.gz", "\x1F\x8B\x08\0\0\0\0\0\0\3\3\0\0\0\0\0\0\0\0\0"s),
     };
-    cases.push_back({.name = "stream: a window of 128 MiB, all of it in use",
-                     .make = [](const Folder& folder) { write_zstd(folder / "disk.zst", {.length = 100 * kMiB, .times = 4, .noise = true}, 27); },
-                     .check = [](const Folder& folder) {
-                         const CountedReads reads;
-                         const OpenedDisk disk = required(open_disk((folder / "disk.zst").string(), {}), "opening");
-                         require(disk.image->size() == 400 * kMiB, "the size is wrong");
-                         Bytes out(65536);
-                         Bytes again(65536);
-                         for (std::uint64_t at = 7 * kMiB; at < 100 * kMiB; at += 31 * kMiB) {
-                             require(required(disk.image->read_at(at, out), "reading") == out.size(), "a read is short");
-                             require(required(disk.image->read_at(at + 300 * kMiB, again), "reading") == again.size(), "a read is short");
-                             require(out == again, "wrong bytes");
-                         }
-                         require_at_most(reads.bytes(), 8 * std::filesystem::file_size(folder / "disk.zst"), "bytes read");
-                     }});
+    cases.push_back(
+        {.name = "stream: a window of 128 MiB, all of it in use",
+         .make =
+             [](const Folder& folder) {
+                 write_zstd(folder / "disk.zst", {.length = 100 * kMiB, .times = 4, .noise = true}, 27);
+             },
+         .check =
+             [](const Folder& folder) {
+                 const CountedReads reads;
+                 const OpenedDisk disk = required(open_disk((folder / "disk.zst").string(), {}), "opening");
+                 require(disk.image->size() == 400 * kMiB, "the size is wrong");
+                 Bytes out(65536);
+                 Bytes again(65536);
+                 for (std::uint64_t at = 7 * kMiB; at < 100 * kMiB; at += 31 * kMiB) {
+                     require(required(disk.image->read_at(at, out), "reading") == out.size(), "a read is short");
+                     require(required(disk.image->read_at(at + 300 * kMiB, again), "reading") == again.size(),
+                             "a read is short");
+                     require(out == again, "wrong bytes");
+                 }
+                 require_at_most(reads.bytes(), 8 * std::filesystem::file_size(folder / "disk.zst"), "bytes read");
+             }});
 #ifdef HAVE_LZO
     const auto lzop = [](const std::filesystem::path& path, const Plain& plain) { write_lzop(path, plain); };
     cases.push_back(stream("2 GiB of zeros by lzop", "disk.lzo", zeros(2048 * kMiB), lzop));

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/checked.hpp"
-#include "open/open.hpp"
-#include "open/report.hpp"
 #include "image/image.hpp"
 #include "limits.hpp"
+#include "open/open.hpp"
+#include "open/report.hpp"
 #include "system_reads.hpp"
 
 #include <algorithm>
@@ -17,7 +17,9 @@ constexpr const char* kImage = "disk.vdi";
 constexpr std::uint64_t kMiB = 1U << 20;
 constexpr std::uint64_t kMapAt = 1024;
 
-std::string image_in(const Folder& folder) { return (folder / kImage).string(); }
+std::string image_in(const Folder& folder) {
+    return (folder / kImage).string();
+}
 
 void put(Bytes& bytes, std::size_t at, std::uint64_t value, std::size_t count) {
     for (std::size_t i = 0; i < count; ++i) bytes[at + i] = static_cast<std::byte>(value >> (8 * i));
@@ -49,31 +51,38 @@ Bytes header(const Claims& claims) {
 LimitCase map_past_the_end() {
     return {.name = "vdi: a map of 2^32 - 1 blocks past the end of the file",
             .make = [](const Folder& folder) { write_file(folder / kImage, header({})); },
-            .check = [](const Folder& folder) {
-                const CountedReads reads;
-                require_error(open_disk(image_in(folder), {}), ErrorKind::corrupt, "opening");
-                require_at_most(reads.bytes(), 16384, "bytes read");
-            }};
+            .check =
+                [](const Folder& folder) {
+                    const CountedReads reads;
+                    require_error(open_disk(image_in(folder), {}), ErrorKind::corrupt, "opening");
+                    require_at_most(reads.bytes(), 16384, "bytes read");
+                }};
 }
 
 // The hole is a map whose entries all name block 0.
 LimitCase map_in_a_hole() {
-    return {.name = "vdi: a map of 2^32 - 1 blocks, all of them block 0, in a sparse file",
-            .make = [](const Folder& folder) { write_file(folder / kImage, header({}), (std::uint64_t{16} << 30) + 2 * kMiB); },
-            .check = [](const Folder& folder) {
+    return {
+        .name = "vdi: a map of 2^32 - 1 blocks, all of them block 0, in a sparse file",
+        .make =
+            [](const Folder& folder) { write_file(folder / kImage, header({}), (std::uint64_t{16} << 30) + 2 * kMiB); },
+        .check =
+            [](const Folder& folder) {
                 const CountedReads reads;
                 const OpenedDisk disk = required(open_disk(image_in(folder), {}), "opening");
                 Bytes first(4096);
                 require(required(disk.image->read_at(0, first), "reading") == first.size(), "a read is short");
                 Bytes piece(4096);
                 for (std::uint64_t part = 1; part < 8; ++part) {
-                    require(required(disk.image->read_at(disk.image->size() / 8 / kMiB * kMiB * part, piece), "reading") == piece.size(), "a read is short");
+                    require(required(disk.image->read_at(disk.image->size() / 8 / kMiB * kMiB * part, piece),
+                                     "reading") == piece.size(),
+                            "a read is short");
                     require(piece == first, "blocks of one place differ");
                 }
                 require_at_most(reads.bytes(), 256U << 10, "bytes read");
                 require(!to_text(describe(disk.file)).empty(), "info says nothing");
                 // Reads the map, which is as long as the file.
-                const auto stopped = audit_file(disk.file, {.progress = [](std::uint64_t done, std::uint64_t) { return done < 1'000'000; }});
+                const auto stopped = audit_file(
+                    disk.file, {.progress = [](std::uint64_t done, std::uint64_t) { return done < 1'000'000; }});
                 (void)stopped;
             }};
 }
@@ -81,48 +90,59 @@ LimitCase map_in_a_hole() {
 // Room for more blocks than an audit keeps users of.
 LimitCase audit_of_many_blocks() {
     return {.name = "vdi: an audit of 2^32 blocks of a sector",
-            .make = [](const Folder& folder) { write_file(folder / kImage, header({.blocks = 1000, .block_size = 512, .data_offset = 8192}), std::uint64_t{1} << 41); },
-            .check = [](const Folder& folder) {
-                const CountedReads reads;
-                const OpenedFile file = required(open_file(image_in(folder), {}), "opening");
-                require_error(audit_file(file, {}), ErrorKind::limit_exceeded, "audit");
-                require_at_most(reads.bytes(), 65536, "bytes read");
-            }};
+            .make =
+                [](const Folder& folder) {
+                    write_file(folder / kImage, header({.blocks = 1000, .block_size = 512, .data_offset = 8192}),
+                               std::uint64_t{1} << 41);
+                },
+            .check =
+                [](const Folder& folder) {
+                    const CountedReads reads;
+                    const OpenedFile file = required(open_file(image_in(folder), {}), "opening");
+                    require_error(audit_file(file, {}), ErrorKind::limit_exceeded, "audit");
+                    require_at_most(reads.bytes(), 65536, "bytes read");
+                }};
 }
 
 LimitCase audit_at_the_limit() {
     constexpr std::uint64_t kBlocks = (160U << 20) / 4;
     return {.name = "vdi: an audit of as many blocks as it takes",
-            .make = [=](const Folder& folder) {
-                write_file(folder / kImage, header({.blocks = 1000, .block_size = 512, .data_offset = 8192}), 8192 + kBlocks * 512);
-            },
-            .check = [](const Folder& folder) {
-                const CountedReads reads;
-                const OpenedFile file = required(open_file(image_in(folder), {}), "opening");
-                require(audit_file(file, {}).has_value(), "no report");
-                require_at_most(reads.bytes(), 65536, "bytes read");
-            }};
+            .make =
+                [=](const Folder& folder) {
+                    write_file(folder / kImage, header({.blocks = 1000, .block_size = 512, .data_offset = 8192}),
+                               8192 + kBlocks * 512);
+                },
+            .check =
+                [](const Folder& folder) {
+                    const CountedReads reads;
+                    const OpenedFile file = required(open_file(image_in(folder), {}), "opening");
+                    require(audit_file(file, {}).has_value(), "no report");
+                    require_at_most(reads.bytes(), 65536, "bytes read");
+                }};
 }
 
 // Settings as large as they may be, of nothing but elements.
 LimitCase settings(const std::string& what, const std::string& element, const std::string& end) {
     return {.name = "vbox: 2^22 elements or as many as fit, " + what,
-            .make = [=](const Folder& folder) {
-                const std::string before = "<VirtualBox><Machine><MediaRegistry><HardDisks>";
-                const std::string after = "</HardDisks></MediaRegistry></Machine></VirtualBox>";
-                const std::size_t count = (Limits{}.registry_bytes - before.size() - after.size()) / (element.size() + end.size());
-                std::ofstream out(folder / "machine.vbox", std::ios::binary);
-                out << before;
-                for (std::size_t i = 0; i < count; ++i) out << element;
-                for (std::size_t i = 0; i < count; ++i) out << end;
-                out << after;
-            },
-            .check = [](const Folder& folder) {
-                const CountedReads reads;
-                const auto disk = open_disk((folder / "machine.vbox").string(), {.format = "vbox"});
-                require(disk.has_error(), "a machine without disks opens");
-                require_at_most(reads.bytes(), 2 * Limits{}.registry_bytes, "bytes read");
-            }};
+            .make =
+                [=](const Folder& folder) {
+                    const std::string before = "<VirtualBox><Machine><MediaRegistry><HardDisks>";
+                    const std::string after = "</HardDisks></MediaRegistry></Machine></VirtualBox>";
+                    const std::size_t count =
+                        (Limits{}.registry_bytes - before.size() - after.size()) / (element.size() + end.size());
+                    std::ofstream out(folder / "machine.vbox", std::ios::binary);
+                    out << before;
+                    for (std::size_t i = 0; i < count; ++i) out << element;
+                    for (std::size_t i = 0; i < count; ++i) out << end;
+                    out << after;
+                },
+            .check =
+                [](const Folder& folder) {
+                    const CountedReads reads;
+                    const auto disk = open_disk((folder / "machine.vbox").string(), {.format = "vbox"});
+                    require(disk.has_error(), "a machine without disks opens");
+                    require_at_most(reads.bytes(), 2 * Limits{}.registry_bytes, "bytes read");
+                }};
 }
 
 } // namespace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "open/open.hpp"
 #include "format/vma/vma.hpp"
 #include "limits.hpp"
+#include "open/open.hpp"
 #include "vma_builder.hpp"
 
 #include <atomic>
@@ -26,7 +26,8 @@ using Slots = std::function<SlotOf(std::uint64_t slot)>;
 // An archive that is made while it is read, so that it may be of any size; counts what is read of it.
 class MadeArchive final : public ByteSource {
 public:
-    MadeArchive(std::uint64_t device_size, std::uint64_t extents, std::uint16_t mask, Slots slots) : slots_(std::move(slots)) {
+    MadeArchive(std::uint64_t device_size, std::uint64_t extents, std::uint16_t mask, Slots slots)
+        : slots_(std::move(slots)) {
         VmaBuilder builder;
         builder.add_device(1, "drive-scsi0", device_size);
         header_ = builder.header();
@@ -37,7 +38,8 @@ public:
     std::uint64_t size() const noexcept override { return size_; }
     std::string_view name() const noexcept override { return "archive"; }
     Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
-        const std::size_t wanted = offset >= size_ ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset));
+        const std::size_t wanted =
+            offset >= size_ ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset));
         for (std::size_t done = 0; done < wanted;) done += piece_at(offset + done, out.subspan(done, wanted - done));
         read_ += wanted;
         return wanted;
@@ -66,7 +68,8 @@ private:
         std::uint16_t blocks = 0;
         for (std::size_t i = 0; slots_ && i < kSlots; ++i) {
             const SlotOf slot = slots_(number * kSlots + i);
-            VmaBuilder::put(bytes, 40 + 8 * i, std::uint64_t{slot.mask} << 48 | std::uint64_t{slot.device} << 32 | slot.cluster);
+            VmaBuilder::put(bytes, 40 + 8 * i,
+                            std::uint64_t{slot.mask} << 48 | std::uint64_t{slot.device} << 32 | slot.cluster);
             blocks = static_cast<std::uint16_t>(blocks + std::popcount(slot.mask));
         }
         std::memcpy(bytes.data(), "VMAE", 4);
@@ -92,8 +95,11 @@ OpenContext context() {
 
 ImagePtr image_of(const DiskFile& file) {
     Layer layer = required(file.layer(0), "layer");
-    return std::make_shared<const Image>(Image::Parts{
-        .name = "disk", .layout = std::move(layer.layout), .sources = std::move(layer.sources), .parent = nullptr, .caches = std::make_shared<Caches>(Limits{})});
+    return std::make_shared<const Image>(Image::Parts{.name = "disk",
+                                                      .layout = std::move(layer.layout),
+                                                      .sources = std::move(layer.sources),
+                                                      .parent = nullptr,
+                                                      .caches = std::make_shared<Caches>(Limits{})});
 }
 
 struct Archive {
@@ -104,22 +110,27 @@ struct Archive {
 };
 
 // Where `checked` is empty, the archive is refused by a limit.
-LimitCase archive(const std::string& what, const Archive& archive, const std::function<void(const DiskFile&)>& checked) {
+LimitCase archive(const std::string& what, const Archive& archive,
+                  const std::function<void(const DiskFile&)>& checked) {
     return {.name = "vma: " + what,
             .make = [](const Folder&) {},
-            .check = [=](const Folder&) {
-                const auto source = std::make_shared<const MadeArchive>(archive.device_size, archive.extents, archive.mask, archive.slots);
-                const auto file = kVmaFormat.open(source, context());
-                require_at_most(source->bytes_read(), std::min(source->size(), 66560 * archive.extents) + 2 * kMiB, "bytes read");
-                if (!checked) return require_error(file, ErrorKind::limit_exceeded, "opening");
-                const std::uint64_t opened = source->bytes_read();
-                checked(*required(file, "opening"));
-                require_at_most(source->bytes_read() - opened, 4 * kMiB, "bytes read behind the opening");
-            }};
+            .check =
+                [=](const Folder&) {
+                    const auto source = std::make_shared<const MadeArchive>(archive.device_size, archive.extents,
+                                                                            archive.mask, archive.slots);
+                    const auto file = kVmaFormat.open(source, context());
+                    require_at_most(source->bytes_read(), std::min(source->size(), 66560 * archive.extents) + 2 * kMiB,
+                                    "bytes read");
+                    if (!checked) return require_error(file, ErrorKind::limit_exceeded, "opening");
+                    const std::uint64_t opened = source->bytes_read();
+                    checked(*required(file, "opening"));
+                    require_at_most(source->bytes_read() - opened, 4 * kMiB, "bytes read behind the opening");
+                }};
 }
 
 void require_all_lost(const DiskFile& file) {
-    require(file.disks()[0].facts.at("lost clusters") == file.disks()[0].facts.at("clusters"), "not all clusters are lost");
+    require(file.disks()[0].facts.at("lost clusters") == file.disks()[0].facts.at("clusters"),
+            "not all clusters are lost");
     Bytes piece(4096);
     require_error(image_of(file)->read_at(0, piece), ErrorKind::corrupt, "reading");
 }
@@ -128,12 +139,16 @@ void require_zeros(const DiskFile& file) {
     const ImagePtr image = image_of(file);
     Bytes piece(kMiB, std::byte{7});
     for (std::uint64_t part = 0; part < 8; ++part)
-        require(required(image->read_at(image->size() / 8 * part, piece), "reading") == piece.size() && piece == Bytes(piece.size()), "what is stored as zeros is not");
+        require(required(image->read_at(image->size() / 8 * part, piece), "reading") == piece.size() &&
+                    piece == Bytes(piece.size()),
+                "what is stored as zeros is not");
 }
 
 void require_ones(const DiskFile& file) {
     Bytes piece(4096);
-    require(required(image_of(file)->read_at(65536, piece), "reading") == piece.size() && piece == Bytes(piece.size(), std::byte{1}), "wrong bytes");
+    require(required(image_of(file)->read_at(65536, piece), "reading") == piece.size() &&
+                piece == Bytes(piece.size(), std::byte{1}),
+            "wrong bytes");
 }
 
 void require_duplicates_unread(const DiskFile& file) {
@@ -147,16 +162,19 @@ constexpr std::uint64_t kLarge = std::uint64_t{1} << 48; // all clusters that th
 
 LimitCase huge_header() {
     return {.name = "vma: a header of 2^32 - 1 bytes",
-            .make = [](const Folder& folder) {
-                VmaBuilder builder;
-                builder.add_device(1, "drive-scsi0", 65536);
-                Bytes bytes = builder.header();
-                VmaBuilder::put(bytes, 56, ~std::uint32_t{0});
-                write_file(folder / "archive.vma", bytes, std::uint64_t{5} << 30);
-            },
-            .check = [](const Folder& folder) {
-                require_error(open_disk((folder / "archive.vma").string(), {}), ErrorKind::limit_exceeded, "opening");
-            }};
+            .make =
+                [](const Folder& folder) {
+                    VmaBuilder builder;
+                    builder.add_device(1, "drive-scsi0", 65536);
+                    Bytes bytes = builder.header();
+                    VmaBuilder::put(bytes, 56, ~std::uint32_t{0});
+                    write_file(folder / "archive.vma", bytes, std::uint64_t{5} << 30);
+                },
+            .check =
+                [](const Folder& folder) {
+                    require_error(open_disk((folder / "archive.vma").string(), {}), ErrorKind::limit_exceeded,
+                                  "opening");
+                }};
 }
 
 } // namespace
@@ -165,23 +183,27 @@ std::vector<LimitCase> vma_limits() {
     const std::uint64_t clusters = std::uint64_t{kMillion} * kSlots;
     const auto zero = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(slot), 0}; };
     const auto scattered_zero = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(2 * slot), 0}; };
-    const auto zero_again = [=](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(slot % (clusters / 2)), 0}; };
+    const auto zero_again = [=](std::uint64_t slot) {
+        return SlotOf{static_cast<std::uint32_t>(slot % (clusters / 2)), 0};
+    };
     const auto all_in_one = [](std::uint64_t) { return SlotOf{7, 0}; };
     const auto stored_again = [](std::uint64_t) { return SlotOf{7, 1}; };
     const auto scattered = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(2 * slot + 1), 1}; };
     const auto backwards = [](std::uint64_t slot) { return SlotOf{~static_cast<std::uint32_t>(slot), 1}; };
     const auto unknown = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(slot), 0, 9}; };
-    return {huge_header(),
-            archive("a million extents without clusters", {kLarge, kMillion, 0, {}}, require_all_lost),
-            archive("a million extents of a device that is not there", {kLarge, kMillion, 0, unknown}, require_all_lost),
-            archive("a million extents of zero clusters in order", {clusters * 65536, kMillion, 0, zero}, require_zeros),
-            archive("a million extents of zero clusters, each alone", {kLarge, kMillion, 0, scattered_zero}, {}),
-            archive("a million extents of zero clusters, each twice", {clusters / 2 * 65536, kMillion, 0, zero_again}, {}),
-            archive("a million extents of one zero cluster", {kLarge, kMillion, 0, all_in_one}, {}),
-            archive("a thousand extents of one cluster that is stored", {kMiB, 1000, 1, stored_again}, require_duplicates_unread),
-            archive("as many clusters as fit, each alone", {kLarge, 82'000, 1, scattered}, require_ones),
-            archive("more clusters than fit, each alone", {kLarge, kMillion, 1, scattered}, {}),
-            archive("more clusters than fit, from the last to the first", {kLarge, kMillion, 1, backwards}, {})};
+    return {
+        huge_header(),
+        archive("a million extents without clusters", {kLarge, kMillion, 0, {}}, require_all_lost),
+        archive("a million extents of a device that is not there", {kLarge, kMillion, 0, unknown}, require_all_lost),
+        archive("a million extents of zero clusters in order", {clusters * 65536, kMillion, 0, zero}, require_zeros),
+        archive("a million extents of zero clusters, each alone", {kLarge, kMillion, 0, scattered_zero}, {}),
+        archive("a million extents of zero clusters, each twice", {clusters / 2 * 65536, kMillion, 0, zero_again}, {}),
+        archive("a million extents of one zero cluster", {kLarge, kMillion, 0, all_in_one}, {}),
+        archive("a thousand extents of one cluster that is stored", {kMiB, 1000, 1, stored_again},
+                require_duplicates_unread),
+        archive("as many clusters as fit, each alone", {kLarge, 82'000, 1, scattered}, require_ones),
+        archive("more clusters than fit, each alone", {kLarge, kMillion, 1, scattered}, {}),
+        archive("more clusters than fit, from the last to the first", {kLarge, kMillion, 1, backwards}, {})};
 }
 
 } // namespace vdisk::test

@@ -87,15 +87,13 @@ inline std::uint32_t bitwise_crc32(std::span<const std::byte> bytes) {
         std::array<std::uint32_t, 256> table{};
         for (std::uint32_t i = 0; i < 256; ++i) {
             std::uint32_t sum = i;
-            for (int bit = 0; bit < 8; ++bit)
-                sum = (sum >> 1) ^ ((sum & 1U) != 0 ? 0xEDB88320U : 0U);
+            for (int bit = 0; bit < 8; ++bit) sum = (sum >> 1) ^ ((sum & 1U) != 0 ? 0xEDB88320U : 0U);
             table[i] = sum;
         }
         return table;
     }();
     std::uint32_t sum = 0xFFFFFFFF;
-    for (const std::byte byte : bytes)
-        sum = (sum >> 8) ^ kTable[(sum ^ static_cast<std::uint32_t>(byte)) & 0xFFU];
+    for (const std::byte byte : bytes) sum = (sum >> 8) ^ kTable[(sum ^ static_cast<std::uint32_t>(byte)) & 0xFFU];
     return ~sum;
 }
 
@@ -107,10 +105,8 @@ public:
         place_keys(forest);
         place_objects(forest);
         write_object_tables();
-        for (std::size_t id = 0; id < forest.keys.size(); ++id)
-            write_entry(forest, id);
-        for (const Table& table : tables_)
-            finish_table(table);
+        for (std::size_t id = 0; id < forest.keys.size(); ++id) write_entry(forest, id);
+        for (const Table& table : tables_) finish_table(table);
         write_log(log);
         write_header(0, 7);
         write_header(4096, 6);
@@ -143,8 +139,7 @@ private:
     }
 
     std::size_t data_size(const BuiltKey& key) const {
-        if (key.type == 9 || outside(key))
-            return 12;
+        if (key.type == 9 || outside(key)) return 12;
         return key.value.size() + (key.type == 6 || key.type == 7 ? 4 : 0);
     }
 
@@ -169,21 +164,17 @@ private:
             }
         };
         number(forest.roots, Forest::kRoot);
-        for (std::size_t id = 0; id < forest.keys.size(); ++id)
-            number(forest.keys[id].children, id);
+        for (std::size_t id = 0; id < forest.keys.size(); ++id) number(forest.keys[id].children, id);
         std::vector<std::size_t> order(forest.keys.size());
         std::iota(order.begin(), order.end(), std::size_t{0});
-        if (options_.shuffled)
-            std::shuffle(order.begin(), order.end(), random_);
+        if (options_.shuffled) std::shuffle(order.begin(), order.end(), random_);
         tables_.assign(1, {});
-        for (const std::size_t id : order)
-            place(forest.keys[id], places_[id]);
+        for (const std::size_t id : order) place(forest.keys[id], places_[id]);
     }
 
     void place(const BuiltKey& key, Place& place) {
         place.size = kHeader + key.name.size() + 1 + data_size(key) + options_.slack;
-        if (tables_.back().used + place.size > options_.table_bytes)
-            tables_.push_back({});
+        if (tables_.back().used + place.size > options_.table_bytes) tables_.push_back({});
         place.table = tables_.size() - 1;
         place.offset = tables_.back().used;
         tables_.back().used += place.size;
@@ -199,8 +190,7 @@ private:
         }
         for (std::size_t id = 0; id < forest.keys.size(); ++id) {
             const BuiltKey& key = forest.keys[id];
-            if (!outside(key))
-                continue;
+            if (!outside(key)) continue;
             places_[id].object = allocate(key.value.size());
             objects_.push_back({3, places_[id].object, aligned(key.value.size())});
             put(places_[id].object, key.value);
@@ -218,8 +208,7 @@ private:
             for (std::size_t i = 0; i + 1 < slots; ++i, ++next)
                 write_slot(at + 8 + i * 18, next < objects_.size() ? objects_[next] : Object{0, 0, 0});
             const std::size_t link = at + 8 + (slots - 1) * 18;
-            if (next >= objects_.size())
-                return write_slot(link, {0, 0, 0});
+            if (next >= objects_.size()) return write_slot(link, {0, 0, 0});
             at = allocate(8 + slots * 18);
             write_slot(link, {1, at, aligned(8 + slots * 18)});
         }
@@ -277,8 +266,7 @@ private:
         guard(table.offset, 10, table.offset + 6);
         reserve(table.offset + options_.table_bytes);
         const std::size_t left = left_in(index);
-        if (left < kHeader + 1)
-            return;
+        if (left < kHeader + 1) return;
         const std::size_t at = table.offset + table.used;
         put(at, little<std::uint8_t>(1));
         put(at + 2, little(static_cast<std::uint32_t>(left)));
@@ -318,8 +306,7 @@ private:
     }
 
     void reserve(std::size_t size) {
-        if (file_.bytes.size() < size)
-            file_.bytes.resize(size);
+        if (file_.bytes.size() < size) file_.bytes.resize(size);
     }
 
     void put(std::size_t at, std::span<const std::byte> bytes) {

@@ -19,13 +19,11 @@ Forest wide(std::size_t count) {
     std::size_t node = root;
     while (forest.keys.size() < count) {
         const std::size_t i = forest.keys.size();
-        if (i % 50 == 1)
-            node = forest.add({"device" + std::to_string(i), 9}, root);
+        if (i % 50 == 1) node = forest.add({"device" + std::to_string(i), 9}, root);
         else if (i % 5 == 0)
             forest.add({"pathname", 6, utf16("C:\\Users\\Public\\Documents\\disk" + std::to_string(i) + ".vhdx")},
                        node);
-        else
-            forest.add({"weight" + std::to_string(i % 50), 3, little(static_cast<std::uint64_t>(i))}, node);
+        else forest.add({"weight" + std::to_string(i % 50), 3, little(static_cast<std::uint64_t>(i))}, node);
     }
     return forest;
 }
@@ -33,8 +31,7 @@ Forest wide(std::size_t count) {
 Forest deep(std::size_t count) {
     Forest forest;
     std::size_t parent = Forest::kRoot;
-    for (std::size_t i = 0; i < count; ++i)
-        parent = forest.add({"n"}, parent);
+    for (std::size_t i = 0; i < count; ++i) parent = forest.add({"n"}, parent);
     forest.add({"value", 3, little<std::uint64_t>(5)}, parent);
     return forest;
 }
@@ -66,16 +63,14 @@ Forest memory(std::size_t mib) {
     region.insert(region.end(), pages.begin(), pages.end());
     region.resize(48);
     forest.add({"RamMemoryBlock0", 7, region}, saved);
-    for (std::size_t i = 0; i < mib; ++i)
-        forest.add({"RamBlock" + std::to_string(i), 7, memory_block(i)}, saved);
+    for (std::size_t i = 0; i < mib; ++i) forest.add({"RamBlock" + std::to_string(i), 7, memory_block(i)}, saved);
     return forest;
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 4)
-        return 2;
+    if (argc != 4) return 2;
     const std::string shape = argv[1];
     const std::size_t count = std::strtoul(argv[2], nullptr, 10);
     const Forest forest = shape == "wide" ? wide(count) : shape == "deep" ? deep(count) : memory(count);

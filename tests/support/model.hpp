@@ -31,8 +31,7 @@ inline SourcePtr memory(Bytes bytes, std::string name = "memory") {
 }
 
 /// The value, or the end of the test case with the error's text.
-template<class T>
-T required(Result<T> result) {
+template<class T> T required(Result<T> result) {
     if (result.has_error()) BOOST_FAIL(result.error().what);
     return std::move(result).value();
 }
@@ -71,12 +70,14 @@ inline void check_against_model(const ByteSource& disk, const Bytes& model, std:
 /// Fails every read that touches [from, to) with an `io` error while `broken` is set.
 class FaultySource final : public ByteSource {
 public:
-    FaultySource(SourcePtr inner, std::uint64_t from, std::uint64_t to) : inner_(std::move(inner)), from_(from), to_(to) {}
+    FaultySource(SourcePtr inner, std::uint64_t from, std::uint64_t to)
+        : inner_(std::move(inner)), from_(from), to_(to) {}
     std::uint64_t size() const noexcept override { return inner_->size(); }
     std::string_view name() const noexcept override { return inner_->name(); }
     Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
         reads_.fetch_add(1);
-        if (broken && offset < to_ && offset + out.size() > from_) return fail(ErrorKind::io, "broken on purpose at {}", offset);
+        if (broken && offset < to_ && offset + out.size() > from_)
+            return fail(ErrorKind::io, "broken on purpose at {}", offset);
         return inner_->read_at(offset, out);
     }
     std::uint64_t reads() const { return reads_; }

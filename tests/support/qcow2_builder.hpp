@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Writes qcow2 images entry by entry, good ones and bad ones, from the specification alone: nothing of the library is used.
+/// Writes qcow2 images entry by entry, good ones and bad ones, from the specification alone: nothing of the library is
+/// used.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +14,10 @@ namespace vdisk::test {
 
 /// Where the header's fields stand.
 namespace qcow2_field {
-constexpr std::uint64_t version = 4, backing_file_offset = 8, backing_file_size = 16, cluster_bits = 20, size = 24, crypt_method = 32,
-                        l1_size = 36, l1_table_offset = 40, nb_snapshots = 60, snapshots_offset = 64, incompatible_features = 72,
-                        compatible_features = 80, autoclear_features = 88, refcount_order = 96, header_length = 100, compression_type = 104;
+constexpr std::uint64_t version = 4, backing_file_offset = 8, backing_file_size = 16, cluster_bits = 20, size = 24,
+                        crypt_method = 32, l1_size = 36, l1_table_offset = 40, nb_snapshots = 60, snapshots_offset = 64,
+                        incompatible_features = 72, compatible_features = 80, autoclear_features = 88,
+                        refcount_order = 96, header_length = 100, compression_type = 104;
 } // namespace qcow2_field
 
 constexpr std::uint64_t kQcow2Compressed = std::uint64_t{1} << 62;
@@ -94,7 +96,9 @@ public:
     std::uint64_t append_l1(std::uint32_t count) { return append(Bytes(std::size_t{count} * 8)); }
 
     /// Sets the entry of a guest cluster in the active state, or in the one whose L1 table lies at `l1`.
-    void set(std::uint64_t cluster, std::uint64_t descriptor, std::uint64_t bitmap = 0) { set_in(l1_, cluster, descriptor, bitmap); }
+    void set(std::uint64_t cluster, std::uint64_t descriptor, std::uint64_t bitmap = 0) {
+        set_in(l1_, cluster, descriptor, bitmap);
+    }
     void set_in(std::uint64_t l1, std::uint64_t cluster, std::uint64_t descriptor, std::uint64_t bitmap = 0) {
         const std::uint64_t l1_entry = l1 + cluster / entries() * 8;
         std::uint64_t table = get64(l1_entry) & ~kQcow2Copied;
@@ -162,7 +166,8 @@ private:
         for (unsigned i = count; i-- > 0;) bytes.push_back(static_cast<std::byte>(value >> (8 * i)));
     }
     void put(std::uint64_t offset, std::uint64_t value, unsigned count) {
-        for (unsigned i = 0; i < count; ++i) file_.at(offset + i) = static_cast<std::byte>(value >> (8 * (count - 1 - i)));
+        for (unsigned i = 0; i < count; ++i)
+            file_.at(offset + i) = static_cast<std::byte>(value >> (8 * (count - 1 - i)));
     }
     void pad() { file_.resize((file_.size() + cluster_size() - 1) / cluster_size() * cluster_size()); }
 

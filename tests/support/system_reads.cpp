@@ -12,8 +12,12 @@ std::atomic<SystemReads*> installed{nullptr};
 
 } // namespace
 
-SystemReads::SystemReads() { installed = this; }
-SystemReads::~SystemReads() { installed = nullptr; }
+SystemReads::SystemReads() {
+    installed = this;
+}
+SystemReads::~SystemReads() {
+    installed = nullptr;
+}
 
 ssize_t SystemReads::through(int descriptor, void* out, std::size_t count, off_t offset) {
     return static_cast<ssize_t>(::syscall(SYS_pread64, descriptor, out, count, offset));
@@ -34,4 +38,6 @@ extern "C" ssize_t pread(int descriptor, void* out, std::size_t count, off_t off
                             : static_cast<ssize_t>(::syscall(SYS_pread64, descriptor, out, count, offset));
 }
 
-extern "C" ssize_t pread64(int descriptor, void* out, std::size_t count, off64_t offset) { return ::pread(descriptor, out, count, offset); }
+extern "C" ssize_t pread64(int descriptor, void* out, std::size_t count, off64_t offset) {
+    return ::pread(descriptor, out, count, offset);
+}

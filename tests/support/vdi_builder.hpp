@@ -40,7 +40,9 @@ struct VdiBuilder {
     std::vector<std::uint32_t> map{}; ///< free where it is too short
     std::vector<Bytes> data{};        ///< the blocks in the file, in their order
 
-    std::uint32_t map_entries() const { return blocks != kAsItIs ? blocks : static_cast<std::uint32_t>(div_ceil(disk_size, block_size)); }
+    std::uint32_t map_entries() const {
+        return blocks != kAsItIs ? blocks : static_cast<std::uint32_t>(div_ceil(disk_size, block_size));
+    }
 
     /// Gives guest block `number` a block of its own at the file's end.
     void store(std::uint32_t number, Bytes bytes) {
@@ -63,7 +65,8 @@ struct VdiBuilder {
         const std::uint64_t data_at = old ? map_at + map_entries() * 4ULL : data_offset;
         if (old) put_header_0(file);
         else put_header_1(file);
-        for (std::uint32_t i = 0; i < map_entries(); ++i) put32(file, map_at + i * 4ULL, i < map.size() ? map[i] : kFree);
+        for (std::uint32_t i = 0; i < map_entries(); ++i)
+            put32(file, map_at + i * 4ULL, i < map.size() ? map[i] : kFree);
         for (std::size_t i = 0; i < data.size(); ++i) {
             const std::uint64_t at = data_at + i * (std::uint64_t{block_extra} + block_size);
             put(file, at, Bytes(block_extra, std::byte{0xEE}));
@@ -77,9 +80,12 @@ private:
         if (file.size() < at + bytes.size()) file.resize(at + bytes.size());
         std::copy(bytes.begin(), bytes.end(), file.begin() + static_cast<std::ptrdiff_t>(at));
     }
-    static void put_text(Bytes& file, std::uint64_t at, std::string_view text) { put(file, at, std::as_bytes(std::span(text))); }
+    static void put_text(Bytes& file, std::uint64_t at, std::string_view text) {
+        put(file, at, std::as_bytes(std::span(text)));
+    }
     static void put32(Bytes& file, std::uint64_t at, std::uint32_t value) {
-        const std::array<std::byte, 4> bytes{std::byte(value), std::byte(value >> 8), std::byte(value >> 16), std::byte(value >> 24)};
+        const std::array<std::byte, 4> bytes{std::byte(value), std::byte(value >> 8), std::byte(value >> 16),
+                                             std::byte(value >> 24)};
         put(file, at, bytes);
     }
     static void put64(Bytes& file, std::uint64_t at, std::uint64_t value) {
@@ -121,13 +127,15 @@ private:
     }
 };
 
-/// A random layer over `below` (which becomes what a reader must get): each block free, zero, or stored in random order.
+/// A random layer over `below` (which becomes what a reader must get): each block free, zero, or stored in random
+/// order.
 inline void fill_randomly(VdiBuilder& image, Bytes& below, Random& random) {
     below.resize(image.disk_size);
     std::vector<std::uint32_t> order(image.map_entries());
     for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
     // Blocks written by a guest lie in runs, so only some are swapped.
-    for (std::size_t i = 0; i + 1 < order.size(); i += 1 + test::below(random, 6)) std::swap(order[i], order[test::below(random, order.size())]);
+    for (std::size_t i = 0; i + 1 < order.size(); i += 1 + test::below(random, 6))
+        std::swap(order[i], order[test::below(random, order.size())]);
     for (const std::uint32_t number : order) {
         const std::uint64_t start = std::uint64_t{number} * image.block_size;
         const std::uint64_t length = std::min<std::uint64_t>(image.block_size, image.disk_size - start);

@@ -43,13 +43,11 @@ public:
         Slot slot{.device = device, .cluster = cluster};
         for (std::size_t i = 0; i < 16; ++i) {
             const std::size_t start = std::size_t{cluster} * kCluster + i * kBlock;
-            if (start >= disk.size())
-                break;
+            if (start >= disk.size()) break;
             Bytes block(disk.begin() + static_cast<std::ptrdiff_t>(start),
                         disk.begin() + static_cast<std::ptrdiff_t>(std::min(start + kBlock, disk.size())));
             const bool zeros = std::ranges::all_of(block, [](std::byte byte) { return byte == std::byte{0}; });
-            if (zeros && (also >> i & 1) == 0)
-                continue;
+            if (zeros && (also >> i & 1) == 0) continue;
             block.resize(kBlock);
             slot.mask = static_cast<std::uint16_t>(slot.mask | 1U << i);
             slot.data.insert(slot.data.end(), block.begin(), block.end());
@@ -106,8 +104,7 @@ public:
     Bytes build(std::vector<std::size_t>* offsets = nullptr) const {
         Bytes bytes = header();
         for (const Bytes& extent : extents_) {
-            if (offsets != nullptr)
-                offsets->push_back(bytes.size());
+            if (offsets != nullptr) offsets->push_back(bytes.size());
             bytes.insert(bytes.end(), extent.begin(), extent.end());
         }
         return bytes;
@@ -135,14 +132,12 @@ private:
 
     static std::size_t read_u32(const Bytes& bytes, std::size_t at) {
         std::size_t value = 0;
-        for (std::size_t i = 0; i < 4; ++i)
-            value = value << 8 | static_cast<std::size_t>(bytes[at + i]);
+        for (std::size_t i = 0; i < 4; ++i) value = value << 8 | static_cast<std::size_t>(bytes[at + i]);
         return value;
     }
 
     static void sum(Bytes& bytes, std::size_t start, std::size_t size, std::size_t field) {
-        if (size < field + 16)
-            return; // too small to have one
+        if (size < field + 16) return; // too small to have one
         const auto summed = std::span(bytes).subspan(start, size);
         std::ranges::fill(summed.subspan(field, 16), std::byte{0});
         Hasher hasher("MD5");
@@ -155,8 +150,7 @@ private:
         const auto at = static_cast<std::uint32_t>(blobs_.size());
         blobs_.push_back(static_cast<std::byte>(content.size() & 0xFF));
         blobs_.push_back(static_cast<std::byte>(content.size() >> 8));
-        for (const char byte : content)
-            blobs_.push_back(static_cast<std::byte>(byte));
+        for (const char byte : content) blobs_.push_back(static_cast<std::byte>(byte));
         return at;
     }
 

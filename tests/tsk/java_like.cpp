@@ -8,8 +8,7 @@
 #include <dlfcn.h>
 
 int main(int argc, char** argv) {
-    if (argc < 4)
-        return 2;
+    if (argc < 4) return 2;
     setenv("SESSION_JAVA", "1", 1);
     void* const machine = dlopen(argv[1], RTLD_NOW | RTLD_LOCAL);
     void* const module = dlopen(argv[2], RTLD_NOW | RTLD_LOCAL);

@@ -34,14 +34,12 @@ TSK_IMG_TYPE_ENUM type_of(const Kind& kind) {
 TSK_IMG_TYPE_ENUM own_type() {
     const char* const word = std::getenv("SESSION_TYPE");
     for (const Kind& kind : kKinds)
-        if (word != nullptr && std::strcmp(kind.name, word) == 0)
-            return type_of(kind);
+        if (word != nullptr && std::strcmp(kind.name, word) == 0) return type_of(kind);
     return type_of(kKinds[0]);
 }
 
 void expect(bool holds, const std::string& what) {
-    if (holds)
-        return;
+    if (holds) return;
     const char* const error = tsk_error_get();
     std::printf("wrong: %s (tsk_error: %s)\n", what.c_str(), error == nullptr ? "none" : error);
     ++wrong;
@@ -60,8 +58,7 @@ Pair load(const char* image, const char* raw) {
 }
 
 bool known_here(TSK_IMG_TYPE_ENUM type) {
-    if (std::getenv("SESSION_JAVA") == nullptr)
-        return type == own_type();
+    if (std::getenv("SESSION_JAVA") == nullptr) return type == own_type();
     return type == TSK_IMG_TYPE_DETECT || static_cast<int>(type) == 2;
 }
 
@@ -90,8 +87,7 @@ void check_reads(TSK_IMG_INFO* image, const Pair& pair, unsigned seed) {
 // Checks a handle in all that a program can see of it, and closes it.
 void check_handle(const char* how, TSK_IMG_INFO* image, const Pair& pair) {
     expect(image != nullptr, std::string(how) + " gives no handle");
-    if (image == nullptr)
-        return;
+    if (image == nullptr) return;
     expect(image->tag == TSK_IMG_INFO_TAG, std::string(how) + ": tag");
     expect(known_here(image->itype), std::string(how) + ": type " + std::to_string(image->itype));
     expect(image->size == static_cast<TSK_OFF_T>(pair.raw.size()), std::string(how) + ": size");
@@ -107,8 +103,7 @@ public:
     std::atomic<int> files{0};
     TSK_RETVAL_ENUM processFile(TSK_FS_FILE* file, const char* /*path*/) override {
         const bool regular = file->meta != nullptr && file->meta->type == TSK_FS_META_TYPE_REG;
-        if (regular && tsk_fs_file_walk(file, TSK_FS_FILE_WALK_FLAG_NONE, see, nullptr) == 0)
-            ++files;
+        if (regular && tsk_fs_file_walk(file, TSK_FS_FILE_WALK_FLAG_NONE, see, nullptr) == 0) ++files;
         return TSK_OK;
     }
     uint8_t handleError() override {
@@ -142,12 +137,14 @@ void check_type_names() {
 void with_options(const Pair& pair, TSK_IMG_TYPE_ENUM type) {
     const char* const path = pair.image.c_str();
     for (const char* name : {"tsk_img_open_opt", "tsk_img_open_utf8_opt"}) {
-        auto* const open = reinterpret_cast<TSK_IMG_INFO* (*)(int, const char* const[], TSK_IMG_TYPE_ENUM, unsigned, const void*)>(
-            dlsym(RTLD_DEFAULT, name));
+        auto* const open =
+            reinterpret_cast<TSK_IMG_INFO* (*)(int, const char* const[], TSK_IMG_TYPE_ENUM, unsigned, const void*)>(
+                dlsym(RTLD_DEFAULT, name));
         check_handle(name, open == nullptr ? nullptr : open(1, &path, type, 0, nullptr), pair);
     }
     for (const char* name : {"tsk_img_open_sing_opt", "tsk_img_open_utf8_sing_opt"}) {
-        auto* const open = reinterpret_cast<TSK_IMG_INFO* (*)(const char*, TSK_IMG_TYPE_ENUM, unsigned, const void*)>(dlsym(RTLD_DEFAULT, name));
+        auto* const open = reinterpret_cast<TSK_IMG_INFO* (*)(const char*, TSK_IMG_TYPE_ENUM, unsigned, const void*)>(
+            dlsym(RTLD_DEFAULT, name));
         check_handle(name, open == nullptr ? nullptr : open(path, type, 0, nullptr), pair);
     }
 }
@@ -175,8 +172,7 @@ void entries(const Pair& pair) {
     }
     TSK_IMG_INFO* const large = tsk_img_open_sing(path, TSK_IMG_TYPE_DETECT, 4096);
     expect(large != nullptr && large->sector_size == 4096, "sectors of 4096 bytes");
-    if (large != nullptr)
-        tsk_img_close(large);
+    if (large != nullptr) tsk_img_close(large);
     check_type_names();
 }
 
@@ -188,16 +184,13 @@ void ingest(const Pair& pair) {
 
     TSK_IMG_INFO* const image = tsk_img_open_utf8(1, &path, TSK_IMG_TYPE_DETECT, 0);
     expect(image != nullptr, "opening for ingest");
-    if (image == nullptr)
-        return;
+    if (image == nullptr) return;
     std::vector<std::thread> threads;
-    for (unsigned i = 0; i < 3; ++i)
-        threads.emplace_back([&, i] { check_reads(image, pair, i); });
+    for (unsigned i = 0; i < 3; ++i) threads.emplace_back([&, i] { check_reads(image, pair, i); });
     Walker walker;
     expect(walker.openImageHandle(image) == 0 && walker.findFilesInImg() == 0 && walker.files > 0,
            "ingest by the open handle");
-    for (std::thread& thread : threads)
-        thread.join();
+    for (std::thread& thread : threads) thread.join();
     const std::string stored = image->images[0];
     walker.closeImage();
     tsk_img_close(image);
@@ -219,24 +212,21 @@ void threads(const std::vector<Pair>& pairs) {
                 std::shuffle(open.begin(), open.end(), random);
                 for (const auto& [image, pair] : open) {
                     expect(image != nullptr, "opening in a thread");
-                    if (image == nullptr)
-                        continue;
+                    if (image == nullptr) continue;
                     for (int read = 0; read < 10; ++read)
                         check_range(image, *pair, random() % pair->raw.size(), 1 + random() % 100'000);
                     tsk_img_close(image);
                 }
             }
         });
-    for (std::thread& thread : running)
-        thread.join();
+    for (std::thread& thread : running) thread.join();
 }
 
 // libtsk itself may take our error for a success, so what it hands on must at least be no stranger's memory.
 void damaged(const char* path, TSK_OFF_T offset) {
     TSK_IMG_INFO* const image = tsk_img_open_sing(path, TSK_IMG_TYPE_DETECT, 0);
     expect(image != nullptr, "opening a damaged image");
-    if (image == nullptr)
-        return;
+    if (image == nullptr) return;
     for (const std::size_t length :
          {std::size_t{1}, std::size_t{512}, std::size_t{777}, std::size_t{65536}, std::size_t{70'001}}) {
         std::vector<char> got(length, 'x');
@@ -257,18 +247,12 @@ int session(int count, const char* const arguments[]) {
     const std::string what = count > 0 ? arguments[0] : "";
     std::vector<Pair> pairs;
     if (what != "damaged")
-        for (int i = 1; i + 1 < count; i += 2)
-            pairs.push_back(load(arguments[i], arguments[i + 1]));
-    if (what == "entries" && !pairs.empty())
-        entries(pairs[0]);
-    else if (what == "ingest" && !pairs.empty())
-        ingest(pairs[0]);
-    else if (what == "threads" && !pairs.empty())
-        threads(pairs);
-    else if (what == "damaged" && count == 3)
-        damaged(arguments[1], std::atoll(arguments[2]));
-    else
-        expect(false, "the arguments");
+        for (int i = 1; i + 1 < count; i += 2) pairs.push_back(load(arguments[i], arguments[i + 1]));
+    if (what == "entries" && !pairs.empty()) entries(pairs[0]);
+    else if (what == "ingest" && !pairs.empty()) ingest(pairs[0]);
+    else if (what == "threads" && !pairs.empty()) threads(pairs);
+    else if (what == "damaged" && count == 3) damaged(arguments[1], std::atoll(arguments[2]));
+    else expect(false, "the arguments");
     std::printf("%s: %d wrong\n", what.c_str(), wrong.load());
     return wrong;
 }
@@ -277,11 +261,9 @@ int Java_Session_run(void* /*environment*/, void* /*type*/) {
     const char* const lines = std::getenv("SESSION_ARGUMENTS");
     std::istringstream stream(lines == nullptr ? "" : lines);
     std::vector<std::string> words;
-    for (std::string line; std::getline(stream, line);)
-        words.push_back(line);
+    for (std::string line; std::getline(stream, line);) words.push_back(line);
     std::vector<const char*> arguments;
-    for (const std::string& word : words)
-        arguments.push_back(word.c_str());
+    for (const std::string& word : words) arguments.push_back(word.c_str());
     const int result = session(static_cast<int>(arguments.size()), arguments.data());
     std::fflush(stdout);
     return result;

@@ -10,7 +10,8 @@ extern "C" {
 ///   ingest IMAGE RAW          what Autopsy's native part does, in its order
 ///   threads IMAGE RAW ...     all images at once in several threads
 ///   damaged IMAGE OFFSET      reads where the image can't be read
-/// $SESSION_TYPE is the word for the images' type, qcow2 if it is unset. With $SESSION_JAVA set, the types that images report must be ones that Java knows.
+/// $SESSION_TYPE is the word for the images' type, qcow2 if it is unset. With $SESSION_JAVA set, the types that images
+/// report must be ones that Java knows.
 int session(int count, const char* const arguments[]);
 
 /// The same as a native method of Java: `static native int run()` of a class Session; the arguments are in

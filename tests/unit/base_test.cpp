@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/checked.hpp"
-#include "io/lru_cache.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
+#include "io/lru_cache.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -37,9 +37,9 @@ BOOST_AUTO_TEST_CASE(printable_text_keeps_utf8_and_escapes_the_rest) {
     BOOST_TEST(printable("plain \xC3\xA9\xF0\x9F\x98\x80") == "plain \xC3\xA9\xF0\x9F\x98\x80");
     BOOST_TEST(printable("a\x1b[31m\n") == "a\\x1b[31m\\x0a");
     BOOST_TEST(printable("\xC3") == "\\xc3");
-    BOOST_TEST(printable("\xC0\x80") == "\\xc0\\x80");         // overlong
+    BOOST_TEST(printable("\xC0\x80") == "\\xc0\\x80");          // overlong
     BOOST_TEST(printable("\xED\xA0\x80") == "\\xed\\xa0\\x80"); // surrogate
-    BOOST_TEST(printable("\xC2\x85") == "\\xc2\\x85");         // C1 control
+    BOOST_TEST(printable("\xC2\x85") == "\\xc2\\x85");          // C1 control
 }
 
 BOOST_AUTO_TEST_CASE(sizes_are_exact_where_a_unit_divides_them) {
@@ -67,8 +67,9 @@ BOOST_AUTO_TEST_CASE(uuids_are_read_in_any_case_and_in_mixed_order) {
     std::swap(mixed[4], mixed[5]);
     std::swap(mixed[6], mixed[7]);
     BOOST_TEST((Uuid::from_mixed(mixed) == uuid));
-    for (const char* bad : {"", "{}", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeefg", "00112233x4455-6677-8899-aabbccddeeff",
-                            "{00112233-4455-6677-8899-aabbccddeeff", "00112233-4455-6677-8899-aabbccdde-ff"})
+    for (const char* bad : {"", "{}", "00112233-4455-6677-8899-aabbccddeef", "00112233-4455-6677-8899-aabbccddeefg",
+                            "00112233x4455-6677-8899-aabbccddeeff", "{00112233-4455-6677-8899-aabbccddeeff",
+                            "00112233-4455-6677-8899-aabbccdde-ff"})
         BOOST_TEST(!Uuid::parse(bad).has_value(), bad);
 }
 
@@ -87,7 +88,8 @@ BOOST_AUTO_TEST_CASE(a_cache_keeps_no_errors) {
     using Made = Result<std::pair<std::shared_ptr<const int>, std::size_t>>;
     const auto failed = cache.get_or_make(1, []() -> Made { return fail(ErrorKind::io, "passing"); });
     BOOST_TEST(failed.has_error());
-    const auto made = cache.get_or_make(1, []() -> Made { return std::pair(std::make_shared<const int>(5), std::size_t{1}); });
+    const auto made =
+        cache.get_or_make(1, []() -> Made { return std::pair(std::make_shared<const int>(5), std::size_t{1}); });
     BOOST_TEST(*made.value() == 5);
 }
 

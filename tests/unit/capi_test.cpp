@@ -13,9 +13,7 @@ using namespace vdisk;
 BOOST_AUTO_TEST_SUITE(capi_boundary)
 
 BOOST_AUTO_TEST_CASE(no_exception_gets_through) {
-    const auto thrown = [](auto exception) {
-        return capi::guarded(-1, [&]() -> Result<int> { throw exception; });
-    };
+    const auto thrown = [](auto exception) { return capi::guarded(-1, [&]() -> Result<int> { throw exception; }); };
     BOOST_TEST(thrown(std::runtime_error("from below")) == -1);
     BOOST_TEST(std::string(vdisk_last_error()) == "from below");
     BOOST_TEST(thrown(std::bad_alloc()) == -1);
@@ -25,7 +23,8 @@ BOOST_AUTO_TEST_CASE(no_exception_gets_through) {
 }
 
 BOOST_AUTO_TEST_CASE(an_error_is_kept_until_the_next_one) {
-    const auto failed = capi::guarded<const char*>(nullptr, []() -> Result<const char*> { return fail(ErrorKind::corrupt, "bad table"); });
+    const auto failed = capi::guarded<const char*>(
+        nullptr, []() -> Result<const char*> { return fail(ErrorKind::corrupt, "bad table"); });
     BOOST_TEST(failed == nullptr);
     BOOST_TEST(capi::guarded(-1, []() -> Result<int> { return 5; }) == 5);
     BOOST_TEST(std::string(vdisk_last_error()) == "bad table");
@@ -40,7 +39,10 @@ BOOST_AUTO_TEST_CASE(shortened_text_is_cut_between_characters) {
 }
 
 BOOST_AUTO_TEST_CASE(one_line_stays_one_line_however_long_the_names_are) {
-    Disk disk{.kind = Disk::Kind::snapshot, .name = "two\nlines" + std::string(5000, 'x'), .id = std::string(5000, 'y'), .size = 4096};
+    Disk disk{.kind = Disk::Kind::snapshot,
+              .name = "two\nlines" + std::string(5000, 'x'),
+              .id = std::string(5000, 'y'),
+              .size = 4096};
     disk.facts["time"] = std::string(5000, 'z');
     disk.facts["vm state bytes"] = 2048U;
     const std::string line = one_line(disk);

@@ -26,9 +26,12 @@ std::vector<std::byte> counting(std::size_t count) {
     return bytes;
 }
 
-std::span<const std::byte> text(std::string_view characters) { return std::as_bytes(std::span(characters)); }
+std::span<const std::byte> text(std::string_view characters) {
+    return std::as_bytes(std::span(characters));
+}
 
-std::string deciphered(const CipherSpec& spec, std::span<const std::byte> key, std::uint64_t sector, std::string_view digits) {
+std::string deciphered(const CipherSpec& spec, std::span<const std::byte> key, std::uint64_t sector,
+                       std::string_view digits) {
     auto bytes = bytes_of(digits);
     BOOST_TEST(SectorCipher::aes(spec, key).value()->decipher(sector, bytes).has_value());
     return hex(bytes);
@@ -59,7 +62,8 @@ BOOST_AUTO_TEST_CASE(aes_of_each_key_length_gives_the_standards_vectors) {
 // IEEE 1619-2007, vector 2.
 BOOST_AUTO_TEST_CASE(xts_gives_the_standards_vector) {
     const auto key = bytes_of("1111111111111111111111111111111122222222222222222222222222222222");
-    BOOST_TEST(deciphered({.mode = CipherMode::xts}, key, 0x3333333333, "c454185e6a16936e39334038acef838bfb186fff7480adc4289382ecd6d394f0") ==
+    BOOST_TEST(deciphered({.mode = CipherMode::xts}, key, 0x3333333333,
+                          "c454185e6a16936e39334038acef838bfb186fff7480adc4289382ecd6d394f0") ==
                "4444444444444444444444444444444444444444444444444444444444444444");
 }
 
@@ -75,17 +79,21 @@ BOOST_AUTO_TEST_CASE(plain_drops_what_plain64_keeps_of_a_sectors_number) {
 
 BOOST_AUTO_TEST_CASE(essiv_takes_the_cipher_that_its_hash_has_the_length_for) {
     const CipherSpec spec{.mode = CipherMode::cbc, .iv = IvGenerator::essiv, .iv_hash = "sha256"};
-    BOOST_TEST(deciphered(spec, counting(16), (std::uint64_t{1} << 32) + 5, "3059d84689da69397690556b734bf2a2893e13a52a29e1b9e35ddbe73430ddc6") ==
+    BOOST_TEST(deciphered(spec, counting(16), (std::uint64_t{1} << 32) + 5,
+                          "3059d84689da69397690556b734bf2a2893e13a52a29e1b9e35ddbe73430ddc6") ==
                "0000000000000000000000000000000000000000000000000000000000000000");
     for (const char* hash : {"sha1", "sha512", "", "whirlpool"})
-        BOOST_TEST((SectorCipher::aes({.iv = IvGenerator::essiv, .iv_hash = hash}, counting(32)).error().kind == ErrorKind::unsupported));
+        BOOST_TEST((SectorCipher::aes({.iv = IvGenerator::essiv, .iv_hash = hash}, counting(32)).error().kind ==
+                    ErrorKind::unsupported));
 }
 
 BOOST_AUTO_TEST_CASE(keys_of_other_lengths_are_refused) {
     for (const std::size_t length : {0U, 15U, 17U, 33U, 64U})
-        BOOST_TEST((SectorCipher::aes({.mode = CipherMode::cbc}, counting(length)).error().kind == ErrorKind::unsupported));
+        BOOST_TEST(
+            (SectorCipher::aes({.mode = CipherMode::cbc}, counting(length)).error().kind == ErrorKind::unsupported));
     for (const std::size_t length : {0U, 16U, 33U, 65U, 128U})
-        BOOST_TEST((SectorCipher::aes({.mode = CipherMode::xts}, counting(length)).error().kind == ErrorKind::unsupported));
+        BOOST_TEST(
+            (SectorCipher::aes({.mode = CipherMode::xts}, counting(length)).error().kind == ErrorKind::unsupported));
 }
 
 BOOST_AUTO_TEST_CASE(half_a_block_is_refused) {
@@ -99,9 +107,11 @@ BOOST_AUTO_TEST_CASE(hashes_and_pbkdf2_give_known_keys) {
         return hex(Hash::find(hash).value().pbkdf2(text(passphrase), text("salt"), iterations, length).value());
     };
     BOOST_TEST(of("sha1", "password", 4096, 20) == "4b007901b765489abead49d926f721d065a429c1"); // RFC 6070
-    BOOST_TEST(of("sha256", "password", 4096, 32) == "c5e478d59288c841aa530db6845c4c8d962893a001ce4e11a4963873aa98134a");
-    BOOST_TEST(of("sha512", "", 2, 70) == "cc5eacbb057f2a5982fce67bf70f79fccf4adf285f5cbae1a5a1c5df012a630a5cd035da88803f2a8b7ad7d3118025e9d8"
-                                         "48280b733c39c57a76d3fa895f244cf286c14d011f");
+    BOOST_TEST(of("sha256", "password", 4096, 32) ==
+               "c5e478d59288c841aa530db6845c4c8d962893a001ce4e11a4963873aa98134a");
+    BOOST_TEST(of("sha512", "", 2, 70) ==
+               "cc5eacbb057f2a5982fce67bf70f79fccf4adf285f5cbae1a5a1c5df012a630a5cd035da88803f2a8b7ad7d3118025e9d8"
+               "48280b733c39c57a76d3fa895f244cf286c14d011f");
     BOOST_TEST((Hash::find("sha256").value().pbkdf2({}, {}, 0, 16).error().kind == ErrorKind::limit_exceeded));
     BOOST_TEST((Hash::find("whirlpool").error().kind == ErrorKind::unsupported));
     BOOST_TEST(hex(Hash::find("sha256").value().digest(text("a"), text("bc")).value()) ==
@@ -113,7 +123,8 @@ BOOST_AUTO_TEST_CASE(split_keys_are_merged) {
     const auto merged = [](const char* hash, std::size_t length, std::uint32_t stripes) {
         return hex(anti_forensic_merge(Hash::find(hash).value(), counting(length), stripes).value());
     };
-    BOOST_TEST(merged("sha1", 144, 3) == "f0fc51dd134a362be08eed8f88616432fd8acec7857f6384ed68073807bc53772a4e5d88c2b7ff3faba1f28096ae6430");
+    BOOST_TEST(merged("sha1", 144, 3) ==
+               "f0fc51dd134a362be08eed8f88616432fd8acec7857f6384ed68073807bc53772a4e5d88c2b7ff3faba1f28096ae6430");
     BOOST_TEST(merged("sha256", 96, 3) == "2ec9dd1c376c60c2a1048733968915ec517b026e72b9bb588b696969840225ec");
     BOOST_TEST(merged("sha512", 64, 4) == "b5bfc91e1f72bc66b87f778bedfaba2c");
     BOOST_TEST(merged("md5", 16, 1) == hex(counting(16)));
@@ -139,7 +150,8 @@ BOOST_AUTO_TEST_CASE(deciphered_reads_of_any_alignment_equal_the_plain_bytes) {
         for (int round = 0; round < 500; ++round) {
             const std::size_t at = random() % kSize;
             std::vector<std::byte> out(random() % (kSize - at) + 1);
-            BOOST_TEST(read_deciphered(encryption, source, {HostOffset{at}, GuestOffset{kGuest + at}}, out).has_value());
+            BOOST_TEST(
+                read_deciphered(encryption, source, {HostOffset{at}, GuestOffset{kGuest + at}}, out).has_value());
             BOOST_TEST(std::ranges::equal(out, std::span(plain).subspan(at, out.size())));
         }
     }
@@ -148,13 +160,15 @@ BOOST_AUTO_TEST_CASE(deciphered_reads_of_any_alignment_equal_the_plain_bytes) {
 BOOST_AUTO_TEST_CASE(a_sector_that_is_cut_off_is_an_error) {
     const MemorySource source(counting(1000), "stored");
     std::vector<std::byte> out(10);
-    const auto read = read_deciphered(stream(Encryption::Numbering::host), source, {HostOffset{600}, GuestOffset{600}}, out);
+    const auto read =
+        read_deciphered(stream(Encryption::Numbering::host), source, {HostOffset{600}, GuestOffset{600}}, out);
     BOOST_TEST((read.error().kind == ErrorKind::truncated));
 }
 
 BOOST_AUTO_TEST_CASE(one_cipher_serves_many_threads) {
     for (const std::size_t key_length : {48U, 64U}) { // both implementations of XTS
-        const auto cipher = SectorCipher::aes({.iv = IvGenerator::essiv, .iv_hash = "sha256"}, counting(key_length)).value();
+        const auto cipher =
+            SectorCipher::aes({.iv = IvGenerator::essiv, .iv_hash = "sha256"}, counting(key_length)).value();
         auto expected = counting(8192);
         BOOST_TEST(cipher->decipher(9, expected).has_value());
         std::atomic<int> wrong = 0;

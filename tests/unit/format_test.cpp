@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "model.hpp"
 #include "open/open.hpp"
 #include "open/registry.hpp"
-#include "model.hpp"
 #include "temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -67,7 +67,8 @@ BOOST_AUTO_TEST_CASE(protocols_devices_and_fifos_are_never_opened) {
     std::filesystem::create_symlink("/dev/null", folder.path() / "null");
     for (const char* name : {"nbd://host/x", "json:{\"driver\":\"nbd\"}", "http://host/x", "fat:rw:/tmp"})
         BOOST_TEST((refusal(gate, name) == ErrorKind::unsupported), name);
-    for (const char* name : {"fifo", "null", "/dev/zero", "missing", "."}) BOOST_TEST((refusal(gate, name) == ErrorKind::io), name);
+    for (const char* name : {"fifo", "null", "/dev/zero", "missing", "."})
+        BOOST_TEST((refusal(gate, name) == ErrorKind::io), name);
     BOOST_TEST((refusal(gate, "") == ErrorKind::corrupt));
     BOOST_TEST((refusal(gate, std::string_view("a\0b", 3)) == ErrorKind::corrupt));
     BOOST_TEST((refusal(gate, std::string(5000, 'x')) == ErrorKind::limit_exceeded));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a qcow2 may name as its backing file and as its data file, from the image to the disk.
+#include "model.hpp"
 #include "open/open.hpp"
 #include "open/report.hpp"
-#include "model.hpp"
 #include "qcow2_builder.hpp"
 #include "temporary_folder.hpp"
 
@@ -35,7 +35,8 @@ Result<OpenedDisk> open_naming(const fs::path& folder, Named named, const std::s
         image.backing(name);
     }
     const fs::path path = folder / "image.qcow2";
-    std::ofstream(path, std::ios::binary).write(reinterpret_cast<const char*>(image.bytes().data()), static_cast<std::streamsize>(image.bytes().size()));
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(image.bytes().data()), static_cast<std::streamsize>(image.bytes().size()));
     return open_disk(path.string(), {.references = policy});
 }
 
@@ -45,7 +46,9 @@ void check_refused(const fs::path& folder, const std::string& name, ErrorKind ki
             const auto opened = open_naming(folder, named, name, policy);
             BOOST_TEST_CONTEXT(name) {
                 BOOST_REQUIRE(opened.has_error());
-                BOOST_TEST((opened.error().kind == kind || (policy == ReferencePolicy::same_dir && opened.error().kind == ErrorKind::usage)), opened.error().what);
+                BOOST_TEST((opened.error().kind == kind ||
+                            (policy == ReferencePolicy::same_dir && opened.error().kind == ErrorKind::usage)),
+                           opened.error().what);
             }
         }
 }
@@ -71,8 +74,9 @@ BOOST_AUTO_TEST_SUITE(gate)
 
 BOOST_AUTO_TEST_CASE(protocols_are_refused) {
     const Evidence evidence;
-    for (const char* name : {"nbd://host/", "nbd:localhost:10809", "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}", "http://host/disk", "fat:rw:/tmp", "ssh://host/x",
-                             "blkdebug::/etc/shadow"})
+    for (const char* name :
+         {"nbd://host/", "nbd:localhost:10809", "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}",
+          "http://host/disk", "fat:rw:/tmp", "ssh://host/x", "blkdebug::/etc/shadow"})
         check_refused(evidence.folder, name, ErrorKind::unsupported);
 }
 
@@ -85,7 +89,8 @@ BOOST_AUTO_TEST_CASE(devices_fifos_sockets_and_folders_are_refused) {
     std::strncpy(address.sun_path, (evidence.folder / "socket").c_str(), sizeof address.sun_path - 1);
     BOOST_REQUIRE(::bind(listening, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0);
     fs::create_directory(evidence.folder / "folder");
-    for (const char* name : {"/dev/sda", "/dev/null", "/dev/zero", "/dev/tty", "/dev/stdin", "/proc/self/fd/0", "fifo", "socket", "folder", "."})
+    for (const char* name : {"/dev/sda", "/dev/null", "/dev/zero", "/dev/tty", "/dev/stdin", "/proc/self/fd/0", "fifo",
+                             "socket", "folder", "."})
         check_refused(evidence.folder, name, ErrorKind::io);
     ::close(listening);
 }
@@ -98,7 +103,8 @@ BOOST_AUTO_TEST_CASE(a_link_to_what_is_refused_is_refused) {
     fs::create_symlink("to-device", evidence.folder / "to-link");
     fs::create_symlink("nowhere", evidence.folder / "to-nothing");
     fs::create_symlink("to-itself", evidence.folder / "to-itself");
-    for (const char* name : {"to-device", "to-fifo", "to-link", "to-nothing", "to-itself"}) check_refused(evidence.folder, name, ErrorKind::io);
+    for (const char* name : {"to-device", "to-fifo", "to-link", "to-nothing", "to-itself"})
+        check_refused(evidence.folder, name, ErrorKind::io);
 }
 
 BOOST_AUTO_TEST_CASE(a_regular_file_elsewhere_is_the_policys_matter) {
@@ -121,7 +127,8 @@ BOOST_AUTO_TEST_CASE(a_file_beside_the_image_is_refused_by_deny_alone) {
     for (const Named named : kBoth) {
         for (const ReferencePolicy policy : {ReferencePolicy::any, ReferencePolicy::same_dir})
             check_opened(required(open_naming(evidence.folder, named, "beside", policy)), "beside");
-        BOOST_TEST((open_naming(evidence.folder, named, "beside", ReferencePolicy::deny).error().kind == ErrorKind::usage));
+        BOOST_TEST(
+            (open_naming(evidence.folder, named, "beside", ReferencePolicy::deny).error().kind == ErrorKind::usage));
     }
 }
 

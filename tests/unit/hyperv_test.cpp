@@ -38,29 +38,25 @@ StoragePtr open_built(const BuiltFile& file, const ReadOptions& options = {}) {
 
 std::set<std::string> kinds(const Storage& storage) {
     std::set<std::string> names;
-    for (const Finding& finding : storage.findings())
-        names.emplace(to_string(finding.kind));
+    for (const Finding& finding : storage.findings()) names.emplace(to_string(finding.kind));
     return names;
 }
 
 // Whether the keys of `storage` are those of the forest: names, types, values, and children in order.
 bool same_tree(const Storage& storage, const Forest& forest) {
-    if (storage.keys().size() != forest.keys.size())
-        return false;
+    if (storage.keys().size() != forest.keys.size()) return false;
     std::vector<std::pair<std::vector<std::size_t>, std::span<const KeyId>>> pending;
     pending.emplace_back(forest.roots, storage.tree().tops(Tree::RootKind::root));
     while (!pending.empty()) {
         const auto [expected, found] = pending.back();
         pending.pop_back();
-        if (expected.size() != found.size())
-            return false;
+        if (expected.size() != found.size()) return false;
         for (std::size_t i = 0; i < found.size(); ++i) {
             const test::BuiltKey& key = forest.keys[expected[i]];
             const KeyEntry& entry = storage.key(found[i]).entry;
             if (entry.name != key.name || static_cast<int>(entry.type) != key.type || !entry.faults.empty())
                 return false;
-            if (key.type != 9 && storage.value(found[i]).value() != key.value)
-                return false;
+            if (key.type != 9 && storage.value(found[i]).value() != key.value) return false;
             pending.emplace_back(key.children, storage.tree().children(found[i]));
         }
     }
@@ -68,16 +64,12 @@ bool same_tree(const Storage& storage, const Forest& forest) {
 }
 
 std::vector<std::byte> random_value(std::mt19937& random, int type) {
-    if (type == 9)
-        return {};
+    if (type == 9) return {};
     std::size_t size = type == 8 ? 4 : 8;
-    if (type == 6)
-        size = 2 * (random() % (random() % 8 == 0 ? 1500 : 20));
-    if (type == 7)
-        size = random() % (random() % 8 == 0 ? 9000 : 60);
+    if (type == 6) size = 2 * (random() % (random() % 8 == 0 ? 1500 : 20));
+    if (type == 7) size = random() % (random() % 8 == 0 ? 9000 : 60);
     std::vector<std::byte> value(size);
-    for (std::byte& byte : value)
-        byte = static_cast<std::byte>(random());
+    for (std::byte& byte : value) byte = static_cast<std::byte>(random());
     return value;
 }
 
@@ -96,8 +88,7 @@ Forest random_forest(unsigned seed) {
         const int type = random() % 3 == 0 ? 9 : 3 + static_cast<int>(random() % 6);
         const std::size_t id =
             forest.add({random_name(random), type, random_value(random, type)}, parents[random() % parents.size()]);
-        if (type == 9)
-            parents.push_back(id);
+        if (type == 9) parents.push_back(id);
     }
     return forest;
 }
@@ -107,10 +98,8 @@ BuildOptions random_options(unsigned seed) {
     BuildOptions options{.seed = seed};
     options.alignment = 4096U << (random() % 3);
     options.table_bytes = options.alignment * (1 + static_cast<std::uint32_t>(random() % 2));
-    if (random() % 2 == 0)
-        options.slots = 3 + static_cast<std::uint32_t>(random() % 5);
-    if (random() % 2 == 0)
-        options.slack = 12;
+    if (random() % 2 == 0) options.slots = 3 + static_cast<std::uint32_t>(random() % 5);
+    if (random() % 2 == 0) options.slack = 12;
     options.file_object_from = random() % 3 == 0 ? 100 : 2048;
     options.shuffled = random() % 2 == 0;
     return options;
@@ -133,8 +122,7 @@ Forest small_forest() {
 
 std::vector<std::byte> bytes(std::initializer_list<int> list) {
     std::vector<std::byte> result;
-    for (const int byte : list)
-        result.push_back(static_cast<std::byte>(byte));
+    for (const int byte : list) result.push_back(static_cast<std::byte>(byte));
     return result;
 }
 
@@ -145,8 +133,7 @@ nlohmann::json manifest() {
 
 std::vector<std::byte> concat(std::initializer_list<std::vector<std::byte>> parts) {
     std::vector<std::byte> all;
-    for (const auto& part : parts)
-        all.insert(all.end(), part.begin(), part.end());
+    for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
     return all;
 }
 
@@ -173,8 +160,7 @@ BOOST_AUTO_TEST_SUITE(hyperv)
 
 BOOST_AUTO_TEST_CASE(each_fixture_has_the_findings_of_its_manifest) {
     for (const auto& entry : manifest()) {
-        if (entry.contains("stored_as"))
-            continue; // compressed; the tool's test has it
+        if (entry.contains("stored_as")) continue; // compressed; the tool's test has it
         const std::string name = entry.at("file");
         BOOST_TEST_CONTEXT(name) {
             const auto file = FileSource::open(std::string(FIXTURES "/hyperv/") + name, FileKinds::regular_only);
@@ -239,8 +225,7 @@ BOOST_AUTO_TEST_CASE(a_flipped_byte_under_a_checksum_never_goes_unnoticed) {
         if (storage.has_value()) {
             for (KeyId id = 0; id < storage.value()->keys().size(); ++id)
                 BOOST_TEST(storage.value()->value(id).has_value());
-            if (guarded[at] || at % 64 == 0)
-                BOOST_TEST(find_remnants(*storage.value()).has_value());
+            if (guarded[at] || at % 64 == 0) BOOST_TEST(find_remnants(*storage.value()).has_value());
             (void)describe_machine(*storage.value());
         }
         bytes[at] ^= std::byte{0x40};
@@ -252,10 +237,8 @@ BOOST_AUTO_TEST_CASE(a_file_cut_anywhere_is_read_as_far_as_it_goes) {
     std::size_t most = 0;
     for (std::size_t size = 0; size < file.bytes.size(); size += 37) {
         const auto storage = open_bytes({file.bytes.begin(), file.bytes.begin() + static_cast<std::ptrdiff_t>(size)});
-        if (size <= 8192)
-            BOOST_TEST(storage.has_error());
-        if (storage.has_error())
-            continue;
+        if (size <= 8192) BOOST_TEST(storage.has_error());
+        if (storage.has_error()) continue;
         BOOST_TEST(storage.value()->keys().size() >= most); // more of the file never gives less of the tree
         most = storage.value()->keys().size();
         BOOST_TEST(find_remnants(*storage.value()).has_value());
@@ -286,8 +269,7 @@ BOOST_AUTO_TEST_CASE(pending_log_entries_are_the_state_and_no_replay_is_the_file
 BOOST_AUTO_TEST_CASE(a_chain_of_100000_nodes_is_walked_without_recursion) {
     Forest forest;
     std::size_t parent = Forest::kRoot;
-    for (int i = 0; i < 100'000; ++i)
-        parent = forest.add({"n"}, parent);
+    for (int i = 0; i < 100'000; ++i) parent = forest.add({"n"}, parent);
     const StoragePtr storage =
         open_built(HypervBuilder({.alignment = 65536, .table_bytes = 65536, .shuffled = true}).build(forest));
     BOOST_TEST(kinds(*storage).empty());
@@ -298,8 +280,7 @@ BOOST_AUTO_TEST_CASE(a_circle_of_any_length_is_cut_once) {
     // Every node is the parent of the one before it, and the last one's parent is made the first.
     Forest forest;
     std::size_t parent = forest.add({"first"});
-    for (int i = 0; i < 50; ++i)
-        parent = forest.add({"n"}, parent);
+    for (int i = 0; i < 50; ++i) parent = forest.add({"n"}, parent);
     HypervBuilder builder;
     BuiltFile file = builder.build(forest);
     const std::size_t entry = builder.entry_offset(0);
@@ -343,8 +324,7 @@ BOOST_AUTO_TEST_CASE(xpress_expands_the_examples_of_its_specification) {
     BOOST_TEST(expand(concat({bytes({0x3f, 0, 0, 0}), test::bytes_of("abcdefghijklmnopqrstuvwxyz")}), 26) ==
                "abcdefghijklmnopqrstuvwxyz");
     std::string abc;
-    for (int i = 0; i < 100; ++i)
-        abc += "abc";
+    for (int i = 0; i < 100; ++i) abc += "abc";
     BOOST_TEST(expand(bytes({0xff, 0xff, 0xff, 0x1f, 0x61, 0x62, 0x63, 0x17, 0x00, 0x0f, 0xff, 0x26, 0x01}), 300) ==
                abc);
 }

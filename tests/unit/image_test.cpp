@@ -60,7 +60,9 @@ private:
             file_.insert(file_.end(), content.begin(), content.end());
             return keep(extent, std::move(content));
         }
-        default: return keep_packed(Bytes(kCluster, static_cast<std::byte>(random())), below(random, 2) == 0 ? Codec::deflate : Codec::zstd);
+        default:
+            return keep_packed(Bytes(kCluster, static_cast<std::byte>(random())),
+                               below(random, 2) == 0 ? Codec::deflate : Codec::zstd);
         }
     }
 
@@ -70,11 +72,16 @@ private:
         if (codec == Codec::zstd) {
             length = ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 3);
         } else {
-            const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(libdeflate_alloc_compressor(6), libdeflate_free_compressor);
-            length = libdeflate_deflate_compress(compressor.get(), content.data(), content.size(), packed.data(), packed.size());
+            const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(
+                libdeflate_alloc_compressor(6), libdeflate_free_compressor);
+            length = libdeflate_deflate_compress(compressor.get(), content.data(), content.size(), packed.data(),
+                                                 packed.size());
         }
         Extent extent{.kind = Extent::Kind::packed, .length = kCluster, .host = HostOffset{file_.size()}};
-        extent.packed = {.codec = codec, .start = GuestOffset{extents_.size() * kCluster}, .expanded = kCluster, .host_length = length};
+        extent.packed = {.codec = codec,
+                         .start = GuestOffset{extents_.size() * kCluster},
+                         .expanded = kCluster,
+                         .host_length = length};
         file_.insert(file_.end(), packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(length));
         keep(extent, std::move(content));
     }
@@ -118,15 +125,21 @@ Chain random_chain(Random& random, std::size_t depth, const CachesPtr& caches) {
     for (std::size_t i = 0; i < depth; ++i) {
         const auto layout = std::make_shared<const RandomLayout>(random, 20 * kCluster + below(random, 20 * kCluster));
         chain.model = layout->over(chain.model);
-        chain.image = std::make_shared<const Image>(Image::Parts{
-            .name = "layer", .layout = layout, .sources = {memory(layout->file())}, .parent = chain.image, .caches = caches});
+        chain.image = std::make_shared<const Image>(Image::Parts{.name = "layer",
+                                                                 .layout = layout,
+                                                                 .sources = {memory(layout->file())},
+                                                                 .parent = chain.image,
+                                                                 .caches = caches});
     }
     return chain;
 }
 
 ImagePtr image_of(std::shared_ptr<const Layout> layout, std::vector<SourcePtr> sources) {
-    return std::make_shared<const Image>(Image::Parts{
-        .name = "disk", .layout = std::move(layout), .sources = std::move(sources), .parent = nullptr, .caches = std::make_shared<Caches>(Limits{})});
+    return std::make_shared<const Image>(Image::Parts{.name = "disk",
+                                                      .layout = std::move(layout),
+                                                      .sources = std::move(sources),
+                                                      .parent = nullptr,
+                                                      .caches = std::make_shared<Caches>(Limits{})});
 }
 
 } // namespace
@@ -153,7 +166,8 @@ BOOST_AUTO_TEST_CASE(threads_that_share_a_small_cache_read_the_model) {
         readers.emplace_back([&, id] {
             Random own(id);
             for (int i = 0; i < 400; ++i)
-                if (!reads_as(*chain.image, chain.model, below(own, chain.model.size()), 1 + below(own, 3 * kCluster))) ++wrong;
+                if (!reads_as(*chain.image, chain.model, below(own, chain.model.size()), 1 + below(own, 3 * kCluster)))
+                    ++wrong;
         });
     for (std::thread& reader : readers) reader.join();
     BOOST_TEST(wrong == 0U);
@@ -166,7 +180,8 @@ BOOST_AUTO_TEST_CASE(a_sequential_reader_finds_each_cluster_expanded_once_whoeve
     const auto layout = std::make_shared<const RandomLayout>(random, 600 * kCluster);
     const Bytes model = layout->over({});
     const auto caches = std::make_shared<Caches>(limits);
-    const Image disk({.name = "disk", .layout = layout, .sources = {memory(layout->file())}, .parent = nullptr, .caches = caches});
+    const Image disk(
+        {.name = "disk", .layout = layout, .sources = {memory(layout->file())}, .parent = nullptr, .caches = caches});
     std::size_t packed = 0;
     for (std::uint64_t at = 0; at < model.size(); at += kCluster)
         packed += layout->map(GuestOffset{at}, 1).value().kind == Extent::Kind::packed ? 1U : 0U;
@@ -215,7 +230,11 @@ BOOST_AUTO_TEST_CASE(clusters_that_fail_ahead_fail_for_their_reader_and_are_trie
     const auto layout = std::make_shared<const RandomLayout>(random, 200 * kCluster);
     const Bytes model = layout->over({});
     const auto faulty = std::make_shared<FaultySource>(memory(layout->file()), 0, layout->file().size());
-    const Image disk({.name = "disk", .layout = layout, .sources = {faulty}, .parent = nullptr, .caches = std::make_shared<Caches>(limits)});
+    const Image disk({.name = "disk",
+                      .layout = layout,
+                      .sources = {faulty},
+                      .parent = nullptr,
+                      .caches = std::make_shared<Caches>(limits)});
     Bytes out(model.size());
     for (int i = 0; i < 3; ++i) BOOST_TEST((disk.read_at(0, out).error().kind == ErrorKind::io));
     faulty->broken = false;
@@ -265,7 +284,8 @@ BOOST_AUTO_TEST_CASE(an_unreadable_extent_spoils_only_reads_that_touch_it) {
 BOOST_AUTO_TEST_CASE(data_past_the_end_of_the_file_is_truncated_not_zero) {
     Random random(1);
     const Bytes bytes = random_bytes(random, 6000);
-    const ImagePtr disk = image_of(std::make_shared<const OneExtent>(Extent::stored(0, HostOffset{0}), 8192), {memory(bytes)});
+    const ImagePtr disk =
+        image_of(std::make_shared<const OneExtent>(Extent::stored(0, HostOffset{0}), 8192), {memory(bytes)});
     BOOST_TEST(reads_as(*disk, bytes, 0, 6000 - 0));
     Bytes out(1);
     BOOST_TEST((disk->read_at(6000, out).error().kind == ErrorKind::truncated));

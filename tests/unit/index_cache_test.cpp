@@ -28,8 +28,7 @@ using Bytes = std::vector<std::byte>;
 Bytes random_bytes(std::size_t count, unsigned seed) {
     std::mt19937 random(seed);
     Bytes bytes(count);
-    for (std::byte& byte : bytes)
-        byte = static_cast<std::byte>(random());
+    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
     return bytes;
 }
 
@@ -55,8 +54,7 @@ struct Evidence {
 
 std::vector<fs::path> files_in(const fs::path& folder) {
     std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(folder))
-        files.push_back(entry.path());
+    for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
     return files;
 }
 
@@ -178,8 +176,7 @@ BOOST_AUTO_TEST_CASE(beyond_the_capacity_the_least_recently_used_go) {
     const TemporaryFolder folder;
     const IndexCache cache(folder.path() / "cache", 350'000);
     std::vector<IndexKey> keys;
-    for (const char* kind : {"a", "b", "c"})
-        keys.push_back(Evidence(folder, kind).key);
+    for (const char* kind : {"a", "b", "c"}) keys.push_back(Evidence(folder, kind).key);
     const auto store = [&](std::size_t which) {
         BOOST_TEST_REQUIRE(cache.store(keys[which], random_bytes(150'000, 1)).has_value());
         std::this_thread::sleep_for(std::chrono::milliseconds(20)); // so that the order of the times is theirs
@@ -200,7 +197,8 @@ BOOST_AUTO_TEST_CASE(the_capacity_grows_with_the_free_space) {
     const std::uint64_t least = Limits{}.index_cache_bytes;
     const TemporaryFolder folder;
     BOOST_TEST(IndexCache(folder.path()).capacity() >= least);
-    BOOST_TEST(IndexCache(folder.path()).capacity() <= std::max<std::uint64_t>(least, std::filesystem::space(folder.path()).capacity / 8));
+    BOOST_TEST(IndexCache(folder.path()).capacity() <=
+               std::max<std::uint64_t>(least, std::filesystem::space(folder.path()).capacity / 8));
     BOOST_TEST(IndexCache("/nonexistent/folder").capacity() == least);
     BOOST_TEST(IndexCache(folder.path(), 7).capacity() == 7U);
 }
@@ -274,12 +272,10 @@ BOOST_AUTO_TEST_CASE(two_writers_of_one_key_both_leave_a_whole_index) {
             for (int round = 0; round < 20; ++round) {
                 (void)cache.store(evidence.key, index);
                 const auto found = cache.load(evidence.key, 150'000);
-                if (found != std::optional(index))
-                    std::abort(); // Boost.Test's checks are for one thread
+                if (found != std::optional(index)) std::abort(); // Boost.Test's checks are for one thread
             }
         });
-    for (std::thread& writer : writers)
-        writer.join();
+    for (std::thread& writer : writers) writer.join();
     BOOST_TEST((cache.load(evidence.key, 150'000) == std::optional(index)));
     BOOST_TEST(files_in(cache.folder()).size() == 1U);
 }
@@ -289,14 +285,11 @@ BOOST_AUTO_TEST_CASE(the_environment_says_where) {
         std::string name;
         std::optional<std::string> value;
         explicit Restore(const char* variable) : name(variable) {
-            if (const char* found = std::getenv(variable))
-                value = found;
+            if (const char* found = std::getenv(variable)) value = found;
         }
         ~Restore() {
-            if (value)
-                ::setenv(name.c_str(), value->c_str(), 1);
-            else
-                ::unsetenv(name.c_str());
+            if (value) ::setenv(name.c_str(), value->c_str(), 1);
+            else ::unsetenv(name.c_str());
         }
     };
     const Restore chosen("VDISK_CACHE_DIR"), xdg("XDG_CACHE_HOME"), home("HOME");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "open/open.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "model.hpp"
+#include "open/open.hpp"
 #include "qcow2_builder.hpp"
 #include "temporary_folder.hpp"
 
@@ -18,7 +18,8 @@ namespace field = qcow2_field;
 
 Result<std::shared_ptr<const DiskFile>> open_bytes(const Bytes& bytes) {
     const OpenContext context{.caches = std::make_shared<Caches>(Limits{}),
-                              .references = std::make_shared<const References>("image", ReferencePolicy::deny, Limits{})};
+                              .references =
+                                  std::make_shared<const References>("image", ReferencePolicy::deny, Limits{})};
     return kQcow2Format.open(memory(bytes, "image"), context);
 }
 
@@ -45,7 +46,9 @@ void check_disk_refused(const std::string& path, ErrorKind kind) {
 
 const Qcow2Options kOptions{.cluster_bits = 12, .size = 1 << 20};
 
-std::string word_of(const Facts& facts, const char* key) { return facts.contains(key) ? facts[key].dump() : "absent"; }
+std::string word_of(const Facts& facts, const char* key) {
+    return facts.contains(key) ? facts[key].dump() : "absent";
+}
 
 } // namespace
 
@@ -59,22 +62,23 @@ BOOST_AUTO_TEST_CASE(absurd_fields_are_refused_by_name) {
         ErrorKind kind;
         std::string_view said;
     };
-    for (const Row& row : {Row{0, 4, 0x51464900, ErrorKind::not_this_format, "magic"},
-                           Row{field::version, 4, 4, ErrorKind::unsupported, "version is 4"},
-                           Row{field::cluster_bits, 4, 8, ErrorKind::corrupt, "cluster_bits is 8"},
-                           Row{field::cluster_bits, 4, 22, ErrorKind::corrupt, "cluster_bits is 22"},
-                           Row{field::cluster_bits, 4, 63, ErrorKind::corrupt, "cluster_bits is 63"},
-                           Row{field::cluster_bits, 4, 0xFFFFFFFF, ErrorKind::corrupt, "cluster_bits is 4294967295"},
-                           Row{field::size, 8, std::uint64_t{1} << 63, ErrorKind::corrupt, "size is 9223372036854775808"},
-                           Row{field::l1_size, 4, 0xFFFFFFFF, ErrorKind::corrupt, "l1_size is 4294967295"},
-                           Row{field::l1_table_offset, 8, 1 << 30, ErrorKind::corrupt, "l1_table_offset is 1073741824"},
-                           Row{field::l1_table_offset, 8, ~std::uint64_t{7}, ErrorKind::corrupt, "l1_table_offset"},
-                           Row{field::backing_file_offset, 8, 4097, ErrorKind::corrupt, "backing_file_offset is 4097"},
-                           Row{field::refcount_order, 4, 7, ErrorKind::corrupt, "refcount_order is 7"},
-                           Row{field::header_length, 4, 103, ErrorKind::corrupt, "header_length is 103"},
-                           Row{field::header_length, 4, 4097, ErrorKind::corrupt, "header_length is 4097"},
-                           Row{field::incompatible_features, 8, std::uint64_t{1} << 40, ErrorKind::unsupported, "bit 40"},
-                           Row{field::incompatible_features, 8, kQcow2ExtendedL2, ErrorKind::corrupt, "cluster_bits is 12"}}) {
+    for (const Row& row :
+         {Row{0, 4, 0x51464900, ErrorKind::not_this_format, "magic"},
+          Row{field::version, 4, 4, ErrorKind::unsupported, "version is 4"},
+          Row{field::cluster_bits, 4, 8, ErrorKind::corrupt, "cluster_bits is 8"},
+          Row{field::cluster_bits, 4, 22, ErrorKind::corrupt, "cluster_bits is 22"},
+          Row{field::cluster_bits, 4, 63, ErrorKind::corrupt, "cluster_bits is 63"},
+          Row{field::cluster_bits, 4, 0xFFFFFFFF, ErrorKind::corrupt, "cluster_bits is 4294967295"},
+          Row{field::size, 8, std::uint64_t{1} << 63, ErrorKind::corrupt, "size is 9223372036854775808"},
+          Row{field::l1_size, 4, 0xFFFFFFFF, ErrorKind::corrupt, "l1_size is 4294967295"},
+          Row{field::l1_table_offset, 8, 1 << 30, ErrorKind::corrupt, "l1_table_offset is 1073741824"},
+          Row{field::l1_table_offset, 8, ~std::uint64_t{7}, ErrorKind::corrupt, "l1_table_offset"},
+          Row{field::backing_file_offset, 8, 4097, ErrorKind::corrupt, "backing_file_offset is 4097"},
+          Row{field::refcount_order, 4, 7, ErrorKind::corrupt, "refcount_order is 7"},
+          Row{field::header_length, 4, 103, ErrorKind::corrupt, "header_length is 103"},
+          Row{field::header_length, 4, 4097, ErrorKind::corrupt, "header_length is 4097"},
+          Row{field::incompatible_features, 8, std::uint64_t{1} << 40, ErrorKind::unsupported, "bit 40"},
+          Row{field::incompatible_features, 8, kQcow2ExtendedL2, ErrorKind::corrupt, "cluster_bits is 12"}}) {
         Qcow2Builder builder(kOptions);
         if (row.bytes == 4) builder.put32(row.offset, static_cast<std::uint32_t>(row.value));
         else builder.put64(row.offset, row.value);
@@ -85,7 +89,8 @@ BOOST_AUTO_TEST_CASE(absurd_fields_are_refused_by_name) {
 BOOST_AUTO_TEST_CASE(a_file_cut_off_in_its_header_is_refused) {
     const Qcow2Builder builder(kOptions);
     for (const std::size_t length : {0U, 3U, 71U}) {
-        const auto opened = open_bytes(Bytes(builder.bytes().begin(), builder.bytes().begin() + static_cast<std::ptrdiff_t>(length)));
+        const auto opened =
+            open_bytes(Bytes(builder.bytes().begin(), builder.bytes().begin() + static_cast<std::ptrdiff_t>(length)));
         BOOST_REQUIRE(opened.has_error());
         BOOST_TEST((opened.error().kind == ErrorKind::truncated));
     }
@@ -167,12 +172,13 @@ int first_byte(const std::string& text) {
 } // namespace
 
 BOOST_AUTO_TEST_CASE(an_entry_has_as_much_extra_data_as_it_says) {
-    const Qcow2Builder builder = with_snapshots({{.id = "1", .name = "old", .date_seconds = 1704067200, .vm_clock = 3'723'000'000'004, .vm_state_size = 7},
-                                                 {.id = "2", .name = "state size", .vm_state_size = 7, .extra = {std::uint64_t{1} << 33}},
-                                                 {.id = "3", .name = "both", .vm_state_size = 7, .extra = {0, 1 << 19}},
-                                                 {.id = "4", .name = "icount", .extra = {0, 1 << 19, 77}},
-                                                 {.id = "5", .name = "no icount, and what is to come", .extra = {0, 1 << 19, ~std::uint64_t{0}, 1, 2}}},
-                                                {.version = 2, .cluster_bits = 12, .size = 1 << 20});
+    const Qcow2Builder builder = with_snapshots(
+        {{.id = "1", .name = "old", .date_seconds = 1704067200, .vm_clock = 3'723'000'000'004, .vm_state_size = 7},
+         {.id = "2", .name = "state size", .vm_state_size = 7, .extra = {std::uint64_t{1} << 33}},
+         {.id = "3", .name = "both", .vm_state_size = 7, .extra = {0, 1 << 19}},
+         {.id = "4", .name = "icount", .extra = {0, 1 << 19, 77}},
+         {.id = "5", .name = "no icount, and what is to come", .extra = {0, 1 << 19, ~std::uint64_t{0}, 1, 2}}},
+        {.version = 2, .cluster_bits = 12, .size = 1 << 20});
     const auto file = open_bytes(builder.bytes()).value();
     const std::vector<Disk>& disks = file->disks();
     BOOST_REQUIRE(disks.size() == 6U);
@@ -190,7 +196,8 @@ BOOST_AUTO_TEST_CASE(an_entry_has_as_much_extra_data_as_it_says) {
 
 BOOST_AUTO_TEST_CASE(a_snapshot_is_named_by_id_or_name_and_an_id_wins) {
     const TemporaryFolder folder;
-    const Qcow2Builder builder = with_snapshots({{.id = "1", .name = "2"}, {.id = "2", .name = "same"}, {.id = "3", .name = "same"}});
+    const Qcow2Builder builder =
+        with_snapshots({{.id = "1", .name = "2"}, {.id = "2", .name = "same"}, {.id = "3", .name = "same"}});
     const std::string path = folder.write("disk", builder.bytes()).string();
     BOOST_TEST(first_byte(path) == 1);
     BOOST_TEST(first_byte(path + "#1") == 2);

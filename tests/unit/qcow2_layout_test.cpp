@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "open/open.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qcow2/subclusters.hpp"
 #include "format/raw/raw.hpp"
 #include "model.hpp"
+#include "open/open.hpp"
 #include "qcow2_builder.hpp"
 #include "temporary_folder.hpp"
 
@@ -16,7 +16,8 @@ using namespace vdisk::test;
 namespace {
 
 OpenContext context_for_tests() {
-    return {.caches = std::make_shared<Caches>(Limits{}), .references = std::make_shared<const References>("image", ReferencePolicy::deny, Limits{})};
+    return {.caches = std::make_shared<Caches>(Limits{}),
+            .references = std::make_shared<const References>("image", ReferencePolicy::deny, Limits{})};
 }
 
 ImagePtr image_of(const Format& format, SourcePtr file, ImagePtr parent = nullptr) {
@@ -68,7 +69,9 @@ private:
         case 1: return builder_.set(cluster, 0);
         case 2: return add_packed(cluster);
         case 4: return extended() ? add_subclusters(cluster, 0) : add_zero(cluster, 0);
-        case 5: return extended() ? add_subclusters(cluster, store()) : add_zero(cluster, builder_.append(random_bytes(random_, 10)));
+        case 5:
+            return extended() ? add_subclusters(cluster, store())
+                              : add_zero(cluster, builder_.append(random_bytes(random_, 10)));
         default: return extended() ? add_subclusters(cluster, store()) : add_stored(cluster);
         }
     }
@@ -93,7 +96,8 @@ private:
         std::copy(noise.begin(), noise.end(), plain.begin());
         const Bytes packed = deflated(plain);
         builder_.append_tight(random_bytes(random_, below(random_, 700))); // so that it begins anywhere
-        builder_.set(cluster, builder_.packed(builder_.append_tight(packed), packed.size()), extended() ? random_() : 0);
+        builder_.set(cluster, builder_.packed(builder_.append_tight(packed), packed.size()),
+                     extended() ? random_() : 0);
         model(cluster * builder_.cluster_size(), plain);
     }
     // Random legal bits; without a host offset none is allocated.
@@ -106,7 +110,8 @@ private:
             const std::uint64_t offset = cluster * builder_.cluster_size() + i * part;
             if (state == 1 && host != 0) {
                 bitmap |= std::uint64_t{1} << i;
-                model(offset, Bytes(last_.begin() + static_cast<std::ptrdiff_t>(i * part), last_.begin() + static_cast<std::ptrdiff_t>((i + 1) * part)));
+                model(offset, Bytes(last_.begin() + static_cast<std::ptrdiff_t>(i * part),
+                                    last_.begin() + static_cast<std::ptrdiff_t>((i + 1) * part)));
             } else if (state == 2) {
                 bitmap |= std::uint64_t{1} << (32 + i);
                 model(offset, Bytes(part));
@@ -183,7 +188,8 @@ SubclusterRun naive_run(std::uint64_t bitmap, unsigned index) {
 
 std::size_t disagreements(std::uint64_t bitmap) {
     std::size_t wrong = 0;
-    for (unsigned index = 0; index < 32; ++index) wrong += qcow2::subcluster_run(bitmap, index) == naive_run(bitmap, index) ? 0U : 1U;
+    for (unsigned index = 0; index < 32; ++index)
+        wrong += qcow2::subcluster_run(bitmap, index) == naive_run(bitmap, index) ? 0U : 1U;
     return wrong;
 }
 
@@ -211,7 +217,8 @@ BOOST_AUTO_TEST_CASE(every_run_of_every_state_between_every_other_is_found) {
 BOOST_AUTO_TEST_CASE(random_bitmaps_are_decoded_as_bit_by_bit) {
     Random random(1);
     std::size_t wrong = 0;
-    for (int i = 0; i < 20000; ++i) wrong += disagreements(random() & random()) + disagreements(random() | random() << 32);
+    for (int i = 0; i < 20000; ++i)
+        wrong += disagreements(random() & random()) + disagreements(random() | random() << 32);
     BOOST_TEST(wrong == 0U);
 }
 
@@ -225,14 +232,21 @@ BOOST_AUTO_TEST_CASE(random_images_read_as_their_model) {
         std::uint32_t version, cluster_bits;
         std::uint64_t incompatible, size;
     };
-    for (const Kind& kind : {Kind{2, 9, 0, 300 << 10}, Kind{3, 9, 0, (300 << 10) + 77}, Kind{3, 12, 0, (700 << 10) + 512}, Kind{2, 16, 0, 3 << 20},
-                             Kind{3, 14, kQcow2ExtendedL2, (2 << 20) + 512 * 3}, Kind{3, 17, kQcow2ExtendedL2, (4 << 20) + 1}}) {
+    for (const Kind& kind :
+         {Kind{2, 9, 0, 300 << 10}, Kind{3, 9, 0, (300 << 10) + 77}, Kind{3, 12, 0, (700 << 10) + 512},
+          Kind{2, 16, 0, 3 << 20}, Kind{3, 14, kQcow2ExtendedL2, (2 << 20) + 512 * 3},
+          Kind{3, 17, kQcow2ExtendedL2, (4 << 20) + 1}}) {
         BOOST_TEST_CONTEXT("version " << kind.version << ", cluster_bits " << kind.cluster_bits) {
             const Bytes parent = random_bytes(random, kind.size * 2 / 3);
-            const Qcow2Options options{.version = kind.version, .cluster_bits = kind.cluster_bits, .size = kind.size, .incompatible = kind.incompatible};
+            const Qcow2Options options{.version = kind.version,
+                                       .cluster_bits = kind.cluster_bits,
+                                       .size = kind.size,
+                                       .incompatible = kind.incompatible};
             const RandomImage made(options, parent, random);
-            const std::uint64_t step = kind.incompatible != 0 ? made.builder().cluster_size() / 32 * 7 : made.builder().cluster_size();
-            check_against_model(*image_of(made.builder(), image_of(kRawFormat, memory(parent))), made.model(), step, random);
+            const std::uint64_t step =
+                kind.incompatible != 0 ? made.builder().cluster_size() / 32 * 7 : made.builder().cluster_size();
+            check_against_model(*image_of(made.builder(), image_of(kRawFormat, memory(parent))), made.model(), step,
+                                random);
         }
     }
 }
@@ -255,7 +269,9 @@ BOOST_AUTO_TEST_CASE(subclusters_in_a_row_are_one_extent_over_clusters) {
     image.builder.set(1, image.host[1], 0x0000FFFF);
     image.builder.set(2, image.host[2], std::uint64_t{0xFFFFFFFF} << 32);
     const ImagePtr disk = image_of(image.builder);
-    const auto length = [&](std::uint64_t at) { return disk->resolve(GuestOffset{at}, disk->size()).value().extent.length; };
+    const auto length = [&](std::uint64_t at) {
+        return disk->resolve(GuestOffset{at}, disk->size()).value().extent.length;
+    };
     BOOST_TEST(length(0) == 8 * 512U);
     BOOST_TEST(length(9 * 512) == 39 * 512U);
     BOOST_TEST(length(48 * 512) == 16 * 512U);
@@ -282,7 +298,8 @@ BOOST_AUTO_TEST_CASE(an_allocated_subcluster_without_a_data_offset_spoils_only_i
 BOOST_AUTO_TEST_CASE(a_bad_l2_entry_spoils_only_its_cluster) {
     FourClusters image(kSmall);
     const std::uint64_t end = image.builder.bytes().size();
-    for (const std::uint64_t descriptor : {image.host[1] + 512, std::uint64_t{1} << 55 | 512, kQcow2Zero | (image.host[1] + 1024)}) {
+    for (const std::uint64_t descriptor :
+         {image.host[1] + 512, std::uint64_t{1} << 55 | 512, kQcow2Zero | (image.host[1] + 1024)}) {
         image.builder.set(1, descriptor);
         image.check_second_lost(ErrorKind::corrupt);
     }
@@ -359,8 +376,9 @@ BOOST_AUTO_TEST_CASE(an_l1_table_may_lie_anywhere) {
     const RandomImage made({.cluster_bits = 9, .size = 900 << 9}, {}, random);
     Qcow2Builder builder = made.builder();
     const Bytes table(builder.bytes().begin() + static_cast<std::ptrdiff_t>(builder.l1_entry_offset(0)),
-                builder.bytes().begin() + static_cast<std::ptrdiff_t>(builder.l1_entry_offset(15)));
-    builder.bytes().resize((builder.bytes().size() + 4095) / 4096 * 4096 - 20); // an entry lies across two blocks of the cache
+                      builder.bytes().begin() + static_cast<std::ptrdiff_t>(builder.l1_entry_offset(15)));
+    builder.bytes().resize((builder.bytes().size() + 4095) / 4096 * 4096 -
+                           20); // an entry lies across two blocks of the cache
     builder.put64(qcow2_field::l1_table_offset, builder.append_tight(table));
     check_against_model(*image_of(builder), made.model(), 512 * 13, random);
 }
@@ -374,7 +392,7 @@ BOOST_AUTO_TEST_CASE(a_data_file_is_read_at_the_guests_offsets_only) {
     builder.extension(0x44415441, "data");
     builder.set(0, kQcow2Copied); // offset 0 of the data file
     builder.set(1, kQcow2Copied | 1 << 12);
-    builder.set(2, kQcow2Copied | 1 << 12);      // not its own offset
+    builder.set(2, kQcow2Copied | 1 << 12);       // not its own offset
     builder.set(3, kQcow2Compressed | (1 << 12)); // there are no compressed clusters in a data file
     const OpenedDisk opened = required(open_disk(folder.write("image", builder.bytes()).string(), {}));
     const Image& disk = *opened.image;

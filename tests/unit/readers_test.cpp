@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Eight threads on one image, with caches that hold less than what they read: for the thread sanitizer above all.
-#include "open/open.hpp"
 #include "model.hpp"
+#include "open/open.hpp"
 #include "qcow2_builder.hpp"
 #include "temporary_folder.hpp"
 #include "vma_builder.hpp"
@@ -67,10 +67,12 @@ BOOST_AUTO_TEST_SUITE(readers)
 BOOST_AUTO_TEST_CASE(eight_on_a_compressed_qcow2) {
     const Bytes model = disk_model();
     Qcow2Builder image({.size = model.size()});
-    const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(libdeflate_alloc_compressor(6), libdeflate_free_compressor);
+    const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(
+        libdeflate_alloc_compressor(6), libdeflate_free_compressor);
     for (std::uint64_t i = 0; i < kClusters; ++i) {
         Bytes packed(libdeflate_deflate_compress_bound(compressor.get(), kCluster));
-        packed.resize(libdeflate_deflate_compress(compressor.get(), model.data() + i * kCluster, kCluster, packed.data(), packed.size()));
+        packed.resize(libdeflate_deflate_compress(compressor.get(), model.data() + i * kCluster, kCluster,
+                                                  packed.data(), packed.size()));
         const std::uint64_t place = image.append_tight(packed);
         image.set(i, image.packed(place, packed.size()));
     }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/reference/reference.hpp"
 
-#include "open/open.hpp"
 #include "model.hpp"
+#include "open/open.hpp"
 #include "temporary_folder.hpp"
 #include "vma_builder.hpp"
 
@@ -26,7 +26,9 @@ fs::path write_reference(const TemporaryFolder& folder, const std::string& name,
     return write(folder, name, std::string(kHead) + lines);
 }
 
-Result<Selector> parse(const std::string& lines) { return parse_reference(std::string(kHead) + lines, "r.vdisk"); }
+Result<Selector> parse(const std::string& lines) {
+    return parse_reference(std::string(kHead) + lines, "r.vdisk");
+}
 
 // A backup with two disks of 64 KiB, filled with 'a' and with 'b'.
 fs::path write_backup(const TemporaryFolder& folder, const std::string& name) {
@@ -58,7 +60,8 @@ Error refusal(const fs::path& path, const OpenOptions& options = {}) {
 }
 
 bool says(const Error& error, std::initializer_list<std::string> words) {
-    return std::ranges::all_of(words, [&](const std::string& word) { return error.what.find(word) != std::string::npos; });
+    return std::ranges::all_of(words,
+                               [&](const std::string& word) { return error.what.find(word) != std::string::npos; });
 }
 
 } // namespace
@@ -66,7 +69,8 @@ bool says(const Error& error, std::initializer_list<std::string> words) {
 BOOST_AUTO_TEST_SUITE(reference_text_format)
 
 BOOST_AUTO_TEST_CASE(keys_comments_blanks_and_line_ends_are_read) {
-    const auto parsed = parse("# a comment\r\n\r\n  image=a b.vma  \r\n\tdevice = drive-scsi0\nkey-file = \"k\\n1 \"\nparent = b#parent=c");
+    const auto parsed = parse(
+        "# a comment\r\n\r\n  image=a b.vma  \r\n\tdevice = drive-scsi0\nkey-file = \"k\\n1 \"\nparent = b#parent=c");
     BOOST_REQUIRE(parsed.has_value());
     BOOST_TEST(parsed.value().path == "a b.vma");
     BOOST_TEST(parsed.value().device.value() == "drive-scsi0");
@@ -75,7 +79,8 @@ BOOST_AUTO_TEST_CASE(keys_comments_blanks_and_line_ends_are_read) {
 }
 
 BOOST_AUTO_TEST_CASE(what_is_written_is_read_back) {
-    for (const std::string name : {"plain", " blank at an end", "a = b", "#x", "\"quoted\"", "tab\there", "line\nend\r", "\xC3\xA9", "\xFF\xFE", "c:\\d"}) {
+    for (const std::string name : {"plain", " blank at an end", "a = b", "#x", "\"quoted\"", "tab\there", "line\nend\r",
+                                   "\xC3\xA9", "\xFF\xFE", "c:\\d"}) {
         Selector selector{.path = "x/" + name, .snapshot = name, .key_file = name, .backing = name, .data_file = name};
         const auto text = reference_text(selector);
         BOOST_REQUIRE(text.has_value());
@@ -87,9 +92,10 @@ BOOST_AUTO_TEST_CASE(what_is_written_is_read_back) {
 }
 
 BOOST_AUTO_TEST_CASE(lines_that_make_no_sense_are_named) {
-    for (const char* lines : {"", "image = a\nimage = b", "image =", "image", "image = a\nimages = b", "image = a\ndevice = x\nsnapshot = y",
-                              "image = a\nbacking = x\nparent = y", "image = \"a", "image = \"a\" b", "image = \"\\u0000\"", "image = a\nword = x",
-                              "image = a\ncommand = rm"}) {
+    for (const char* lines :
+         {"", "image = a\nimage = b", "image =", "image", "image = a\nimages = b",
+          "image = a\ndevice = x\nsnapshot = y", "image = a\nbacking = x\nparent = y", "image = \"a", "image = \"a\" b",
+          "image = \"\\u0000\"", "image = a\nword = x", "image = a\ncommand = rm"}) {
         const auto parsed = parse(lines);
         BOOST_REQUIRE_MESSAGE(parsed.has_error(), lines);
         BOOST_TEST((parsed.error().kind == ErrorKind::corrupt), lines);
@@ -149,11 +155,15 @@ BOOST_AUTO_TEST_CASE(errors_name_both_files) {
     write_backup(folder, "b.vma");
     write(folder, "text", "no image");
     BOOST_TEST(says(refusal(write_reference(folder, "1.vdisk", "image = gone.vma\n")), {"1.vdisk", "gone.vma"}));
-    BOOST_TEST(says(refusal(write_reference(folder, "2.vdisk", "image = b.vma\n")), {"2.vdisk", "b.vma", "first", "second"}));
-    BOOST_TEST(says(refusal(write_reference(folder, "3.vdisk", "image = b.vma\ndevice = third\n")), {"3.vdisk", "b.vma", "'third'"}));
+    BOOST_TEST(
+        says(refusal(write_reference(folder, "2.vdisk", "image = b.vma\n")), {"2.vdisk", "b.vma", "first", "second"}));
+    BOOST_TEST(says(refusal(write_reference(folder, "3.vdisk", "image = b.vma\ndevice = third\n")),
+                    {"3.vdisk", "b.vma", "'third'"}));
     BOOST_TEST(says(refusal(write_reference(folder, "4.vdisk", "image = text\n")), {"4.vdisk", "/text"}));
-    BOOST_TEST(says(refusal(write_reference(folder, "5.vdisk", "image = b.vma\ndevice = first\nparent = text\n")), {"5.vdisk", "b.vma", "parent"}));
-    BOOST_TEST(says(refusal(write_reference(folder, "6.vdisk", "image = b.vma\nkey-file = gone\n")), {"6.vdisk", "'gone'"}));
+    BOOST_TEST(says(refusal(write_reference(folder, "5.vdisk", "image = b.vma\ndevice = first\nparent = text\n")),
+                    {"5.vdisk", "b.vma", "parent"}));
+    BOOST_TEST(
+        says(refusal(write_reference(folder, "6.vdisk", "image = b.vma\nkey-file = gone\n")), {"6.vdisk", "'gone'"}));
 }
 
 BOOST_AUTO_TEST_CASE(a_reference_to_a_reference_is_refused) {
@@ -173,13 +183,19 @@ BOOST_AUTO_TEST_CASE(only_regular_files_are_opened_for_a_reference) {
     ::mkfifo((folder.path() / "fifo").c_str(), 0600);
     const std::string good = "image = b.vma\ndevice = first\n";
     for (const char* name : {"fifo", "/dev/zero", "/dev/null", "."}) {
-        BOOST_TEST((refusal(write_reference(folder, "r", std::string("image = ") + name + "\n")).kind == ErrorKind::io), name);
+        BOOST_TEST((refusal(write_reference(folder, "r", std::string("image = ") + name + "\n")).kind == ErrorKind::io),
+                   name);
         for (const char* key : {"key-file", "data-file", "parent", "backing"})
-            BOOST_TEST((refusal(write_reference(folder, "r", good + key + " = " + name + "\n")).kind == ErrorKind::io), key << " = " << name);
-        BOOST_TEST((refusal(write_reference(folder, "r", good + "parent = b.vma#key-file=" + name + "\n")).kind == ErrorKind::io), name);
+            BOOST_TEST((refusal(write_reference(folder, "r", good + key + " = " + name + "\n")).kind == ErrorKind::io),
+                       key << " = " << name);
+        BOOST_TEST((refusal(write_reference(folder, "r", good + "parent = b.vma#key-file=" + name + "\n")).kind ==
+                    ErrorKind::io),
+                   name);
     }
     for (const char* name : {"nbd://host/x", "json:{}", "http://host/x", "file:nbd:x", "exec:true"})
-        BOOST_TEST((refusal(write_reference(folder, "r", std::string("image = ") + name + "\n")).kind == ErrorKind::unsupported), name);
+        BOOST_TEST((refusal(write_reference(folder, "r", std::string("image = ") + name + "\n")).kind ==
+                    ErrorKind::unsupported),
+                   name);
 }
 
 BOOST_AUTO_TEST_CASE(the_policy_for_references_holds) {
@@ -187,7 +203,8 @@ BOOST_AUTO_TEST_CASE(the_policy_for_references_holds) {
     const TemporaryFolder elsewhere;
     write_backup(folder, "b.vma");
     const auto near = write_reference(folder, "1.vdisk", "image = b.vma\ndevice = first\n");
-    const auto far = write_reference(elsewhere, "1.vdisk", "image = " + (folder.path() / "b.vma").string() + "\ndevice = first\n");
+    const auto far =
+        write_reference(elsewhere, "1.vdisk", "image = " + (folder.path() / "b.vma").string() + "\ndevice = first\n");
     BOOST_TEST((refusal(near, {.references = ReferencePolicy::deny}).kind == ErrorKind::usage));
     BOOST_TEST((refusal(far, {.references = ReferencePolicy::same_dir}).kind == ErrorKind::usage));
     BOOST_TEST(open_disk(near.string(), {.references = ReferencePolicy::same_dir}).has_value());
@@ -203,10 +220,12 @@ BOOST_AUTO_TEST_CASE(what_is_too_large_for_a_reference_is_a_disk_that_begins_lik
     const auto disk = write(folder, "disk.raw", text + std::string(limit - text.size() + 1, '\n'));
     BOOST_TEST(identify_file(disk.string()).value() == nullptr);
     BOOST_TEST((refusal(disk, {.format = "reference"}).kind == ErrorKind::limit_exceeded));
-    BOOST_TEST((refusal(write_reference(folder, "long", "image = " + std::string(5000, 'x') + "\n")).kind == ErrorKind::limit_exceeded));
+    BOOST_TEST((refusal(write_reference(folder, "long", "image = " + std::string(5000, 'x') + "\n")).kind ==
+                ErrorKind::limit_exceeded));
     std::string nested = "parent = b.vma";
     for (int i = 0; i < 300; ++i) nested += "#parent=b.vma";
-    BOOST_TEST((refusal(write_reference(folder, "deep", "image = b.vma\n" + nested + "\n")).kind == ErrorKind::limit_exceeded));
+    BOOST_TEST((refusal(write_reference(folder, "deep", "image = b.vma\n" + nested + "\n")).kind ==
+                ErrorKind::limit_exceeded));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

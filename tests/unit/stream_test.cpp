@@ -34,7 +34,9 @@ Bytes read_file(const std::filesystem::path& path) {
     return bytes;
 }
 
-Bytes fixture(const std::string& name) { return read_file(std::filesystem::path(FIXTURES) / "vma" / name); }
+Bytes fixture(const std::string& name) {
+    return read_file(std::filesystem::path(FIXTURES) / "vma" / name);
+}
 
 // Text-like: words of a small vocabulary that drifts, so that matches reach back near and far, with some noise.
 Bytes sample(std::size_t size) {
@@ -105,7 +107,8 @@ Bytes joined(std::initializer_list<std::span<const std::byte>> parts) {
 // A skippable frame of zstd's.
 Bytes skippable(std::size_t length) {
     Bytes frame(8 + length, std::byte{0xAB});
-    const std::array<unsigned, 8> head{0x53, 0x2A, 0x4D, 0x18, static_cast<unsigned>(length & 0xFF), static_cast<unsigned>(length >> 8), 0, 0};
+    const std::array<unsigned, 8> head{
+        0x53, 0x2A, 0x4D, 0x18, static_cast<unsigned>(length & 0xFF), static_cast<unsigned>(length >> 8), 0, 0};
     for (std::size_t i = 0; i < head.size(); ++i) frame[i] = static_cast<std::byte>(head[i]);
     return frame;
 }
@@ -115,14 +118,16 @@ class Packed {
 public:
     explicit Packed(const Bytes& bytes) : path_(folder_.write("packed", bytes)) {}
 
-    Result<std::shared_ptr<StreamSource>> open(const IndexCache& cache = {}, Unverified unverified = Unverified::refuse) const {
+    Result<std::shared_ptr<StreamSource>> open(const IndexCache& cache = {},
+                                               Unverified unverified = Unverified::refuse) const {
         VDISK_TRY(file, FileSource::open(path_, FileKinds::regular_only));
         VDISK_TRY(compression, detect_compression(*file));
         if (!compression) return fail(ErrorKind::not_this_format, "not compressed");
         return StreamSource::open(file, *compression, cache, Limits{}, unverified);
     }
 
-    std::shared_ptr<StreamSource> indexed(const IndexCache& cache = {}, Unverified unverified = Unverified::refuse) const {
+    std::shared_ptr<StreamSource> indexed(const IndexCache& cache = {},
+                                          Unverified unverified = Unverified::refuse) const {
         auto stream = open(cache, unverified);
         BOOST_REQUIRE_MESSAGE(stream.has_value(), (stream.has_error() ? stream.error().what : ""));
         if (!stream.value()->indexed()) BOOST_REQUIRE(stream.value()->index({}, {}).has_value());
@@ -143,8 +148,11 @@ private:
 bool reads_as(const ByteSource& source, const Bytes& plain, std::uint64_t offset, std::size_t length) {
     Bytes got(length, std::byte{0xEE});
     const auto read = source.read_at(offset, got);
-    const std::size_t wanted = offset >= plain.size() ? 0 : std::min(length, plain.size() - static_cast<std::size_t>(offset));
-    return read.has_value() && read.value() == wanted && std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(wanted), plain.begin() + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(offset, plain.size())));
+    const std::size_t wanted =
+        offset >= plain.size() ? 0 : std::min(length, plain.size() - static_cast<std::size_t>(offset));
+    return read.has_value() && read.value() == wanted &&
+           std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(wanted),
+                      plain.begin() + static_cast<std::ptrdiff_t>(std::min<std::uint64_t>(offset, plain.size())));
 }
 
 void check_all(const ByteSource& source, const Bytes& plain, std::size_t step) {
@@ -164,13 +172,15 @@ std::size_t check_honest(const ByteSource& source, const Bytes& plain, std::size
             continue;
         }
         BOOST_REQUIRE(at + read.value() <= plain.size());
-        BOOST_REQUIRE(std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(read.value()), plain.begin() + static_cast<std::ptrdiff_t>(at)));
+        BOOST_REQUIRE(std::equal(got.begin(), got.begin() + static_cast<std::ptrdiff_t>(read.value()),
+                                 plain.begin() + static_cast<std::ptrdiff_t>(at)));
     }
     return errors;
 }
 
 const std::initializer_list<std::string> kSuffixes{
-    ".zst", ".gz",
+    ".zst",
+    ".gz",
 #ifdef HAVE_LZO
     ".lzo",
 #endif
@@ -184,7 +194,8 @@ BOOST_AUTO_TEST_CASE(every_compression_reads_as_its_plain_file) {
     const Bytes shuffled = fixture("06-shuffled.vma");
     const Bytes small = fixture("15-small.vma");
     for (const std::string& suffix : kSuffixes) {
-        for (const std::size_t step : {1000UL, 65536UL, 1000000UL}) check_all(*Packed(fixture("06-shuffled.vma" + suffix)).indexed(), shuffled, step);
+        for (const std::size_t step : {1000UL, 65536UL, 1000000UL})
+            check_all(*Packed(fixture("06-shuffled.vma" + suffix)).indexed(), shuffled, step);
         check_all(*Packed(fixture("15-small.vma" + suffix)).indexed(), small, 777);
     }
     check_all(*Packed(fixture("damaged/d54-wrong-suffix.vma.zst")).indexed(), small, 777);
@@ -197,7 +208,9 @@ BOOST_AUTO_TEST_CASE(a_file_that_is_not_compressed_is_told_so) {
 }
 
 BOOST_AUTO_TEST_CASE(random_reads_of_a_long_zstd_frame_from_several_threads_match_a_flat_model) {
-    for (const ZstdChoice& choice : {ZstdChoice{.level = 3}, ZstdChoice{.level = 1, .content_size = true, .checksum = false}, ZstdChoice{.level = 3, .window_log = 25}}) {
+    for (const ZstdChoice& choice :
+         {ZstdChoice{.level = 3}, ZstdChoice{.level = 1, .content_size = true, .checksum = false},
+          ZstdChoice{.level = 3, .window_log = 25}}) {
         const Bytes& plain = long_sample();
         const Packed packed(zstd(plain, choice));
         const auto stream = packed.indexed();
@@ -256,7 +269,8 @@ BOOST_AUTO_TEST_CASE(zeros_and_incompressible_bytes_get_restart_points_too) {
 BOOST_AUTO_TEST_CASE(frames_and_skippable_frames_follow_one_another) {
     const Bytes one = sample(300'000);
     const Bytes two = sample(2'000'000);
-    const Bytes file = joined({skippable(100), zstd(one), skippable(0), zstd({}), zstd(two, {.content_size = true}), zstd(one, {.checksum = false}), skippable(5)});
+    const Bytes file = joined({skippable(100), zstd(one), skippable(0), zstd({}), zstd(two, {.content_size = true}),
+                               zstd(one, {.checksum = false}), skippable(5)});
     const auto stream = Packed(file).indexed();
     BOOST_TEST(stream->findings().empty());
     check_all(*stream, joined({one, two, one}), 100'000);
@@ -298,7 +312,8 @@ BOOST_AUTO_TEST_CASE(a_truncated_stream_reads_up_to_its_cut) {
             const Packed packed(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)));
             const auto stream = packed.indexed();
             BOOST_TEST(!stream->findings().empty());
-            const std::size_t readable = stream->size() - std::min<std::size_t>(stream->size(), check_honest(*stream, plain, 1000));
+            const std::size_t readable =
+                stream->size() - std::min<std::size_t>(stream->size(), check_honest(*stream, plain, 1000));
             BOOST_TEST(readable + 1000 >= before);
             before = readable;
         }
@@ -372,7 +387,8 @@ void put_big_endian(Bytes& bytes, std::size_t value) {
 
 constexpr std::size_t kLzopFlags = 17;
 
-// The lzop file `packed`, whose blocks have an Adler-32 of their plain bytes, with one of their compressed bytes in its place, or CRCs.
+// The lzop file `packed`, whose blocks have an Adler-32 of their plain bytes, with one of their compressed bytes in its
+// place, or CRCs.
 Bytes with_packed_checks(const Bytes& packed, std::size_t header, bool crc) {
     Bytes out(packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(header));
     out[kLzopFlags + 3] &= ~std::byte{0x03};
@@ -384,8 +400,11 @@ Bytes with_packed_checks(const Bytes& packed, std::size_t header, bool crc) {
         const auto* bytes = reinterpret_cast<const Bytef*>(packed.data() + at + 12);
         put_big_endian(out, plain);
         put_big_endian(out, length);
-        if (length < plain) put_big_endian(out, crc ? crc32(0, bytes, static_cast<uInt>(length)) : adler32(1, bytes, static_cast<uInt>(length)));
-        out.insert(out.end(), packed.begin() + static_cast<std::ptrdiff_t>(at + 12), packed.begin() + static_cast<std::ptrdiff_t>(at + 12 + length));
+        if (length < plain)
+            put_big_endian(out, crc ? crc32(0, bytes, static_cast<uInt>(length))
+                                    : adler32(1, bytes, static_cast<uInt>(length)));
+        out.insert(out.end(), packed.begin() + static_cast<std::ptrdiff_t>(at + 12),
+                   packed.begin() + static_cast<std::ptrdiff_t>(at + 12 + length));
         at += 12 + length;
     }
     put_big_endian(out, 0);
@@ -393,7 +412,9 @@ Bytes with_packed_checks(const Bytes& packed, std::size_t header, bool crc) {
 }
 
 // Where the blocks of an lzop file as the fixtures are begin: behind name and header checksum.
-std::size_t lzop_header(const Bytes& packed) { return 33 + 1 + std::to_integer<std::size_t>(packed[33]) + 4; }
+std::size_t lzop_header(const Bytes& packed) {
+    return 33 + 1 + std::to_integer<std::size_t>(packed[33]) + 4;
+}
 
 BOOST_AUTO_TEST_CASE(checks_of_compressed_lzop_bytes_are_verified) {
     const Bytes plain = fixture("06-shuffled.vma");
@@ -431,11 +452,13 @@ BOOST_AUTO_TEST_CASE(an_altered_check_of_compressed_bytes_matters_not_where_the_
     BOOST_TEST_REQUIRE(big_endian(packed, header + 4) < big_endian(packed, header));
     put_big_endian(file, 0x12345678); // right for nothing
     // The first block alone, and the end.
-    file.insert(file.end(), packed.begin() + static_cast<std::ptrdiff_t>(header + 12), packed.begin() + static_cast<std::ptrdiff_t>(header + 12 + big_endian(packed, header + 4)));
+    file.insert(file.end(), packed.begin() + static_cast<std::ptrdiff_t>(header + 12),
+                packed.begin() + static_cast<std::ptrdiff_t>(header + 12 + big_endian(packed, header + 4)));
     put_big_endian(file, 0);
     const auto stream = Packed(file).indexed();
     BOOST_TEST(stream->findings().size() == 1U);
-    check_all(*stream, Bytes(plain.begin(), plain.begin() + static_cast<std::ptrdiff_t>(big_endian(packed, header))), 10'000);
+    check_all(*stream, Bytes(plain.begin(), plain.begin() + static_cast<std::ptrdiff_t>(big_endian(packed, header))),
+              10'000);
 }
 
 BOOST_AUTO_TEST_CASE(a_damaged_lzop_block_costs_itself_alone) {
@@ -459,7 +482,9 @@ BOOST_AUTO_TEST_CASE(behind_a_damaged_frame_that_tells_its_size_the_next_ones_ar
     BOOST_TEST(reads_as(*stream, plain, 0, plain.size()));
     const Bytes all = joined({plain, plain, plain});
     if (stream->size() == all.size()) BOOST_TEST(reads_as(*stream, all, 2 * plain.size(), plain.size()));
-    else BOOST_TEST(stream->size() < 2 * plain.size() + 1); // the damage hit a block's header, so nothing leads to the next frame
+    else
+        BOOST_TEST(stream->size() <
+                   2 * plain.size() + 1); // the damage hit a block's header, so nothing leads to the next frame
     Bytes out(512);
     BOOST_TEST(stream->read_at(plain.size(), out).has_error());
 }
@@ -472,7 +497,8 @@ BOOST_AUTO_TEST_CASE(a_scan_sees_the_plain_bytes_in_the_pass_and_later) {
         for (std::size_t at = 0; at < plain.size();) {
             BOOST_TEST_REQUIRE(reader.position() == at);
             VDISK_TRY(got, reader.read(out));
-            BOOST_REQUIRE(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(got), plain.begin() + static_cast<std::ptrdiff_t>(at)));
+            BOOST_REQUIRE(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(got),
+                                     plain.begin() + static_cast<std::ptrdiff_t>(at)));
             VDISK_TRY(skipped, reader.skip(70'000));
             at += got + skipped;
         }
@@ -493,7 +519,8 @@ BOOST_AUTO_TEST_CASE(a_stopped_pass_leaves_no_index) {
     const IndexCache cache(packed.cache_folder());
     const auto stream = packed.open(cache).value();
     int calls = 0;
-    const auto stopped = stream->index({}, [&](std::uint64_t done, std::uint64_t total) { return done <= total && ++calls < 3; });
+    const auto stopped =
+        stream->index({}, [&](std::uint64_t done, std::uint64_t total) { return done <= total && ++calls < 3; });
     BOOST_TEST((stopped.error().kind == ErrorKind::cancelled));
     BOOST_TEST(!packed.open(cache).value()->indexed());
 }
@@ -514,7 +541,8 @@ BOOST_AUTO_TEST_CASE(a_kept_index_saves_the_pass) {
 Bytes mostly_zeros(std::size_t size) {
     Bytes bytes(size);
     const Bytes some = sample(3000);
-    for (std::size_t at = 0; at + some.size() < size; at += size / 9) std::ranges::copy(some, bytes.begin() + static_cast<std::ptrdiff_t>(at));
+    for (std::size_t at = 0; at + some.size() < size; at += size / 9)
+        std::ranges::copy(some, bytes.begin() + static_cast<std::ptrdiff_t>(at));
     return bytes;
 }
 
@@ -532,10 +560,12 @@ BOOST_AUTO_TEST_CASE(a_kept_index_with_any_byte_altered_gives_no_wrong_one) {
         for (std::size_t place = 0; place < index.size(); ++place) {
             Bytes altered = index;
             altered[place] ^= static_cast<std::byte>(1U << place % 8);
-            std::ofstream(kept, std::ios::binary | std::ios::trunc).write(reinterpret_cast<const char*>(altered.data()), static_cast<std::streamsize>(altered.size()));
+            std::ofstream(kept, std::ios::binary | std::ios::trunc)
+                .write(reinterpret_cast<const char*>(altered.data()), static_cast<std::streamsize>(altered.size()));
             const auto stream = packed.indexed(cache);
             BOOST_TEST_REQUIRE(stream->size() == expected.size());
-            for (std::size_t at = expected.size() - 100; at > expected.size() / 3; at -= expected.size() / 3) BOOST_REQUIRE(reads_as(*stream, expected, at, 100));
+            for (std::size_t at = expected.size() - 100; at > expected.size() / 3; at -= expected.size() / 3)
+                BOOST_REQUIRE(reads_as(*stream, expected, at, 100));
         }
     }
 }
@@ -544,7 +574,12 @@ BOOST_AUTO_TEST_CASE(a_hostile_index_is_refused_whatever_it_says) {
     StreamIndex index;
     index.size = 300;
     index.segments = {{.plain = 0, .length = 100, .packed = 5, .packed_length = 10},
-                      {.kind = Segment::Kind::inner, .plain = 100, .length = 150, .packed = 15, .packed_length = 20, .window = {0, 30}},
+                      {.kind = Segment::Kind::inner,
+                       .plain = 100,
+                       .length = 150,
+                       .packed = 15,
+                       .packed_length = 20,
+                       .window = {0, 30}},
                       {.kind = Segment::Kind::lost, .reason = 1, .plain = 250, .length = 50}};
     index.reasons = {fail(ErrorKind::truncated, "cut")};
     index.findings = {"cut"};
@@ -579,8 +614,10 @@ BOOST_AUTO_TEST_CASE(a_segment_that_does_not_decode_to_what_the_pass_saw_is_an_e
     const Bytes plain = sample(1'000'000);
     const Bytes file = zstd(plain);
     StreamIndex index{.size = plain.size()};
-    index.segments = {{.crc = crc32_of(0, plain) ^ 1, .plain = 0, .length = plain.size(), .packed = 0, .packed_length = file.size()}};
-    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"), index, std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
+    index.segments = {
+        {.crc = crc32_of(0, plain) ^ 1, .plain = 0, .length = plain.size(), .packed = 0, .packed_length = file.size()}};
+    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"), index,
+                                std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
     Bytes out(100);
     BOOST_TEST((stream.read_at(0, out, Unverified::refuse).error().kind == ErrorKind::corrupt));
 }
@@ -592,8 +629,14 @@ StreamIndex one_run(const StreamCodec& codec, const Bytes& plain, const Bytes& f
     const std::uint64_t start = frame ? parse_zstd_frame_header(file).value().length : 0;
     for (std::size_t at = 0; at < plain.size(); at += step) {
         const auto piece = std::span(plain).subspan(at, std::min(step, plain.size() - at));
-        index.segments.push_back({.kind = frame ? Segment::Kind::inner : Segment::Kind::whole, .detail = 21, .crc = crc32_of(0, piece), .plain = at, .length = piece.size(),
-                                  .lead = at, .packed = start, .packed_length = file.size() - start});
+        index.segments.push_back({.kind = frame ? Segment::Kind::inner : Segment::Kind::whole,
+                                  .detail = 21,
+                                  .crc = crc32_of(0, piece),
+                                  .plain = at,
+                                  .length = piece.size(),
+                                  .lead = at,
+                                  .packed = start,
+                                  .packed_length = file.size() - start});
     }
     return index;
 }
@@ -601,10 +644,12 @@ StreamIndex one_run(const StreamCodec& codec, const Bytes& plain, const Bytes& f
 BOOST_AUTO_TEST_CASE(segments_that_start_before_themselves_are_read_in_any_order) {
     const Bytes& plain = long_sample();
     const auto check = [&](const StreamCodec& codec, const Bytes& file) {
-        const IndexedStream stream(
-            {codec, std::make_shared<MemorySource>(file, "file"), one_run(codec, plain, file, 4'000'000), std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
+        const IndexedStream stream({codec, std::make_shared<MemorySource>(file, "file"),
+                                    one_run(codec, plain, file, 4'000'000),
+                                    std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
         Bytes out(100'000);
-        for (const std::uint64_t at : {5'000'000U, 5'050'000U, 11'950'000U, 0U, 29'900'000U, 20'000'000U, 19'950'000U}) {
+        for (const std::uint64_t at :
+             {5'000'000U, 5'050'000U, 11'950'000U, 0U, 29'900'000U, 20'000'000U, 19'950'000U}) {
             BOOST_TEST_REQUIRE(stream.read_at(at, out, Unverified::refuse).value() == out.size());
             BOOST_REQUIRE(std::equal(out.begin(), out.end(), plain.begin() + static_cast<std::ptrdiff_t>(at)));
         }
@@ -618,19 +663,23 @@ BOOST_AUTO_TEST_CASE(each_segment_of_a_run_is_verified) {
     const Bytes file = zstd(plain);
     StreamIndex index = one_run(kZstdCodec, plain, file, 4'000'000);
     index.segments[2].crc ^= 1;
-    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"), index, std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
+    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"), index,
+                                std::make_shared<MemorySource>(Bytes{}, "windows"), Limits{}});
     Bytes out(100);
     BOOST_TEST((stream.read_at(9'000'000, out, Unverified::refuse).error().kind == ErrorKind::corrupt));
     BOOST_TEST(stream.read_at(5'000'000, out, Unverified::refuse).has_value());
 }
 
-// Records with counters, most bytes of which an encoder takes from the record before: its blocks begin with repeated offsets.
+// Records with counters, most bytes of which an encoder takes from the record before: its blocks begin with repeated
+// offsets.
 Bytes records(std::size_t size) {
     std::mt19937 random(11);
     Bytes bytes;
     bytes.reserve(size + 64);
     for (std::uint32_t number = 0; bytes.size() < size; ++number) {
-        const std::array<std::uint32_t, 6> record{number, 0x20240101, number / 7, static_cast<std::uint32_t>(random() % 16), 0xCAFE, static_cast<std::uint32_t>(random() % 5000)};
+        const std::array<std::uint32_t, 6> record{number,     0x20240101,
+                                                  number / 7, static_cast<std::uint32_t>(random() % 16),
+                                                  0xCAFE,     static_cast<std::uint32_t>(random() % 5000)};
         const auto raw = std::as_bytes(std::span(record));
         bytes.insert(bytes.end(), raw.begin(), raw.end());
     }
@@ -647,10 +696,13 @@ BOOST_AUTO_TEST_CASE(no_read_of_64_kib_decodes_more_than_16_mib) {
     Bytes plain = long_sample();
     const Bytes regular = records(30'000'000);
     for (std::size_t at = 0; at < regular.size(); at += 250'000) { // like files of two kinds on a disk
-        plain.insert(plain.end(), regular.begin() + static_cast<std::ptrdiff_t>(at), regular.begin() + static_cast<std::ptrdiff_t>(at) + 250'000);
-        plain.insert(plain.end(), long_sample().begin() + static_cast<std::ptrdiff_t>(at / 2), long_sample().begin() + static_cast<std::ptrdiff_t>(at / 2) + 100'000);
+        plain.insert(plain.end(), regular.begin() + static_cast<std::ptrdiff_t>(at),
+                     regular.begin() + static_cast<std::ptrdiff_t>(at) + 250'000);
+        plain.insert(plain.end(), long_sample().begin() + static_cast<std::ptrdiff_t>(at / 2),
+                     long_sample().begin() + static_cast<std::ptrdiff_t>(at / 2) + 100'000);
     }
-    for (const ZstdChoice& choice : {ZstdChoice{.level = 1}, ZstdChoice{.level = 3}, ZstdChoice{.level = 3, .window_log = 24}}) {
+    for (const ZstdChoice& choice :
+         {ZstdChoice{.level = 1}, ZstdChoice{.level = 3}, ZstdChoice{.level = 3, .window_log = 24}}) {
         const Packed packed(zstd(plain, choice));
         packed.let_settle();
         const IndexCache cache(packed.cache_folder());
@@ -683,7 +735,8 @@ BOOST_AUTO_TEST_CASE(many_windows_overflow_into_a_file_and_read_back) {
     std::vector<WindowRange> ranges;
     for (int i = 0; i < 5; ++i) ranges.push_back(store.add(bytes).value());
     BOOST_TEST(store.size() == 4500U);
-    for (const WindowRange& range : ranges) BOOST_TEST((read_bytes(store, range.offset, range.length, "window").value() == bytes));
+    for (const WindowRange& range : ranges)
+        BOOST_TEST((read_bytes(store, range.offset, range.length, "window").value() == bytes));
     BOOST_TEST(read_bytes(store, 800, 1000, "two of them").has_value());
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/uuid.hpp"
+#include "format/vdi/vdi.hpp"
 #include "open/open.hpp"
 #include "open/report.hpp"
-#include "format/vdi/vdi.hpp"
 #include "temporary_folder.hpp"
 #include "vdi_builder.hpp"
 
@@ -20,22 +20,31 @@ OpenContext context() {
     return context;
 }
 
-Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) { return kVdiFormat.open(memory(file), context()); }
+Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) {
+    return kVdiFormat.open(memory(file), context());
+}
 
 ImagePtr image_of(const DiskFile& file, ImagePtr parent = nullptr) {
     Layer layer = file.layer(0).value();
-    return std::make_shared<const Image>(
-        Image::Parts{.name = "image", .layout = layer.layout, .sources = layer.sources, .parent = std::move(parent), .caches = context().caches});
+    return std::make_shared<const Image>(Image::Parts{.name = "image",
+                                                      .layout = layer.layout,
+                                                      .sources = layer.sources,
+                                                      .parent = std::move(parent),
+                                                      .caches = context().caches});
 }
 
-ImagePtr image_of(const Bytes& file, ImagePtr parent = nullptr) { return image_of(*parse(file).value(), std::move(parent)); }
+ImagePtr image_of(const Bytes& file, ImagePtr parent = nullptr) {
+    return image_of(*parse(file).value(), std::move(parent));
+}
 
 Result<std::size_t> read_some(const Image& image, std::uint64_t at, std::size_t length) {
     Bytes out(length);
     return image.read_at(at, out);
 }
 
-AuditReport audit(const Bytes& file) { return parse(file).value()->audit({}).value(); }
+AuditReport audit(const Bytes& file) {
+    return parse(file).value()->audit({}).value();
+}
 
 std::uint64_t count(const AuditReport& report, std::string_view kind) {
     const auto found = report.counts().find(kind);
@@ -48,7 +57,9 @@ VdiBuilder small_disk() {
     return disk;
 }
 
-std::string text_of(const VdiUuid& uuid) { return to_string(Uuid::from_mixed(uuid)); }
+std::string text_of(const VdiUuid& uuid) {
+    return to_string(Uuid::from_mixed(uuid));
+}
 
 } // namespace
 
@@ -68,8 +79,13 @@ BOOST_AUTO_TEST_CASE(random_disks_of_every_geometry_read_as_their_model) {
                                      Geometry{0x00000001, 0, 4096, 0, 0, 0, 33 * 4096 + 100},
                                      Geometry{0x00010001, 500, 1U << 20, 0, 1 << 20, 2 << 20, (4U << 20) + 512}})
         for (const std::uint32_t type : {1U, 2U}) {
-            VdiBuilder disk{.version = geometry.version, .header_size = geometry.header_size, .type = type, .disk_size = geometry.disk_size,
-                            .block_size = geometry.block_size, .block_extra = geometry.block_extra, .map_offset = geometry.map_offset,
+            VdiBuilder disk{.version = geometry.version,
+                            .header_size = geometry.header_size,
+                            .type = type,
+                            .disk_size = geometry.disk_size,
+                            .block_size = geometry.block_size,
+                            .block_extra = geometry.block_extra,
+                            .map_offset = geometry.map_offset,
                             .data_offset = geometry.data_offset};
             Bytes model;
             fill_randomly(disk, model, random);
@@ -86,7 +102,9 @@ BOOST_AUTO_TEST_CASE(zero_blocks_hide_the_parent_and_free_blocks_show_it) {
     ImagePtr image = image_of(base.build());
     // Layers of other block sizes; the last is larger than what lies below it.
     for (const std::uint32_t block_size : {4096U, 1024U, 16384U}) {
-        VdiBuilder child{.type = block_size == 1024 ? 3U : 4U, .disk_size = (block_size == 16384U ? 70U : 60U) * 4096, .block_size = block_size,
+        VdiBuilder child{.type = block_size == 1024 ? 3U : 4U,
+                         .disk_size = (block_size == 16384U ? 70U : 60U) * 4096,
+                         .block_size = block_size,
                          .data_offset = 8192};
         fill_randomly(child, model, random);
         image = image_of(child.build(), image);
@@ -106,8 +124,10 @@ BOOST_AUTO_TEST_CASE(extents_tile_the_disk_and_runs_are_joined) {
         const Extent extent = image->resolve(GuestOffset{at}, image->size()).value().extent;
         runs.emplace_back(extent.kind, extent.length);
     }
-    const std::vector<std::pair<Extent::Kind, std::uint64_t>> expected{
-        {Extent::Kind::zero, 4096}, {Extent::Kind::stored, 3 * 4096}, {Extent::Kind::zero, 2 * 4096}, {Extent::Kind::stored, 100}};
+    const std::vector<std::pair<Extent::Kind, std::uint64_t>> expected{{Extent::Kind::zero, 4096},
+                                                                       {Extent::Kind::stored, 3 * 4096},
+                                                                       {Extent::Kind::zero, 2 * 4096},
+                                                                       {Extent::Kind::stored, 100}};
     BOOST_TEST((runs == expected));
 }
 
@@ -132,9 +152,15 @@ BOOST_AUTO_TEST_CASE(what_no_header_may_say_is_refused_at_opening) {
         change(disk);
         return kind_of(disk.build());
     };
-    BOOST_TEST((changed([](VdiBuilder& d) { d.blocks = 10; d.block_size = 0; }) == ErrorKind::corrupt));
+    BOOST_TEST((changed([](VdiBuilder& d) {
+                    d.blocks = 10;
+                    d.block_size = 0;
+                }) == ErrorKind::corrupt));
     BOOST_TEST((changed([](VdiBuilder& d) { d.block_size = 4095; }) == ErrorKind::corrupt));
-    BOOST_TEST((changed([](VdiBuilder& d) { d.disk_size = ~std::uint64_t{0}; d.blocks = 10; }) == ErrorKind::corrupt));
+    BOOST_TEST((changed([](VdiBuilder& d) {
+                    d.disk_size = ~std::uint64_t{0};
+                    d.blocks = 10;
+                }) == ErrorKind::corrupt));
     BOOST_TEST((changed([](VdiBuilder& d) { d.header_size = 319; }) == ErrorKind::corrupt));
     BOOST_TEST((changed([](VdiBuilder& d) { d.type = 0; }) == ErrorKind::unsupported));
     BOOST_TEST((changed([](VdiBuilder& d) { d.type = 5; }) == ErrorKind::unsupported));
@@ -258,7 +284,8 @@ BOOST_AUTO_TEST_CASE(random_damage_leaves_each_block_named_or_leaked) {
         Bytes model;
         fill_randomly(disk, model, random);
         std::vector<bool> named(disk.data.size());
-        for (int i = 0; i < 10 && !disk.map.empty(); ++i) disk.map[below(random, disk.map.size())] = static_cast<std::uint32_t>(below(random, disk.data.size() + 3));
+        for (int i = 0; i < 10 && !disk.map.empty(); ++i)
+            disk.map[below(random, disk.map.size())] = static_cast<std::uint32_t>(below(random, disk.data.size() + 3));
         for (const std::uint32_t entry : disk.map)
             if (entry < named.size()) named[entry] = true;
         const AuditReport report = audit(disk.build());
@@ -284,7 +311,8 @@ BOOST_AUTO_TEST_CASE(an_audit_counts_more_than_it_keeps) {
     disk.store(0, Bytes(4096));
     disk.store(1, Bytes(4096));
     disk.store(2, Bytes(4096));
-    BOOST_TEST((kVdiFormat.open(memory(disk.build()), few).value()->audit({}).error().kind == ErrorKind::limit_exceeded));
+    BOOST_TEST(
+        (kVdiFormat.open(memory(disk.build()), few).value()->audit({}).error().kind == ErrorKind::limit_exceeded));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
@@ -301,7 +329,10 @@ struct MachineFolder {
     static std::string name(unsigned n) { return "{" + text_of(vdi_uuid(n)) + "}"; }
 
     std::filesystem::path add(const std::string& file, unsigned number, unsigned parent) {
-        VdiBuilder image{.type = parent == 0 ? 1U : 4U, .disk_size = 40 * 4096, .create = vdi_uuid(number), .modify = vdi_uuid(number + 100)};
+        VdiBuilder image{.type = parent == 0 ? 1U : 4U,
+                         .disk_size = 40 * 4096,
+                         .create = vdi_uuid(number),
+                         .modify = vdi_uuid(number + 100)};
         if (parent != 0) {
             image.linkage = vdi_uuid(parent);
             image.parent_modify = vdi_uuid(parent + 100);
@@ -317,22 +348,29 @@ struct MachineFolder {
         for (unsigned n = 2; n <= 4; ++n) add(snapshots + "/" + name(n) + ".vdi", n, n - 1);
     }
 
-    void write_text(const std::string& file, const std::string& text) { folder.write(file, std::as_bytes(std::span(text))); }
+    void write_text(const std::string& file, const std::string& text) {
+        folder.write(file, std::as_bytes(std::span(text)));
+    }
 };
 
-std::string hard_disk(unsigned n, const std::string& location, const std::string& inside = "", const std::string& format = "VDI") {
-    return fmt::format("<HardDisk uuid=\"{{{}}}\" location=\"{}\" format=\"{}\">{}</HardDisk>", text_of(vdi_uuid(n)), location, format, inside);
+std::string hard_disk(unsigned n, const std::string& location, const std::string& inside = "",
+                      const std::string& format = "VDI") {
+    return fmt::format("<HardDisk uuid=\"{{{}}}\" location=\"{}\" format=\"{}\">{}</HardDisk>", text_of(vdi_uuid(n)),
+                       location, format, inside);
 }
 
 std::string attached(unsigned n, unsigned port = 0) {
-    return fmt::format("<StorageControllers><StorageController name=\"SATA\"><AttachedDevice type=\"HardDisk\" port=\"{}\" device=\"0\">"
+    return fmt::format("<StorageControllers><StorageController name=\"SATA\"><AttachedDevice type=\"HardDisk\" "
+                       "port=\"{}\" device=\"0\">"
                        "<Image uuid=\"{{{}}}\"/></AttachedDevice></StorageController></StorageControllers>",
                        port, text_of(vdi_uuid(n)));
 }
 
 std::string settings(const std::string& disks, const std::string& rest = "") {
-    return "<?xml version=\"1.0\"?>\n<!-- a comment -->\n<VirtualBox xmlns=\"http://www.virtualbox.org/\" version=\"1.16-linux\">"
-           "<Machine uuid=\"{00000099-0000-0000-0000-000000000000}\" name=\"m\" snapshotFolder=\"Snapshots\"><MediaRegistry><HardDisks>" +
+    return "<?xml version=\"1.0\"?>\n<!-- a comment -->\n<VirtualBox xmlns=\"http://www.virtualbox.org/\" "
+           "version=\"1.16-linux\">"
+           "<Machine uuid=\"{00000099-0000-0000-0000-000000000000}\" name=\"m\" "
+           "snapshotFolder=\"Snapshots\"><MediaRegistry><HardDisks>" +
            disks + "</HardDisks></MediaRegistry>" + rest + "</Machine></VirtualBox>";
 }
 
@@ -383,12 +421,14 @@ BOOST_AUTO_TEST_CASE(parents_are_found_by_the_registry_where_the_headers_are_far
 BOOST_AUTO_TEST_CASE(damaged_missing_and_lying_registries_are_no_obstacle) {
     MachineFolder machine;
     machine.add_chain();
-    const std::string whole = settings(hard_disk(1, "base.vdi", hard_disk(2, "C:\\VMs\\m\\Snapshots\\" + MachineFolder::name(2) + ".vdi")));
+    const std::string whole =
+        settings(hard_disk(1, "base.vdi", hard_disk(2, "C:\\VMs\\m\\Snapshots\\" + MachineFolder::name(2) + ".vdi")));
     std::string deep = "<VirtualBox><Machine><MediaRegistry><HardDisks>";
     for (int i = 0; i < 100000; ++i) deep += "<HardDisk>";
-    for (const std::string& text : {whole, whole.substr(0, whole.size() - 60), std::string("not XML at all"), std::string("<VirtualBox"), std::string(),
-                                    settings(hard_disk(1, "/dev/zero") + hard_disk(3, "base.vdi") + hard_disk(2, "")), deep,
-                                    std::string("<!DOCTYPE a [<!ENTITY x SYSTEM \"/etc/passwd\">]><VirtualBox>&x;</VirtualBox>")}) {
+    for (const std::string& text :
+         {whole, whole.substr(0, whole.size() - 60), std::string("not XML at all"), std::string("<VirtualBox"),
+          std::string(), settings(hard_disk(1, "/dev/zero") + hard_disk(3, "base.vdi") + hard_disk(2, "")), deep,
+          std::string("<!DOCTYPE a [<!ENTITY x SYSTEM \"/etc/passwd\">]><VirtualBox>&x;</VirtualBox>")}) {
         machine.write_text("m.vbox", text);
         BOOST_TEST(chain_reads(machine.files.back(), machine), text.substr(0, 200));
     }
@@ -427,7 +467,8 @@ BOOST_AUTO_TEST_CASE(the_parent_key_overrides_at_each_level) {
         std::filesystem::rename(file, moved.back());
     }
     BOOST_TEST((failure(moved[3]).kind == ErrorKind::io));
-    BOOST_TEST(chain_reads(fmt::format("{}#parent={}#parent={}#parent={}", moved[3], moved[2], moved[1], moved[0]), machine));
+    BOOST_TEST(
+        chain_reads(fmt::format("{}#parent={}#parent={}#parent={}", moved[3], moved[2], moved[1], moved[0]), machine));
 }
 
 BOOST_AUTO_TEST_CASE(cycles_and_own_parents_are_corrupt) {
@@ -438,7 +479,8 @@ BOOST_AUTO_TEST_CASE(cycles_and_own_parents_are_corrupt) {
     BOOST_TEST((failure(machine.files[0]).kind == ErrorKind::corrupt));
     BOOST_TEST((failure(machine.files[1]).kind == ErrorKind::corrupt));
     BOOST_TEST((failure(machine.files[2]).kind == ErrorKind::corrupt));
-    BOOST_TEST((failure(fmt::format("{}#parent={}", machine.files[2].string(), machine.files[2].string())).kind == ErrorKind::corrupt));
+    BOOST_TEST((failure(fmt::format("{}#parent={}", machine.files[2].string(), machine.files[2].string())).kind ==
+                ErrorKind::corrupt));
 }
 
 BOOST_AUTO_TEST_CASE(a_chain_deeper_than_the_limit_is_refused) {
@@ -456,7 +498,8 @@ BOOST_AUTO_TEST_CASE(the_policy_holds_for_the_search) {
     machine.add_chain();
     const std::string path = machine.files.back();
     BOOST_TEST((failure(path, {.references = ReferencePolicy::deny}).kind == ErrorKind::usage));
-    BOOST_TEST((failure(path, {.references = ReferencePolicy::same_dir}).kind == ErrorKind::usage)); // the base lies above
+    BOOST_TEST(
+        (failure(path, {.references = ReferencePolicy::same_dir}).kind == ErrorKind::usage)); // the base lies above
     machine.write_text("m.vbox", settings(hard_disk(1, "base.vdi")));
     BOOST_TEST((failure(path, {.references = ReferencePolicy::same_dir}).kind == ErrorKind::usage));
     std::filesystem::rename(machine.files[0], machine.folder.path() / "Snapshots/base.vdi");
@@ -494,7 +537,8 @@ BOOST_AUTO_TEST_CASE(a_vdi_stands_over_a_raw_parent_that_is_given) {
     const auto raw = machine.folder.write("base.raw", machine.model);
     const auto child = machine.add("child.vdi", 2, 1);
     BOOST_TEST(chain_reads(fmt::format("{}#parent={}", child.string(), raw.string()), machine));
-    BOOST_TEST(open_disk(fmt::format("{}#parent={}", child.string(), raw.string()), {}).value().chain[1].remarks.size() == 1U);
+    BOOST_TEST(
+        open_disk(fmt::format("{}#parent={}", child.string(), raw.string()), {}).value().chain[1].remarks.size() == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(a_parent_that_is_given_to_an_image_without_one_is_a_usage_error) {
@@ -506,19 +550,25 @@ BOOST_AUTO_TEST_CASE(a_parent_that_is_given_to_an_image_without_one_is_a_usage_e
 BOOST_AUTO_TEST_CASE(a_machine_opens_as_the_disks_that_it_names) {
     MachineFolder machine;
     machine.add_chain();
-    const std::string disks = hard_disk(1, "base.vdi", hard_disk(2, "Snapshots/" + MachineFolder::name(2) + ".vdi",
-                              hard_disk(3, "Snapshots/" + MachineFolder::name(3) + ".vdi", hard_disk(4, "Snapshots/" + MachineFolder::name(4) + ".vdi")))) +
-                              hard_disk(50, "gone.vdi") + hard_disk(51, "base.vmdk", "", "VMDK");
-    const std::string snapshots = "<Snapshot uuid=\"{00000011-0000-0000-0000-000000000000}\" name=\"first\" timeStamp=\"2024-01-02T03:04:05Z\">" + attached(1) +
-                                  "<Snapshots><Snapshot uuid=\"{00000012-0000-0000-0000-000000000000}\" name=\"second\"><Hardware>" + attached(2) +
-                                  "</Hardware></Snapshot></Snapshots></Snapshot>";
+    const std::string disks =
+        hard_disk(1, "base.vdi",
+                  hard_disk(2, "Snapshots/" + MachineFolder::name(2) + ".vdi",
+                            hard_disk(3, "Snapshots/" + MachineFolder::name(3) + ".vdi",
+                                      hard_disk(4, "Snapshots/" + MachineFolder::name(4) + ".vdi")))) +
+        hard_disk(50, "gone.vdi") + hard_disk(51, "base.vmdk", "", "VMDK");
+    const std::string snapshots =
+        "<Snapshot uuid=\"{00000011-0000-0000-0000-000000000000}\" name=\"first\" timeStamp=\"2024-01-02T03:04:05Z\">" +
+        attached(1) +
+        "<Snapshots><Snapshot uuid=\"{00000012-0000-0000-0000-000000000000}\" name=\"second\"><Hardware>" +
+        attached(2) + "</Hardware></Snapshot></Snapshots></Snapshot>";
     machine.write_text("m.vbox", settings(disks, snapshots + attached(4)));
     const std::string path = machine.folder.path() / "m.vbox";
 
     const OpenedFile file = open_file(path, {}).value();
     std::vector<std::string> names;
     for (const Disk& disk : file.disks->disks()) names.push_back(disk.name);
-    const std::vector<std::string> expected{"SATA-0-0", "first", "second", text_of(vdi_uuid(3)), text_of(vdi_uuid(50)), text_of(vdi_uuid(51))};
+    const std::vector<std::string> expected{
+        "SATA-0-0", "first", "second", text_of(vdi_uuid(3)), text_of(vdi_uuid(50)), text_of(vdi_uuid(51))};
     BOOST_TEST(names == expected, boost::test_tools::per_element());
     BOOST_TEST(file.disks->disks()[2].facts["after"] == "first");
     BOOST_TEST(file.disks->disks()[0].size == 40 * 4096U);
@@ -538,8 +588,9 @@ BOOST_AUTO_TEST_CASE(a_machine_with_two_disks_asks_which) {
     machine.model.clear();
     machine.add("b.vdi", 2, 0);
     machine.write_text("m.vbox", settings(hard_disk(1, "a.vdi") + hard_disk(2, "b.vdi"),
-                                          "<Snapshot uuid=\"{00000011-0000-0000-0000-000000000000}\" name=\"first\">" + attached(1) + "<Hardware>" + attached(2, 1) +
-                                              "</Hardware></Snapshot>" + attached(1) + "<Hardware>" + attached(2, 1) + "</Hardware>"));
+                                          "<Snapshot uuid=\"{00000011-0000-0000-0000-000000000000}\" name=\"first\">" +
+                                              attached(1) + "<Hardware>" + attached(2, 1) + "</Hardware></Snapshot>" +
+                                              attached(1) + "<Hardware>" + attached(2, 1) + "</Hardware>"));
     const std::string path = machine.folder.path() / "m.vbox";
     BOOST_TEST((failure(path).kind == ErrorKind::usage));
     BOOST_TEST(failure(path).what.find("#SATA-1-0") != std::string::npos);
@@ -551,7 +602,9 @@ BOOST_AUTO_TEST_CASE(a_machine_with_two_disks_asks_which) {
 BOOST_AUTO_TEST_CASE(a_machine_hands_its_registry_down_the_chain) {
     MachineFolder machine;
     machine.add_chain("far/away/snaps");
-    machine.write_text("m.vbox", settings(hard_disk(1, "base.vdi", hard_disk(2, "far/away/snaps/" + MachineFolder::name(2) + ".vdi")), attached(2)));
+    machine.write_text(
+        "m.vbox", settings(hard_disk(1, "base.vdi", hard_disk(2, "far/away/snaps/" + MachineFolder::name(2) + ".vdi")),
+                           attached(2)));
     BOOST_TEST((failure(machine.files[1]).kind == ErrorKind::io));
     BOOST_TEST(open_disk((machine.folder.path() / "m.vbox").string(), {}).value().chain.size() == 3U);
 }
@@ -559,7 +612,9 @@ BOOST_AUTO_TEST_CASE(a_machine_hands_its_registry_down_the_chain) {
 BOOST_AUTO_TEST_CASE(an_encrypted_medium_is_refused_and_not_read_as_ciphertext) {
     MachineFolder machine;
     machine.add_chain();
-    machine.write_text("m.vbox", settings(hard_disk(1, "base.vdi", "<Property name=\"CRYPT/KeyId\" value=\"k\"/>" + hard_disk(2, "Snapshots/" + MachineFolder::name(2) + ".vdi")),
+    machine.write_text("m.vbox", settings(hard_disk(1, "base.vdi",
+                                                    "<Property name=\"CRYPT/KeyId\" value=\"k\"/>" +
+                                                        hard_disk(2, "Snapshots/" + MachineFolder::name(2) + ".vdi")),
                                           attached(2)));
     BOOST_TEST((failure(machine.folder.path() / "m.vbox").kind == ErrorKind::unsupported));
     BOOST_TEST((failure(machine.files[1]).kind == ErrorKind::unsupported));

@@ -4,8 +4,8 @@
 #include "format/vma/vma.hpp"
 
 #include "base/text.hpp"
-#include "open/open.hpp"
 #include "model.hpp"
+#include "open/open.hpp"
 #include "settled.hpp"
 #include "temporary_folder.hpp"
 #include "vma_builder.hpp"
@@ -57,15 +57,13 @@ ImagePtr open_device(const Bytes& archive, std::size_t index = 0) {
 Bytes patchy_disk(Random& random, std::size_t size) {
     Bytes disk(size);
     for (std::size_t at = 0; at < size; at += kBlock) {
-        if (below(random, 3) == 0)
-            continue;
+        if (below(random, 3) == 0) continue;
         const Bytes block = random_bytes(random, std::min(kBlock, size - at));
         std::ranges::copy(block, disk.begin() + static_cast<std::ptrdiff_t>(at));
     }
     // Whole clusters of zeros too.
     for (std::size_t at = 0; at + kCluster <= size; at += kCluster)
-        if (below(random, 4) == 0)
-            std::fill_n(disk.begin() + static_cast<std::ptrdiff_t>(at), kCluster, std::byte{0});
+        if (below(random, 4) == 0) std::fill_n(disk.begin() + static_cast<std::ptrdiff_t>(at), kCluster, std::byte{0});
     return disk;
 }
 
@@ -86,8 +84,7 @@ bool readable(const Image& image, std::uint64_t cluster) {
 struct Small {
     Small() : random(7), disk(random_bytes(random, 4 * kCluster)) {
         builder.add_device(1, "drive-scsi0", disk.size());
-        for (std::uint32_t i = 0; i < 4; ++i)
-            builder.add_extent({VmaBuilder::slot_of(1, disk, i)});
+        for (std::uint32_t i = 0; i < 4; ++i) builder.add_extent({VmaBuilder::slot_of(1, disk, i)});
         archive = builder.build(&extents);
     }
     Random random;
@@ -140,12 +137,9 @@ BOOST_AUTO_TEST_CASE(devices_read_as_the_disks_that_went_in_whatever_the_order) 
                 const auto more = slots_of(random, static_cast<std::uint8_t>(3 + i), disks[i]);
                 slots.insert(slots.end(), more.begin(), more.end());
             }
-            if (order == 1)
-                std::ranges::reverse(slots);
-            if (order == 2)
-                std::ranges::shuffle(slots, random);
-            if (order == 3)
-                std::ranges::stable_sort(slots, {}, &Slot::cluster); // the devices in turn
+            if (order == 1) std::ranges::reverse(slots);
+            if (order == 2) std::ranges::shuffle(slots, random);
+            if (order == 3) std::ranges::stable_sort(slots, {}, &Slot::cluster); // the devices in turn
             builder.add_extents(slots, slots_in_extent);
             const auto file = open_archive(memory(builder.build()));
             BOOST_TEST_REQUIRE(file.has_value());
@@ -183,15 +177,12 @@ BOOST_AUTO_TEST_CASE(every_mask_is_laid_out_block_by_block) {
             host += 512;
             builder.end_extent();
         }
-        if (mask == 0)
-            builder.add_zero(0);
-        else
-            builder.add_stored(vma::Run(mask, static_cast<std::uint16_t>(mask), (host - 12800) / 512));
+        if (mask == 0) builder.add_zero(0);
+        else builder.add_stored(vma::Run(mask, static_cast<std::uint16_t>(mask), (host - 12800) / 512));
         for (std::uint32_t block = 0; block < 16; ++block) {
             const bool stored = (mask >> block & 1) != 0;
             expected.push_back(stored ? host : 0);
-            if (stored)
-                host += kBlock;
+            if (stored) host += kBlock;
         }
     }
     archive->contents.maps.push_back(builder.finish(kMasks, 1U << 20).value());
@@ -257,8 +248,7 @@ BOOST_AUTO_TEST_CASE(a_cluster_map_finds_what_was_put_in) {
             }
             if (expected == Kind::duplicate) {
                 std::vector<std::uint64_t> copies;
-                for (const vma::Run& run : found.runs)
-                    copies.push_back(run.mask() == 0 ? 0 : run.units());
+                for (const vma::Run& run : found.runs) copies.push_back(run.mask() == 0 ? 0 : run.units());
                 BOOST_TEST_REQUIRE((copies == places));
             }
             lost += expected == Kind::lost ? 1U : 0U;
@@ -317,8 +307,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_extent_costs_its_own_clusters) {
             const ImagePtr image = image_of(*file.value(), 0);
             for (std::uint64_t cluster = 0; cluster < 4; ++cluster) {
                 BOOST_TEST(readable(*image, cluster) == (cluster != extent));
-                if (cluster != extent)
-                    BOOST_TEST(reads_as(*image, small.disk, cluster * kCluster, kCluster));
+                if (cluster != extent) BOOST_TEST(reads_as(*image, small.disk, cluster * kCluster, kCluster));
             }
             BOOST_TEST(number_of(*file.value(), "damaged-extent") == 1U);
             BOOST_TEST(number_of(*file.value(), "lost") == 1U);
@@ -347,8 +336,7 @@ BOOST_AUTO_TEST_CASE(an_archive_cut_anywhere_opens_with_what_it_has) {
         for (std::uint64_t cluster = 0; cluster < 4; ++cluster) {
             const bool there = size >= small.extents[cluster] + 512 + kCluster;
             BOOST_TEST(readable(*image, cluster) == there);
-            if (there)
-                BOOST_TEST(reads_as(*image, small.disk, cluster * kCluster, kCluster));
+            if (there) BOOST_TEST(reads_as(*image, small.disk, cluster * kCluster, kCluster));
         }
         BOOST_TEST(file.value()->facts().contains("problems"));
     }
@@ -361,8 +349,7 @@ BOOST_AUTO_TEST_CASE(a_header_that_can_not_be_read_costs_its_extent_and_data_onl
     const auto file = open_archive(broken_header);
     BOOST_TEST_REQUIRE(file.has_value());
     const ImagePtr image = image_of(*file.value(), 0);
-    for (std::uint64_t cluster = 0; cluster < 4; ++cluster)
-        BOOST_TEST(readable(*image, cluster) == (cluster != 1));
+    for (std::uint64_t cluster = 0; cluster < 4; ++cluster) BOOST_TEST(readable(*image, cluster) == (cluster != 1));
 
     const auto broken_data =
         std::make_shared<FaultySource>(memory(small.archive), small.extents[2] + 5000, small.extents[2] + 5001);
@@ -386,8 +373,7 @@ BOOST_AUTO_TEST_CASE(copies_of_a_cluster_are_read_if_they_agree) {
     archive.back() ^= std::byte{1};
     const auto differing = open_archive(memory(archive));
     const ImagePtr image = image_of(*differing.value(), 0);
-    for (std::uint64_t cluster = 0; cluster < 4; ++cluster)
-        BOOST_TEST(readable(*image, cluster) == (cluster != 2));
+    for (std::uint64_t cluster = 0; cluster < 4; ++cluster) BOOST_TEST(readable(*image, cluster) == (cluster != 2));
     BOOST_TEST(number_of(*differing.value(), "conflict") == 1U);
 
     // A copy that is zeros by its mask agrees with one whose zeros are stored.
@@ -453,13 +439,10 @@ BOOST_AUTO_TEST_CASE(no_change_of_the_tables_does_harm) {
     std::vector<std::size_t> extents;
     const Bytes good = builder.build(&extents);
     std::set<std::size_t> places;
-    for (std::size_t at = 0; at < 64; ++at)
-        places.insert(at);
+    for (std::size_t at = 0; at < 64; ++at) places.insert(at);
     for (const std::size_t start : {2044U, 3068U, 4096U, 12288U})
-        for (std::size_t at = start; at < start + 70; ++at)
-            places.insert(at);
-    for (std::size_t at = extents[0]; at < extents[0] + 64; ++at)
-        places.insert(at);
+        for (std::size_t at = start; at < start + 70; ++at) places.insert(at);
+    for (std::size_t at = extents[0]; at < extents[0] + 64; ++at) places.insert(at);
     for (const std::size_t at : places) {
         for (const unsigned value : {0x00U, 0x01U, 0x7FU, 0x80U, 0xFFU}) {
             Bytes archive = good;
@@ -467,15 +450,13 @@ BOOST_AUTO_TEST_CASE(no_change_of_the_tables_does_harm) {
             VmaBuilder::sum_header(archive);
             VmaBuilder::sum_extent(archive, extents[0]);
             const auto file = open_archive(memory(archive));
-            if (file.has_error())
-                continue;
+            if (file.has_error()) continue;
             (void)file.value()->facts();
             BOOST_TEST(file.value()->verify({}).has_value());
             for (std::size_t i = 0; i < file.value()->disks().size(); ++i) {
                 const ImagePtr image = image_of(*file.value(), i);
                 Bytes out(kBlock);
-                if (image->read_at(0, out).has_value())
-                    (void)image->resolve(GuestOffset{image->size() - 1}, 1);
+                if (image->read_at(0, out).has_value()) (void)image->resolve(GuestOffset{image->size() - 1}, 1);
             }
         }
     }
@@ -514,8 +495,7 @@ struct Large {
         VmaBuilder builder;
         builder.add_device(1, "drive-scsi0", 600 * kCluster);
         for (std::uint32_t i = 0; i < 600; ++i) {
-            if (i % 3 == 2)
-                continue;
+            if (i % 3 == 2) continue;
             Slot slot{.device = 1,
                       .cluster = i,
                       .mask = 1,
@@ -540,8 +520,7 @@ struct Large {
         Bytes out(4096);
         for (std::uint64_t i = 0; i < 600; i += 7) {
             const auto read = image->read_at(i * kCluster, out);
-            if (read.has_value() != (i % 3 != 2))
-                return false;
+            if (read.has_value() != (i % 3 != 2)) return false;
             if (read.has_value() &&
                 !std::equal(out.begin(), out.end(), disk.begin() + static_cast<std::ptrdiff_t>(i * 4096)))
                 return false;
@@ -598,12 +577,9 @@ BOOST_AUTO_TEST_CASE(an_index_that_contradicts_the_archive_is_not_used) {
     for (int round = 0; round < 300; ++round) {
         Bytes wrong = good;
         const std::uint64_t kind = below(random, 3);
-        if (kind == 0)
-            wrong.resize(below(random, wrong.size()));
-        else if (kind == 1)
-            wrong[below(random, 48)] ^= std::byte{0x40};
-        else
-            wrong.resize(wrong.size() + 1 + below(random, 100));
+        if (kind == 0) wrong.resize(below(random, wrong.size()));
+        else if (kind == 1) wrong[below(random, 48)] ^= std::byte{0x40};
+        else wrong.resize(wrong.size() + 1 + below(random, 100));
         BOOST_TEST_REQUIRE(cache.store(key, wrong).has_value());
         BOOST_TEST_REQUIRE(large.open(cache)->disks()[0].size == 600 * kCluster);
         (void)image_of(*large.open(cache), 0)->resolve(GuestOffset{0}, kCluster);
@@ -613,8 +589,7 @@ BOOST_AUTO_TEST_CASE(an_index_that_contradicts_the_archive_is_not_used) {
 BOOST_AUTO_TEST_CASE(good_fixtures_have_the_devices_and_configurations_of_the_manifest) {
     const Facts all = manifest();
     for (const Facts& entry : all["files"]) {
-        if (entry["compression"] != "none" || !entry.contains("configs") || entry["class"] == "damaged")
-            continue;
+        if (entry["compression"] != "none" || !entry.contains("configs") || entry["class"] == "damaged") continue;
         const std::string name = entry["file"];
         BOOST_TEST_CONTEXT(name) {
             const auto file = open_archive(fixture(name));
@@ -641,8 +616,7 @@ BOOST_AUTO_TEST_CASE(good_fixtures_have_the_devices_and_configurations_of_the_ma
                 BOOST_TEST(disks[i].facts["lost clusters"] == 0);
                 if (image->size() < 1U << 28)
                     BOOST_TEST(sha256(read_whole(*image)) == device["sha256"].get<std::string>());
-                if (!device.contains("spot_reads"))
-                    continue;
+                if (!device.contains("spot_reads")) continue;
                 for (const Facts& spot : device["spot_reads"])
                     BOOST_TEST(sha256(read_bytes(*image, spot["offset"], spot["length"], "spot").value()) ==
                                spot["sha256"].get<std::string>());
@@ -665,8 +639,7 @@ void check_intact(const Image& image, const Bytes& original, const Facts& ranges
             intact = intact || (cluster >= range[0].get<std::uint64_t>() && cluster <= range[1].get<std::uint64_t>());
         if (intact || (more_allowed && readable(image, cluster)))
             BOOST_TEST(reads_as(image, original, cluster * kCluster, kCluster), "cluster " << cluster);
-        else
-            BOOST_TEST(!readable(image, cluster), "cluster " << cluster);
+        else BOOST_TEST(!readable(image, cluster), "cluster " << cluster);
     }
 }
 
@@ -679,8 +652,7 @@ BOOST_AUTO_TEST_CASE(damaged_fixtures_read_where_they_are_intact_and_nowhere_els
     std::size_t checked = 0;
     const Facts all = manifest();
     for (const Facts& entry : all["files"]) {
-        if (entry["compression"] != "none" || entry["class"] != "damaged" || !entry.contains("devices"))
-            continue;
+        if (entry["compression"] != "none" || entry["class"] != "damaged" || !entry.contains("devices")) continue;
         const std::string name = entry["file"];
         BOOST_TEST_CONTEXT(name) {
             const auto file = open_archive(fixture(name));

@@ -24,7 +24,8 @@ Bytes sample(std::size_t size) {
         const std::size_t length = 3 + random() % (random() % 50 == 0 ? 90'000 : 60);
         const bool copies = bytes.size() > far && random() % 3 != 0;
         for (std::size_t i = 0; i < length && (copies || i < 200); ++i)
-            bytes.push_back(copies ? bytes[bytes.size() - far] : static_cast<std::byte>(random() % (far % 2 == 0 ? 256 : 19)));
+            bytes.push_back(copies ? bytes[bytes.size() - far]
+                                   : static_cast<std::byte>(random() % (far % 2 == 0 ? 256 : 19)));
     }
     bytes.resize(size);
     return bytes;
@@ -52,7 +53,8 @@ template<class Took> void each_block(const Bytes& frame, const Bytes& plain, Too
         BOOST_REQUIRE(length.has_value());
         const auto got = decoder.decode(rest.first(length.value()), &decoded[done]);
         BOOST_REQUIRE(got.has_value());
-        if (block.kind == ZstdBlock::Kind::compressed) took(done, rest.subspan(kZstdBlockHeader, block.packed), got.value());
+        if (block.kind == ZstdBlock::Kind::compressed)
+            took(done, rest.subspan(kZstdBlockHeader, block.packed), got.value());
         done += got.value();
         at += length.value();
         last = block.last;
@@ -82,7 +84,8 @@ Bytes made_bytes(const MadeBlock& made) {
         put(kLiterals << 3, 1);
         put(0, kLiterals);
     } else {
-        put(static_cast<unsigned>(made.literals) | kLiterals << 4 | kLiterals << 14, 3); // as long compressed as plain; nobody looks into them
+        put(static_cast<unsigned>(made.literals) | kLiterals << 4 | kLiterals << 14,
+            3); // as long compressed as plain; nobody looks into them
         put(0, kLiterals);
     }
     const std::uint32_t value = made.offset + 3;
@@ -92,7 +95,8 @@ Bytes made_bytes(const MadeBlock& made) {
     put(kLiterals, 1); // the codes; that of the length has 16 bits more
     put(bits, 1);
     put(52, 1);
-    const std::uint64_t extra = std::uint64_t{value - (std::uint32_t{1} << bits)} << 16 | std::uint64_t{1} << (16 + bits);
+    const std::uint64_t extra = std::uint64_t{value - (std::uint32_t{1} << bits)} << 16 | std::uint64_t{1}
+                                                                                              << (16 + bits);
     put(extra, (16 + bits) / 8 + 1);
     return bytes;
 }
@@ -105,8 +109,12 @@ public:
         for (MadeBlock made : blocks) {
             made.offset = std::min(made.offset, static_cast<std::uint32_t>(blocks_.size()) * kMadeLength + kLiterals);
             const Bytes bytes = made_bytes(made);
-            blocks_.push_back({.plain = blocks_.size() * kMadeLength, .packed = packed.size(), .plain_length = kMadeLength,
-                               .packed_length = static_cast<std::uint32_t>(bytes.size()), .compressed = made.compressed, .begins_piece = !blocks_.empty()});
+            blocks_.push_back({.plain = blocks_.size() * kMadeLength,
+                               .packed = packed.size(),
+                               .plain_length = kMadeLength,
+                               .packed_length = static_cast<std::uint32_t>(bytes.size()),
+                               .compressed = made.compressed,
+                               .begins_piece = !blocks_.empty()});
             packed.insert(packed.end(), bytes.begin(), bytes.end());
         }
         plain_.resize(blocks.size() * kMadeLength);
@@ -145,17 +153,20 @@ BOOST_AUTO_TEST_CASE(sequences_of_every_level_copy_the_bytes_that_libzstd_makes)
         ZstdSequenceReader reader;
         reader.begin_frame();
         std::size_t copies = 0;
-        each_block(compressed(plain, level), plain, [&](std::size_t at, std::span<const std::byte> block, std::size_t length) {
-            const auto read = reader.read(block, length);
-            BOOST_REQUIRE_MESSAGE(read.has_value(), "level " << level << " at " << at << ": " << (read.has_error() ? read.error().what : ""));
-            for (const ZstdSequence& sequence : read.value().sequences) {
-                at += sequence.literals;
-                BOOST_REQUIRE(sequence.offset <= at);
-                for (std::size_t i = 0; i < sequence.length; ++i) BOOST_REQUIRE((plain[at + i] == plain[at + i - sequence.offset]));
-                at += sequence.length;
-                ++copies;
-            }
-        });
+        each_block(compressed(plain, level), plain,
+                   [&](std::size_t at, std::span<const std::byte> block, std::size_t length) {
+                       const auto read = reader.read(block, length);
+                       BOOST_REQUIRE_MESSAGE(read.has_value(), "level " << level << " at " << at << ": "
+                                                                        << (read.has_error() ? read.error().what : ""));
+                       for (const ZstdSequence& sequence : read.value().sequences) {
+                           at += sequence.literals;
+                           BOOST_REQUIRE(sequence.offset <= at);
+                           for (std::size_t i = 0; i < sequence.length; ++i)
+                               BOOST_REQUIRE((plain[at + i] == plain[at + i - sequence.offset]));
+                           at += sequence.length;
+                           ++copies;
+                       }
+                   });
         BOOST_TEST(copies > 1000U);
     }
 }
@@ -167,7 +178,8 @@ BOOST_AUTO_TEST_CASE(an_altered_block_is_refused_or_fills_its_length) {
     each_block(frame, plain, [&](std::size_t, std::span<const std::byte> block, std::size_t length) {
         for (int i = 0; i < 3000; ++i) {
             Bytes altered(block.begin(), block.end());
-            altered[random() % (i % 2 == 0 ? altered.size() : std::min<std::size_t>(altered.size(), 200))] ^= static_cast<std::byte>(1 + random() % 255);
+            altered[random() % (i % 2 == 0 ? altered.size() : std::min<std::size_t>(altered.size(), 200))] ^=
+                static_cast<std::byte>(1 + random() % 255);
             if (i % 5 == 0) altered.resize(random() % altered.size());
             ZstdSequenceReader reader;
             reader.begin_frame();
@@ -193,7 +205,7 @@ BOOST_AUTO_TEST_CASE(a_block_that_repeats_what_was_not_there_is_refused) {
     BOOST_REQUIRE(read.value().sequences.size() == 1U);
     BOOST_TEST(read.value().sequences[0].offset == 100U);
     BOOST_TEST(read.value().sequences[0].length == 65539U);
-    block[10] = std::byte{0xFC}; // all tables as in the block before
+    block[10] = std::byte{0xFC};                             // all tables as in the block before
     BOOST_TEST(reader.read(block, kMadeLength).has_error()); // which leaves three bytes more than it should
     reader.begin_frame();
     BOOST_TEST(reader.read(block, kMadeLength).error().what.find("no table to repeat") != std::string::npos);
@@ -201,7 +213,8 @@ BOOST_AUTO_TEST_CASE(a_block_that_repeats_what_was_not_there_is_refused) {
 
 BOOST_AUTO_TEST_CASE(runs_begin_where_the_window_takes_least) {
     std::vector<MadeBlock> blocks(64, {.offset = 3 * kMadeLength, .literals = ZstdLiterals::Kind::compressed});
-    for (const std::size_t number : {24U, 25U, 26U}) blocks[number].offset = 1; // so that nothing copies what is before the first of these
+    for (const std::size_t number : {24U, 25U, 26U})
+        blocks[number].offset = 1; // so that nothing copies what is before the first of these
     const auto runs = MadeFrame(blocks).runs(1U << 20);
     BOOST_REQUIRE(runs.size() >= 2U);
     BOOST_TEST(runs[0].plain >= 24 * kMadeLength);
@@ -262,7 +275,9 @@ BOOST_AUTO_TEST_CASE(raw_blocks_need_nothing_and_lead_nowhere) {
 }
 
 BOOST_AUTO_TEST_CASE(long_windows_take_little_of_the_compressed_bytes) {
-    const std::vector<MadeBlock> blocks(200, {.offset = 5 * kMadeLength, .literals = ZstdLiterals::Kind::compressed}); // 24 bytes each, and windows of 320 KiB
+    const std::vector<MadeBlock> blocks(
+        200, {.offset = 5 * kMadeLength,
+              .literals = ZstdLiterals::Kind::compressed}); // 24 bytes each, and windows of 320 KiB
     BOOST_TEST(MadeFrame(blocks).runs(MadeFrame::kMost / 4).size() >= 7U);
     const std::size_t runs = MadeFrame(blocks).runs(MadeFrame::kMost).size();
     BOOST_TEST(runs >= 1U); // they may take a MiB at first

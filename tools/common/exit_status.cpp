@@ -12,6 +12,8 @@ int report(const Error& error) {
     return kFailed;
 }
 
-void warn(std::string_view message) { fmt::print(stderr, "{}: warning: {}\n", program_invocation_short_name, message); }
+void warn(std::string_view message) {
+    fmt::print(stderr, "{}: warning: {}\n", program_invocation_short_name, message);
+}
 
 } // namespace vdisk::tools

@@ -41,11 +41,13 @@ Result<void> Output::write(std::span<const std::byte> bytes) {
 
 Result<void> Output::skip(std::uint64_t length) {
     if (seekable_) {
-        if (::lseek(descriptor_, static_cast<off_t>(length), SEEK_CUR) < 0) return fail(ErrorKind::io, "seeking: {}", std::strerror(errno));
+        if (::lseek(descriptor_, static_cast<off_t>(length), SEEK_CUR) < 0)
+            return fail(ErrorKind::io, "seeking: {}", std::strerror(errno));
         return ok();
     }
     static const std::vector<std::byte> zeros(kPiece);
-    for (; length > 0; length -= std::min(length, kPiece)) VDISK_CHECK(write(std::span(zeros).first(std::min(length, kPiece))));
+    for (; length > 0; length -= std::min(length, kPiece))
+        VDISK_CHECK(write(std::span(zeros).first(std::min(length, kPiece))));
     return ok();
 }
 

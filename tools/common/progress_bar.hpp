@@ -8,7 +8,8 @@
 
 namespace vdisk::tools {
 
-/// Redraws itself at most ten times a second; draws nothing if standard error is no terminal. Its line is wiped at the end.
+/// Redraws itself at most ten times a second; draws nothing if standard error is no terminal. Its line is wiped at the
+/// end.
 class ProgressBar {
 public:
     explicit ProgressBar(std::string label);

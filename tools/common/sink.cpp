@@ -13,7 +13,8 @@ constexpr std::size_t kMostKept = kMostWaiting + 2;
 
 Result<void> take(Sink& sink, const Piece& piece) {
     try {
-        return piece.bytes ? sink.write(std::span(*piece.bytes).first(static_cast<std::size_t>(piece.length))) : sink.skip(piece.length);
+        return piece.bytes ? sink.write(std::span(*piece.bytes).first(static_cast<std::size_t>(piece.length)))
+                           : sink.skip(piece.length);
     } catch (const std::exception& error) { // the standard library's: no memory
         return fail(ErrorKind::io, "{}", error.what());
     }
@@ -21,7 +22,9 @@ Result<void> take(Sink& sink, const Piece& piece) {
 
 } // namespace
 
-BufferPool::BufferPool(std::size_t bytes) : free_(std::make_shared<Free>()), bytes_(bytes) { free_->buffers.reserve(kMostKept); }
+BufferPool::BufferPool(std::size_t bytes) : free_(std::make_shared<Free>()), bytes_(bytes) {
+    free_->buffers.reserve(kMostKept);
+}
 
 std::shared_ptr<std::vector<std::byte>> BufferPool::take() {
     std::unique_ptr<std::vector<std::byte>> buffer;
@@ -36,13 +39,16 @@ std::shared_ptr<std::vector<std::byte>> BufferPool::take() {
     return {buffer.release(), [free = free_](std::vector<std::byte>* used) {
                 std::unique_ptr<std::vector<std::byte>> back(used);
                 const std::lock_guard lock(free->mutex);
-                if (free->buffers.size() < kMostKept) free->buffers.push_back(std::move(back)); // in the room reserved: this must not throw
+                if (free->buffers.size() < kMostKept)
+                    free->buffers.push_back(std::move(back)); // in the room reserved: this must not throw
             }};
 }
 
 SinkThread::SinkThread(Sink& sink) : sink_(sink), thread_([this] { run(); }) {}
 
-SinkThread::~SinkThread() { end(true); }
+SinkThread::~SinkThread() {
+    end(true);
+}
 
 bool SinkThread::give(Piece piece) {
     {

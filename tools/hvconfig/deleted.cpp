@@ -18,18 +18,15 @@ public:
 
     void text(const Remnant& remnant) {
         out_.print("offset {}: {}: {}", remnant.file_offset, hyperv::to_string(remnant.source), path(remnant));
-        if (remnant.type != KeyType::node)
-            out_.print(" = {}", value(remnant));
+        if (remnant.type != KeyType::node) out_.print(" = {}", value(remnant));
         out_.print("  ({}, {}; {})\n", type_name(remnant), remnant.checksum_good ? "checksum holds" : "no checksum",
                    printable(remnant.how));
     }
 
     void json(const Remnant& remnant) {
         out_.print("{{\"source\":\"{}\",\"file_offset\":{}", hyperv::to_string(remnant.source), remnant.file_offset);
-        if (remnant.place)
-            out_.print(",\"table\":{},\"offset\":{}", remnant.place->table, remnant.place->offset);
-        if (!remnant.name.empty() || remnant.header_intact)
-            out_.print(",\"name\":{}", json_string(remnant.name));
+        if (remnant.place) out_.print(",\"table\":{},\"offset\":{}", remnant.place->table, remnant.place->offset);
+        if (!remnant.name.empty() || remnant.header_intact) out_.print(",\"name\":{}", json_string(remnant.name));
         out_.print(",\"type\":\"{}\",\"seq\":{}", type_name(remnant), remnant.sequence);
         if (remnant.parent_known)
             out_.print(",\"parent_path\":{},\"path\":{}", json_string(remnant.parent_path), json_string(path(remnant)));
@@ -50,8 +47,7 @@ private:
 
     static std::string path(const Remnant& remnant) {
         const std::string name = hyperv::escape_name(remnant.name);
-        if (remnant.parent_known)
-            return remnant.parent_path + "/" + name;
+        if (remnant.parent_known) return remnant.parent_path + "/" + name;
         return remnant.name.empty() && !remnant.header_intact ? "(no name)" : "?/" + name;
     }
 
@@ -71,16 +67,13 @@ struct Deleted {
 
     int operator()() const {
         const auto storage = file.open();
-        if (storage.has_error())
-            return report(storage.error());
+        if (storage.has_error()) return report(storage.error());
         warn_of_findings(*storage.value());
         const auto remnants = hyperv::find_remnants(*storage.value());
-        if (remnants.has_error())
-            return report(remnants.error());
+        if (remnants.has_error()) return report(remnants.error());
         TextOutput out;
         print(out, remnants.value());
-        if (auto done = out.finish(); done.has_error())
-            return report(done.error());
+        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return status_of(*storage.value());
     }
 
@@ -88,8 +81,7 @@ private:
     void print(TextOutput& out, const std::vector<Remnant>& remnants) const {
         RemnantPrinter printer(out);
         if (!json) {
-            for (const Remnant& remnant : remnants)
-                printer.text(remnant);
+            for (const Remnant& remnant : remnants) printer.text(remnant);
             out.print("{} remnants\n", remnants.size());
             return;
         }

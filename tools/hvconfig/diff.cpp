@@ -46,8 +46,7 @@ public:
 private:
     Result<void> compare_lists(std::span<const KeyId> left, std::span<const KeyId> right) {
         std::map<StepName, KeyId> by_name;
-        for (const KeyId key : right)
-            by_name.emplace(step_name(right_, key), key);
+        for (const KeyId key : right) by_name.emplace(step_name(right_, key), key);
         const std::size_t first_pair = pairs_.size();
         for (const KeyId key : left) {
             const auto match = by_name.find(step_name(left_, key));
@@ -61,8 +60,7 @@ private:
         }
         std::reverse(pairs_.begin() + static_cast<std::ptrdiff_t>(first_pair), pairs_.end());
         for (const KeyId key : right) {
-            if (!by_name.contains(step_name(right_, key)))
-                continue;
+            if (!by_name.contains(step_name(right_, key))) continue;
             ++counts_.added;
             VDISK_CHECK(one_sided('+', right_, key));
         }
@@ -76,8 +74,7 @@ private:
             return ok();
         }
         VDISK_TRY(same, same_value(a, b));
-        if (same)
-            return ok();
+        if (same) return ok();
         ++counts_.changed;
         VDISK_CHECK(one_sided('-', left_, a));
         return one_sided('+', right_, b);
@@ -89,8 +86,7 @@ private:
         const bool alike = left_.key(a).entry.type == right_.key(b).entry.type &&
                            left_.value_size(a) == right_.value_size(b) &&
                            left_.key(a).entry.has_value() == right_.key(b).entry.has_value();
-        if (!alike)
-            return false;
+        if (!alike) return false;
         std::vector<std::byte> one(1U << 16), other(1U << 16);
         for (std::uint64_t at = 0; at < left_.value_size(a);) {
             VDISK_TRY(got, left_.read_value(a, at, one));
@@ -132,21 +128,17 @@ struct Diff {
 
     int operator()() const {
         const auto a = left.open();
-        if (a.has_error())
-            return report(a.error());
+        if (a.has_error()) return report(a.error());
         const auto b = open_storage(right, left.options());
-        if (b.has_error())
-            return report(b.error());
+        if (b.has_error()) return report(b.error());
         warn_of_findings(*a.value());
         warn_of_findings(*b.value());
         TextOutput out;
         Comparison comparison(*a.value(), *b.value(), out);
-        if (auto done = comparison.run(); done.has_error())
-            return report(done.error());
+        if (auto done = comparison.run(); done.has_error()) return report(done.error());
         const auto [added, removed, changed] = comparison.counts();
         out.print("{} added, {} removed, {} changed\n", added, removed, changed);
-        if (auto done = out.finish(); done.has_error())
-            return report(done.error());
+        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return added + removed + changed > 0 ? kPartial : kDone;
     }
 };

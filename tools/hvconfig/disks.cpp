@@ -80,42 +80,32 @@ public:
         for (const auto& drive : machine.drives)
             out_.print("drive: {} {}: {} {}\n", printable(drive.controller), drive.location, printable(drive.type),
                        drive.file.empty() ? "(no medium)" : printable(drive.file));
-        for (const auto& adapter : machine.adapters)
-            print(adapter);
-        for (const auto& other : machine.files)
-            out_.print("{}: {}\n", other.what, printable(other.file));
+        for (const auto& adapter : machine.adapters) print(adapter);
+        for (const auto& other : machine.files) out_.print("{}: {}\n", other.what, printable(other.file));
     }
 
 private:
     void line(std::string_view title, const std::string& value) {
-        if (!value.empty())
-            out_.print("{}: {}\n", title, printable(value));
+        if (!value.empty()) out_.print("{}: {}\n", title, printable(value));
     }
 
     void print(const hyperv::NetworkAdapter& adapter) {
         out_.print("network adapter: {} MAC {}", printable(adapter.name), printable(adapter.mac_address));
-        if (adapter.mac_is_static)
-            out_.print(" ({})", *adapter.mac_is_static ? "static" : "dynamic");
-        if (!adapter.switch_name.empty())
-            out_.print(", switch {}", printable(adapter.switch_name));
-        if (adapter.connected)
-            out_.print(", {}", *adapter.connected ? "connected" : "not connected");
+        if (adapter.mac_is_static) out_.print(" ({})", *adapter.mac_is_static ? "static" : "dynamic");
+        if (!adapter.switch_name.empty()) out_.print(", switch {}", printable(adapter.switch_name));
+        if (adapter.connected) out_.print(", {}", *adapter.connected ? "connected" : "not connected");
         out_.put("\n");
     }
 
     static std::string yes_or_no(const std::optional<bool>& value) { return !value ? "" : *value ? "yes" : "no"; }
 
     static std::string memory(const Machine& machine) {
-        if (!machine.memory_mib)
-            return "";
+        if (!machine.memory_mib) return "";
         std::string text = fmt::format("{} MiB", *machine.memory_mib);
-        if (!machine.dynamic_memory.value_or(false))
-            return text;
+        if (!machine.dynamic_memory.value_or(false)) return text;
         text += ", dynamic";
-        if (machine.least_memory_mib)
-            text += fmt::format(" from {} MiB", *machine.least_memory_mib);
-        if (machine.most_memory_mib)
-            text += fmt::format(" to {} MiB", *machine.most_memory_mib);
+        if (machine.least_memory_mib) text += fmt::format(" from {} MiB", *machine.least_memory_mib);
+        if (machine.most_memory_mib) text += fmt::format(" to {} MiB", *machine.most_memory_mib);
         return text;
     }
 
@@ -128,17 +118,13 @@ struct Disks {
 
     int operator()() const {
         const auto storage = file.open();
-        if (storage.has_error())
-            return report(storage.error());
+        if (storage.has_error()) return report(storage.error());
         warn_of_findings(*storage.value());
         const Machine machine = hyperv::describe_machine(*storage.value());
         TextOutput out;
-        if (json)
-            out.print("{}\n", to_json(machine).dump(2, ' ', false, Json::error_handler_t::replace));
-        else
-            TextReport(out).print(machine);
-        if (auto done = out.finish(); done.has_error())
-            return report(done.error());
+        if (json) out.print("{}\n", to_json(machine).dump(2, ' ', false, Json::error_handler_t::replace));
+        else TextReport(out).print(machine);
+        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return status_of(*storage.value());
     }
 };

@@ -25,8 +25,7 @@ constexpr std::size_t kGuidBytes = 16;
 std::string guid(std::span<const std::byte> bytes) {
     const auto part = [&](std::initializer_list<std::size_t> order) {
         std::string digits;
-        for (const std::size_t i : order)
-            digits += hex(bytes.subspan(i, 1));
+        for (const std::size_t i : order) digits += hex(bytes.subspan(i, 1));
         return digits;
     };
     return fmt::format("{}-{}-{}-{}-{}", part({3, 2, 1, 0}), part({5, 4}), part({7, 6}), part({8, 9}),
@@ -40,8 +39,7 @@ std::string file_time(std::string_view name, std::span<const std::byte> bytes) {
     constexpr std::uint64_t kYear2000 = kYear1970 + 946'684'800;
     constexpr std::uint64_t kYear2100 = kYear1970 + 4'102'444'800;
     const std::uint64_t seconds = hyperv::as_unsigned(bytes).value_or(0) / kSecond;
-    if (name.find("time") == name.npos || seconds < kYear2000 || seconds > kYear2100)
-        return "";
+    if (name.find("time") == name.npos || seconds < kYear2000 || seconds > kYear2100) return "";
     return fmt::format("  ({})", utc_time(static_cast<std::int64_t>(seconds - kYear1970)));
 }
 
@@ -55,11 +53,9 @@ public:
         return walk(
             storage_.tree(), tops,
             [&](KeyId key, std::size_t depth) -> Result<void> {
-                if (depth == 0)
-                    path = hyperv::path_of(storage_, key);
+                if (depth == 0) path = hyperv::path_of(storage_, key);
                 lengths.push_back(depth == 0 ? 0 : path.size());
-                if (depth > 0)
-                    path += "/" + hyperv::step_of(storage_, key);
+                if (depth > 0) path += "/" + hyperv::step_of(storage_, key);
                 return print_flat(out_, storage_, key, path);
             },
             [&](KeyId, std::size_t) -> Result<void> {
@@ -93,14 +89,11 @@ private:
 
     Result<std::string> shown_value(KeyId key) {
         const hyperv::KeyEntry& entry = storage_.key(key).entry;
-        if (entry.type == KeyType::array || !hyperv::is_defined(entry.type))
-            return shown_bytes(key);
+        if (entry.type == KeyType::array || !hyperv::is_defined(entry.type)) return shown_bytes(key);
         VDISK_TRY(bytes, storage_.value(key));
         const std::string text = value_text(entry.type, bytes);
-        if (entry.type == KeyType::string)
-            return fmt::format("\"{}\"", text);
-        if (entry.type == KeyType::integer)
-            return text + file_time(entry.name, bytes);
+        if (entry.type == KeyType::string) return fmt::format("\"{}\"", text);
+        if (entry.type == KeyType::integer) return text + file_time(entry.name, bytes);
         return text;
     }
 
@@ -111,10 +104,8 @@ private:
         const std::uint64_t size = storage_.value_size(key);
         std::string shown = fmt::format("{}, {} bytes {}{}", hyperv::to_string(storage_.key(key).entry.type), size,
                                         hex(bytes), got < size ? "..." : "");
-        if (size == kGuidBytes)
-            shown += fmt::format("  ({})", guid(bytes));
-        if (size == sizeof(std::uint64_t))
-            shown += file_time(storage_.key(key).entry.name, bytes);
+        if (size == kGuidBytes) shown += fmt::format("  ({})", guid(bytes));
+        if (size == sizeof(std::uint64_t)) shown += file_time(storage_.key(key).entry.name, bytes);
         return shown;
     }
 
@@ -129,17 +120,13 @@ struct Dump {
 
     int operator()() const {
         const auto storage = file.open();
-        if (storage.has_error())
-            return report(storage.error());
+        if (storage.has_error()) return report(storage.error());
         const auto tops = chosen(*storage.value());
-        if (tops.has_error())
-            return report(tops.error());
+        if (tops.has_error()) return report(tops.error());
         warn_of_findings(*storage.value());
         TextOutput out;
-        if (auto done = write(*storage.value(), tops.value(), out); done.has_error())
-            return report(done.error());
-        if (auto done = out.finish(); done.has_error())
-            return report(done.error());
+        if (auto done = write(*storage.value(), tops.value(), out); done.has_error()) return report(done.error());
+        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return status_of(*storage.value());
     }
 
@@ -153,20 +140,15 @@ private:
 
     Result<void> write(const hyperv::Storage& storage, std::span<const KeyId> tops, TextOutput& out) const {
         const bool all = path.empty();
-        if (format == "json")
-            return dump_json(storage, tops, all, out);
+        if (format == "json") return dump_json(storage, tops, all, out);
         TextDump dump(storage, out);
-        if (format == "flat")
-            VDISK_CHECK(dump.flat(tops));
-        else
-            VDISK_CHECK(dump.tree(tops));
-        if (!all)
-            return ok();
+        if (format == "flat") VDISK_CHECK(dump.flat(tops));
+        else VDISK_CHECK(dump.tree(tops));
+        if (!all) return ok();
         for (const auto& [kind, title] :
              {std::pair(Tree::RootKind::orphan, "orphans"), std::pair(Tree::RootKind::cycle, "cycles")}) {
             const auto& keys = storage.tree().tops(kind);
-            if (keys.empty())
-                continue;
+            if (keys.empty()) continue;
             if (format == "flat") {
                 VDISK_CHECK(dump.flat(keys));
                 continue;

@@ -38,12 +38,10 @@ Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::R
 }
 
 std::optional<std::string> short_path(const hyperv::Storage& storage, hyperv::KeyId key) {
-    if (key == hyperv::kNoKey)
-        return std::nullopt;
+    if (key == hyperv::kNoKey) return std::nullopt;
     std::size_t depth = 0;
     for (hyperv::KeyId at = key; at != hyperv::kNoKey; at = storage.tree().parent(at))
-        if (++depth > kDeepestPath)
-            return std::nullopt;
+        if (++depth > kDeepestPath) return std::nullopt;
     return hyperv::path_of(storage, key);
 }
 
@@ -55,8 +53,7 @@ std::string to_line(const hyperv::Storage& storage, const hyperv::Finding& findi
 
 void warn_of_findings(const hyperv::Storage& storage) {
     const auto& findings = storage.findings();
-    for (std::size_t i = 0; i < std::min(findings.size(), kWarnings); ++i)
-        warn(to_line(storage, findings[i]));
+    for (std::size_t i = 0; i < std::min(findings.size(), kWarnings); ++i) warn(to_line(storage, findings[i]));
     if (findings.size() > kWarnings)
         warn(fmt::format("and {} more; hvconfig verify lists them all", findings.size() - kWarnings));
     if (storage.log_applied())

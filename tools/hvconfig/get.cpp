@@ -20,27 +20,21 @@ struct Get {
 
     int operator()() const {
         const auto storage = file.open();
-        if (storage.has_error())
-            return report(storage.error());
+        if (storage.has_error()) return report(storage.error());
         auto keys = hyperv::find_keys(*storage.value(), path);
-        if (keys.has_error())
-            return report(keys.error());
+        if (keys.has_error()) return report(keys.error());
         if (keys.value().empty())
             return report(fail(ErrorKind::usage, "{}: there is no key {}", printable(file.path), printable(path)));
         TextOutput out;
-        if (auto done = print(*storage.value(), keys.value(), out); done.has_error())
-            return report(done.error());
-        if (auto done = out.finish(); done.has_error())
-            return report(done.error());
+        if (auto done = print(*storage.value(), keys.value(), out); done.has_error()) return report(done.error());
+        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return status(*storage.value(), keys.value());
     }
 
 private:
     Result<void> print(const hyperv::Storage& storage, const std::vector<KeyId>& keys, TextOutput& out) const {
-        if (raw)
-            return print_raw(storage, keys, out);
-        for (const KeyId key : keys)
-            VDISK_CHECK(print_key(storage, key, out));
+        if (raw) return print_raw(storage, keys, out);
+        for (const KeyId key : keys) VDISK_CHECK(print_key(storage, key, out));
         return ok();
     }
 
@@ -78,8 +72,7 @@ private:
     static int status(const hyperv::Storage& storage, const std::vector<KeyId>& keys) {
         int status = kDone;
         for (const hyperv::Finding& finding : storage.findings()) {
-            if (std::find(keys.begin(), keys.end(), finding.key) == keys.end())
-                continue;
+            if (std::find(keys.begin(), keys.end(), finding.key) == keys.end()) continue;
             warn(to_line(storage, finding));
             status = kPartial;
         }

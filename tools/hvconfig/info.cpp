@@ -14,36 +14,24 @@ using Json = nlohmann::ordered_json;
 
 std::string_view to_string(hyperv::LogState state) {
     switch (state) {
-    case hyperv::LogState::missing:
-        return "missing";
-    case hyperv::LogState::bad:
-        return "bad header";
-    case hyperv::LogState::clean:
-        return "clean";
-    case hyperv::LogState::pending:
-        return "pending entries, all good";
-    case hyperv::LogState::refused:
-        return "pending entries, not all good";
+    case hyperv::LogState::missing: return "missing";
+    case hyperv::LogState::bad: return "bad header";
+    case hyperv::LogState::clean: return "clean";
+    case hyperv::LogState::pending: return "pending entries, all good";
+    case hyperv::LogState::refused: return "pending entries, not all good";
     }
     return "unknown";
 }
 
 std::string_view to_string(hyperv::ObjectType type) {
     switch (type) {
-    case hyperv::ObjectType::empty:
-        return "empty";
-    case hyperv::ObjectType::object_table:
-        return "object table";
-    case hyperv::ObjectType::key_table:
-        return "key table";
-    case hyperv::ObjectType::file_object:
-        return "file object";
-    case hyperv::ObjectType::free:
-        return "free";
-    case hyperv::ObjectType::replay_log:
-        return "replay log";
-    case hyperv::ObjectType::change_tracking:
-        return "change tracking";
+    case hyperv::ObjectType::empty: return "empty";
+    case hyperv::ObjectType::object_table: return "object table";
+    case hyperv::ObjectType::key_table: return "key table";
+    case hyperv::ObjectType::file_object: return "file object";
+    case hyperv::ObjectType::free: return "free";
+    case hyperv::ObjectType::replay_log: return "replay log";
+    case hyperv::ObjectType::change_tracking: return "change tracking";
     }
     return "unknown";
 }
@@ -55,8 +43,7 @@ Json describe(const hyperv::HeaderCopy& copy) {
                     : !copy.signature_good ? "bad signature"
                     : !copy.checksum_good  ? "bad checksum"
                                            : "good";
-    if (!copy.inside_file || !copy.signature_good)
-        return json;
+    if (!copy.inside_file || !copy.signature_good) return json;
     json["sequence"] = copy.sequence;
     json["format version"] = fmt::format("{}.{}", copy.version >> 8, copy.version & 0xFF);
     json["data version"] = copy.data_version;
@@ -71,8 +58,7 @@ Json describe(const hyperv::HeaderCopy& copy) {
 Json describe(const hyperv::ReplayLog& log) {
     Json json;
     json["state"] = to_string(log.state);
-    if (!log.header_good())
-        return json;
+    if (!log.header_good()) return json;
     json["pending entries"] = log.pending_count;
     json["most entries"] = log.max_entries;
     json["leftover entries"] = log.leftovers.size();
@@ -108,8 +94,7 @@ Json objects_by_type(const hyperv::Storage& storage) {
 
 Json key_tables(const hyperv::Storage& storage) {
     std::map<std::uint32_t, std::size_t> keys;
-    for (const hyperv::Key& key : storage.keys())
-        ++keys[key.table];
+    for (const hyperv::Key& key : storage.keys()) ++keys[key.table];
     Json list = Json::array();
     for (std::uint32_t i = 0; i < storage.key_tables().live.size(); ++i) {
         const hyperv::KeyTable& table = storage.key_tables().live[i];
@@ -162,8 +147,7 @@ void print_text(TextOutput& out, const Json& json, std::size_t indent) {
             out.print("{:{}}{}: {}\n", "", indent, name, value.size());
             for (const Json& item : value) {
                 out.print("{:{}}-", "", indent + 2);
-                for (const auto& [field, number] : item.items())
-                    out.print(" {} {}", field, scalar(number));
+                for (const auto& [field, number] : item.items()) out.print(" {} {}", field, scalar(number));
                 out.put("\n");
             }
         } else {
@@ -183,27 +167,21 @@ struct Info {
             return print(describe(file.path, *storage.value()), status_of(*storage.value()));
         }
         report(storage.error());
-        if (storage.error().kind != ErrorKind::unsupported)
-            return kFailed;
+        if (storage.error().kind != ErrorKind::unsupported) return kFailed;
         // Of another format version the header at least is known.
         const auto source = FileSource::open(file.path, FileKinds::regular_only);
-        if (source.has_error())
-            return report(source.error());
+        if (source.has_error()) return report(source.error());
         const auto headers = hyperv::read_headers(*source.value());
-        if (headers.has_error())
-            return report(headers.error());
+        if (headers.has_error()) return report(headers.error());
         return print(describe_headers(file.path, headers.value()), kPartial);
     }
 
 private:
     int print(const Json& facts, int status) const {
         TextOutput out;
-        if (json)
-            out.print("{}\n", facts.dump(2, ' ', false, Json::error_handler_t::replace));
-        else
-            print_text(out, facts, 0);
-        if (auto done = out.finish(); done.has_error())
-            return report(done.error());
+        if (json) out.print("{}\n", facts.dump(2, ' ', false, Json::error_handler_t::replace));
+        else print_text(out, facts, 0);
+        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return status;
     }
 };

@@ -47,20 +47,15 @@ private:
         if (entry.faults.has(hyperv::FindingKind::name_utf8))
             out_.print(",\"name_hex\":\"{}\"", hex(std::as_bytes(std::span(entry.name))));
         out_.print(",\"type\":\"{}\",\"seq\":{}", hyperv::to_string(entry.type), entry.sequence);
-        if (!hyperv::is_defined(entry.type))
-            out_.print(",\"type_number\":{}", static_cast<unsigned>(entry.type));
+        if (!hyperv::is_defined(entry.type)) out_.print(",\"type_number\":{}", static_cast<unsigned>(entry.type));
         if (const unsigned flags = entry.flags & ~unsigned{hyperv::kFlagFileObject}; flags != 0)
             out_.print(",\"flags\":{}", flags);
         if (const auto tracked = hyperv::change_tracking_sequence(entry); tracked != 0)
             out_.print(",\"change_tracking_sequence\":{}", tracked);
-        if (entry.has_value())
-            VDISK_CHECK(value(key));
-        if (entry.pointer)
-            out_.put(",\"file_object\":true");
-        if (const auto damage = damage_of(entry); !damage.empty())
-            out_.print(",\"damaged\":{}", text_of(damage));
-        if (placeless_ && depth == 0)
-            place(key);
+        if (entry.has_value()) VDISK_CHECK(value(key));
+        if (entry.pointer) out_.put(",\"file_object\":true");
+        if (const auto damage = damage_of(entry); !damage.empty()) out_.print(",\"damaged\":{}", text_of(damage));
+        if (placeless_ && depth == 0) place(key);
         if (has_children(key)) {
             out_.put(",\"children\":[");
             first_ = true;
@@ -78,8 +73,7 @@ private:
 
     Result<void> value(KeyId key) {
         const KeyType type = storage_.key(key).entry.type;
-        if (type == KeyType::node)
-            return ok();
+        if (type == KeyType::node) return ok();
         if (type == KeyType::array) {
             out_.print(",\"length\":{},\"hex\":\"", storage_.value_size(key));
             VDISK_CHECK(print_hex(out_, storage_, key));
@@ -87,8 +81,7 @@ private:
             return ok();
         }
         VDISK_TRY(bytes, storage_.value(key));
-        if (const std::string members = value_members(type, bytes); !members.empty())
-            out_.print(",{}", members);
+        if (const std::string members = value_members(type, bytes); !members.empty()) out_.print(",{}", members);
         return ok();
     }
 
@@ -140,8 +133,7 @@ void print_findings(const hyperv::Storage& storage, TextOutput& out) {
     out.put("[");
     for (const hyperv::Finding& finding : storage.findings()) {
         Json json{{"kind", hyperv::to_string(finding.kind)}, {"offset", finding.offset}, {"message", finding.what}};
-        if (const auto path = short_path(storage, finding.key))
-            json["path"] = *path;
+        if (const auto path = short_path(storage, finding.key)) json["path"] = *path;
         out.print("{}\n {}", &finding == &storage.findings().front() ? "" : ",", text_of(json));
     }
     out.put("]");
@@ -160,8 +152,7 @@ Result<void> dump_json(const hyperv::Storage& storage, std::span<const KeyId> to
     for (const auto& [kind, title] :
          {std::pair(Tree::RootKind::orphan, "orphans"), std::pair(Tree::RootKind::cycle, "cycles")}) {
         const auto& keys = storage.tree().tops(kind);
-        if (!all || keys.empty())
-            continue;
+        if (!all || keys.empty()) continue;
         out.print(",\n\"{}\":", title);
         VDISK_CHECK(writer.list(keys, true));
     }

@@ -22,47 +22,38 @@ struct Memory {
 
     int operator()() const {
         const auto storage = file.open();
-        if (storage.has_error())
-            return report(storage.error());
+        if (storage.has_error()) return report(storage.error());
         warn_of_findings(*storage.value());
         const auto memory = SavedMemory::open(storage.value());
-        if (memory.has_error())
-            return report(memory.error());
-        for (const MemoryLoss& loss : memory.value().losses())
-            warn(to_line(loss));
+        if (memory.has_error()) return report(memory.error());
+        for (const MemoryLoss& loss : memory.value().losses()) warn(to_line(loss));
         if (memory.value().regions().empty())
             return report(fail(ErrorKind::corrupt, "{}: no region of memory can be placed", printable(file.path)));
         const auto losses = write(memory.value());
-        if (losses.has_error())
-            return report(losses.error());
-        for (const MemoryLoss& loss : losses.value())
-            warn(to_line(loss));
+        if (losses.has_error()) return report(losses.error());
+        for (const MemoryLoss& loss : losses.value()) warn(to_line(loss));
         const bool whole = memory.value().losses().empty() && losses.value().empty();
         return whole ? status_of(*storage.value()) : kPartial;
     }
 
 private:
     static std::string to_line(const MemoryLoss& loss) {
-        if (loss.length == 0)
-            return fmt::format("{}: {}", loss.what, loss.why);
+        if (loss.length == 0) return fmt::format("{}: {}", loss.what, loss.why);
         return fmt::format("{}: address {:#x}, {} bytes are not rebuilt: {}", loss.what, loss.address, loss.length,
                            loss.why);
     }
 
     // An output of nothing but holes would look like memory of zeros.
     Error nothing(const std::vector<MemoryLoss>& losses) const {
-        for (const MemoryLoss& loss : losses)
-            warn(to_line(loss));
+        for (const MemoryLoss& loss : losses) warn(to_line(loss));
         std::error_code ignored;
-        if (output != "-")
-            std::filesystem::remove(output, ignored);
+        if (output != "-") std::filesystem::remove(output, ignored);
         return fail(ErrorKind::corrupt, "{}: not one page of memory could be rebuilt", printable(file.path));
     }
 
     Result<std::vector<MemoryLoss>> write(const SavedMemory& memory) const {
         const bool lime = format == "lime";
-        if (lime && output == "-")
-            return fail(ErrorKind::usage, "LiME is written out of order: it needs a file");
+        if (lime && output == "-") return fail(ErrorKind::usage, "LiME is written out of order: it needs a file");
         VDISK_TRY(out, Output::open(output, overwrite));
         const auto writer = lime ? lime_writer(*out) : raw_writer(*out);
         ProgressBar bar("rebuilding");
@@ -77,8 +68,7 @@ private:
                                   return true;
                               }));
         VDISK_CHECK(writer->finish(memory.end()));
-        if (!anything)
-            return nothing(losses);
+        if (!anything) return nothing(losses);
         return losses;
     }
 };

@@ -30,12 +30,9 @@ Result<void> write_sparse(Output& output, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
         const bool zero = is_zero(bytes.first(kPage));
         std::size_t length = kPage;
-        while (length < bytes.size() && is_zero(bytes.subspan(length, kPage)) == zero)
-            length += kPage;
-        if (zero)
-            VDISK_CHECK(output.skip(length));
-        else
-            VDISK_CHECK(output.write(bytes.first(length)));
+        while (length < bytes.size() && is_zero(bytes.subspan(length, kPage)) == zero) length += kPage;
+        if (zero) VDISK_CHECK(output.skip(length));
+        else VDISK_CHECK(output.write(bytes.first(length)));
         bytes = bytes.subspan(length);
     }
     return ok();
@@ -68,8 +65,7 @@ class LimeWriter final : public MemoryWriter {
 public:
     explicit LimeWriter(Output& output) : output_(output) {}
     Result<void> pages(std::uint64_t address, std::span<const std::byte> bytes) override {
-        if (size_ == 0 || address != end_)
-            VDISK_CHECK(begin_range(address));
+        if (size_ == 0 || address != end_) VDISK_CHECK(begin_range(address));
         end_ = address + bytes.size();
         size_ += bytes.size();
         return write_sparse(output_, bytes);
@@ -88,8 +84,7 @@ private:
         return output_.skip(sizeof(LimeHeader)); // its end is known only when the range is
     }
     Result<void> end_range() {
-        if (size_ == 0)
-            return ok();
+        if (size_ == 0) return ok();
         LimeHeader header{};
         header.magic = little_uint32_buf_t(kLimeMagic);
         header.version = little_uint32_buf_t(1);

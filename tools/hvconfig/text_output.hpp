@@ -16,19 +16,16 @@ class TextOutput {
 public:
     template<class... Args> void print(fmt::format_string<Args...> format, Args&&... args) {
         fmt::format_to(std::back_inserter(buffer_), format, std::forward<Args>(args)...);
-        if (buffer_.size() > kPiece)
-            flush();
+        if (buffer_.size() > kPiece) flush();
     }
     void put(std::string_view text) {
         buffer_.append(text.data(), text.data() + text.size());
-        if (buffer_.size() > kPiece)
-            flush();
+        if (buffer_.size() > kPiece) flush();
     }
     /// Writes what is left; an error if any of the writing failed.
     [[nodiscard]] Result<void> finish() {
         flush();
-        if (std::fflush(stdout) != 0 || failed_)
-            return fail(ErrorKind::io, "standard output: writing failed");
+        if (std::fflush(stdout) != 0 || failed_) return fail(ErrorKind::io, "standard output: writing failed");
         return ok();
     }
 
@@ -57,8 +54,7 @@ template<class Enter, class Leave>
         const std::size_t depth = levels.size() - 1;
         if (level.next == level.keys.size()) {
             levels.pop_back();
-            if (!levels.empty())
-                VDISK_CHECK(leave(levels.back().keys[levels.back().next - 1], depth - 1));
+            if (!levels.empty()) VDISK_CHECK(leave(levels.back().keys[levels.back().next - 1], depth - 1));
             continue;
         }
         const hyperv::KeyId key = level.keys[level.next++];

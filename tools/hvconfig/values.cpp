@@ -26,8 +26,7 @@ std::string real_members(double value) {
 std::string string_members(std::span<const std::byte> bytes) {
     const hyperv::Text text = hyperv::decode_utf16(bytes);
     std::string value = fmt::format("\"value\":{}", json_string(text.utf8));
-    if (text.exact)
-        return value;
+    if (text.exact) return value;
     return fmt::format("{},\"utf16le_hex\":\"{}\",\"lone_surrogate_or_odd\":true", value, hex(bytes));
 }
 
@@ -47,44 +46,31 @@ std::string json_string(std::string_view text) {
 
 std::string value_text(KeyType type, std::span<const std::byte> bytes) {
     switch (type) {
-    case KeyType::integer:
-        return shown(hyperv::as_integer(bytes));
-    case KeyType::unsigned_integer:
-        return shown(hyperv::as_unsigned(bytes));
-    case KeyType::real:
-        return shown(hyperv::as_real(bytes));
-    case KeyType::boolean:
-        return shown(hyperv::as_boolean(bytes));
-    case KeyType::string:
-        return printable(hyperv::decode_utf16(bytes).utf8);
-    case KeyType::node:
-        return "";
+    case KeyType::integer: return shown(hyperv::as_integer(bytes));
+    case KeyType::unsigned_integer: return shown(hyperv::as_unsigned(bytes));
+    case KeyType::real: return shown(hyperv::as_real(bytes));
+    case KeyType::boolean: return shown(hyperv::as_boolean(bytes));
+    case KeyType::string: return printable(hyperv::decode_utf16(bytes).utf8);
+    case KeyType::node: return "";
     case KeyType::array:
-    case KeyType::free:
-        break;
+    case KeyType::free: break;
     }
     return hex(bytes);
 }
 
 std::string value_members(KeyType type, std::span<const std::byte> bytes) {
     switch (type) {
-    case KeyType::integer:
-        return member(hyperv::as_integer(bytes));
-    case KeyType::unsigned_integer:
-        return member(hyperv::as_unsigned(bytes));
-    case KeyType::boolean:
-        return member(hyperv::as_boolean(bytes));
-    case KeyType::string:
-        return string_members(bytes);
+    case KeyType::integer: return member(hyperv::as_integer(bytes));
+    case KeyType::unsigned_integer: return member(hyperv::as_unsigned(bytes));
+    case KeyType::boolean: return member(hyperv::as_boolean(bytes));
+    case KeyType::string: return string_members(bytes);
     case KeyType::real: {
         const auto value = hyperv::as_real(bytes);
         return value ? real_members(*value) : std::string();
     }
-    case KeyType::node:
-        return "";
+    case KeyType::node: return "";
     case KeyType::array:
-    case KeyType::free:
-        break;
+    case KeyType::free: break;
     }
     return fmt::format("\"length\":{},\"hex\":\"{}\"", bytes.size(), hex(bytes));
 }
@@ -101,8 +87,7 @@ Result<void> print_hex(TextOutput& out, const hyperv::Storage& storage, hyperv::
 
 Result<void> print_value(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key) {
     const KeyType type = storage.key(key).entry.type;
-    if (type == KeyType::array)
-        return print_hex(out, storage, key);
+    if (type == KeyType::array) return print_hex(out, storage, key);
     VDISK_TRY(bytes, storage.value(key));
     out.put(value_text(type, bytes));
     return ok();
@@ -111,8 +96,7 @@ Result<void> print_value(TextOutput& out, const hyperv::Storage& storage, hyperv
 Result<void> print_flat(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key, std::string_view path) {
     const hyperv::KeyEntry& entry = storage.key(key).entry;
     const auto damage = damage_of(entry);
-    if (entry.type == KeyType::node && damage.empty() && !storage.tree().children(key).empty())
-        return ok();
+    if (entry.type == KeyType::node && damage.empty() && !storage.tree().children(key).empty()) return ok();
     out.put(path);
     if (entry.type == KeyType::node) {
         out.put(" = {}");
@@ -120,8 +104,7 @@ Result<void> print_flat(TextOutput& out, const hyperv::Storage& storage, hyperv:
         out.put(" = ");
         VDISK_CHECK(print_value(out, storage, key));
     }
-    if (!damage.empty())
-        out.print("  # damaged: {}", fmt::join(damage, ", "));
+    if (!damage.empty()) out.print("  # damaged: {}", fmt::join(damage, ", "));
     out.put("\n");
     return ok();
 }
@@ -129,8 +112,7 @@ Result<void> print_flat(TextOutput& out, const hyperv::Storage& storage, hyperv:
 std::vector<std::string> damage_of(const hyperv::KeyEntry& entry) {
     std::vector<std::string> names;
     for (const hyperv::FindingKind kind : entry.faults.list())
-        if (hyperv::doubts_value(kind))
-            names.emplace_back(hyperv::to_string(kind));
+        if (hyperv::doubts_value(kind)) names.emplace_back(hyperv::to_string(kind));
     return names;
 }
 

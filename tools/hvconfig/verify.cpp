@@ -13,8 +13,7 @@ struct Verify {
 
     int operator()() const {
         const auto opened = file.open();
-        if (opened.has_error())
-            return report(opened.error());
+        if (opened.has_error()) return report(opened.error());
         const hyperv::Storage& storage = *opened.value();
         TextOutput out;
         if (json) {
@@ -22,14 +21,12 @@ struct Verify {
             print_findings(storage, out);
             out.put("}\n");
         } else {
-            for (const hyperv::Finding& finding : storage.findings())
-                out.print("{}\n", to_line(storage, finding));
+            for (const hyperv::Finding& finding : storage.findings()) out.print("{}\n", to_line(storage, finding));
             out.print("{}: {} keys in {} key tables, {}\n", printable(file.path), storage.keys().size(),
                       storage.key_tables().live.size(),
                       storage.findings().empty() ? "no faults" : fmt::format("{} findings", storage.findings().size()));
         }
-        if (auto done = out.finish(); done.has_error())
-            return report(done.error());
+        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return storage.findings().empty() ? kDone : kPartial;
     }
 };

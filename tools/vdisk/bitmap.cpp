@@ -26,7 +26,8 @@ struct PrintBitmap {
         return bitmap.visit([&](const DirtyRange& range) -> Result<void> {
             if (range.unreadable) {
                 whole = false;
-                warn(fmt::format("unknown: disk offset {}, {} bytes: {}", range.offset.value, range.length, range.unreadable->what));
+                warn(fmt::format("unknown: disk offset {}, {} bytes: {}", range.offset.value, range.length,
+                                 range.unreadable->what));
             } else {
                 fmt::print("{} {}\n", range.offset.value, range.length);
             }
@@ -43,7 +44,9 @@ struct PrintBitmap {
         fmt::print("{},\n  \"ranges\": [", text);
         std::string_view separator = "\n";
         auto visited = bitmap.visit([&](const DirtyRange& range) -> Result<void> {
-            Facts row = {{"offset", range.offset.value}, {"length", range.length}, {"state", range.unreadable ? "unknown" : "dirty"}};
+            Facts row = {{"offset", range.offset.value},
+                         {"length", range.length},
+                         {"state", range.unreadable ? "unknown" : "dirty"}};
             if (range.unreadable) {
                 whole = false;
                 row["why"] = range.unreadable->what;

@@ -27,8 +27,7 @@ std::string for_terminal(std::string_view data) {
     while (!data.empty()) {
         const std::size_t line = std::min(data.find_first_of("\n\t"), data.size());
         text += printable(data.substr(0, line));
-        if (line < data.size())
-            text += data[line];
+        if (line < data.size()) text += data[line];
         data.remove_prefix(std::min(line + 1, data.size()));
     }
     return text;
@@ -41,16 +40,12 @@ struct Config {
 
     int operator()() const {
         const auto file = image.open_file();
-        if (file.has_error())
-            return report(file.error());
+        if (file.has_error()) return report(file.error());
         const auto configs = file.value().disks->configurations();
-        if (configs.has_error())
-            return report(configs.error());
-        if (list_only)
-            return print_list(configs.value());
+        if (configs.has_error()) return report(configs.error());
+        if (list_only) return print_list(configs.value());
         const auto chosen = choose(configs.value(), file.value().source->name());
-        if (chosen.has_error())
-            return report(chosen.error());
+        if (chosen.has_error()) return report(chosen.error());
         return print(*chosen.value());
     }
 
@@ -64,12 +59,9 @@ struct Config {
     Result<const Configuration*> choose(const Configurations& configs, std::string_view path) const {
         std::vector<const Configuration*> fitting;
         for (const Configuration& config : configs)
-            if (name.empty() || config.name == name || printable(config.name) == name)
-                fitting.push_back(&config);
-        if (fitting.size() == 1)
-            return fitting.front();
-        if (configs.empty())
-            return fail(ErrorKind::usage, "{}: holds no configuration", path);
+            if (name.empty() || config.name == name || printable(config.name) == name) fitting.push_back(&config);
+        if (fitting.size() == 1) return fitting.front();
+        if (configs.empty()) return fail(ErrorKind::usage, "{}: holds no configuration", path);
         if (name.empty())
             return fail(ErrorKind::usage, "{}: holds {} configurations, say which:{}", path, configs.size(),
                         list(configs));
@@ -82,10 +74,8 @@ struct Config {
         const std::string text = ::isatty(STDOUT_FILENO) == 1 ? for_terminal(config.data) : config.data;
         const bool written =
             std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
-        if (!written)
-            return report(fail(ErrorKind::io, "writing: {}", std::strerror(errno)));
-        if (config.problem.empty())
-            return kDone;
+        if (!written) return report(fail(ErrorKind::io, "writing: {}", std::strerror(errno)));
+        if (config.problem.empty()) return kDone;
         warn(fmt::format("configuration '{}': {}", printable(config.name), config.problem));
         return kPartial;
     }

@@ -53,7 +53,8 @@ private:
         return length;
     }
 
-    // Reads at most a piece; if that fails, halves it until what can't be read is one sector: each byte that can be read is kept.
+    // Reads at most a piece; if that fails, halves it until what can't be read is one sector: each byte that can be
+    // read is kept.
     std::uint64_t copy(std::uint64_t at, std::uint64_t length) {
         auto buffer = buffers_.take();
         const auto read = image_.read_at(at, std::span(*buffer).first(static_cast<std::size_t>(length)));
@@ -86,13 +87,15 @@ private:
 
 } // namespace
 
-Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start, std::span<Sink* const> sinks, std::string label) {
+Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start, std::span<Sink* const> sinks,
+                                         std::string label) {
     return Copy(image, sinks).run(start, std::move(label));
 }
 
 void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome) {
     for (const LostRange& range : lost)
-        warn(fmt::format("disk offset {}, {} bytes can't be read and {}: {}", range.offset, range.length, outcome, range.why));
+        warn(fmt::format("disk offset {}, {} bytes can't be read and {}: {}", range.offset, range.length, outcome,
+                         range.why));
 }
 
 } // namespace vdisk::tools

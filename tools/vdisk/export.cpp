@@ -16,9 +16,7 @@ struct Export {
     bool vm_state = false;
     std::vector<std::string> algorithms{};
 
-    int operator()() const {
-        return vm_state ? export_saved_state() : export_disk();
-    }
+    int operator()() const { return vm_state ? export_saved_state() : export_disk(); }
 
 private:
     int export_disk() const {
@@ -42,9 +40,11 @@ private:
         sinks.push_back(out.value().get());
         const auto lost = copy_disk(source, start, sinks, "exporting");
         if (lost.has_error()) return report(Error(lost.error()).in(printable(output)));
-        if (auto done = out.value()->finish(source.size() - start); done.has_error()) return report(std::move(done).error().in(printable(output)));
+        if (auto done = out.value()->finish(source.size() - start); done.has_error())
+            return report(std::move(done).error().in(printable(output)));
         warn_of_lost(lost.value(), "are zeros in the output");
-        if (auto printed = print_hashes(output == "-" ? stderr : stdout, hashes.value(), output); printed.has_error()) return report(printed.error());
+        if (auto printed = print_hashes(output == "-" ? stderr : stdout, hashes.value(), output); printed.has_error())
+            return report(printed.error());
         return lost.value().empty() ? kDone : kPartial;
     }
 };
@@ -55,7 +55,8 @@ Action add_export(CLI::App& command) {
     auto action = std::make_shared<Export>();
     action->image.add_to(command);
     command.add_option("OUT", action->output, "the raw file to write, '-' for standard output")->required();
-    command.add_flag("--vm-state", action->vm_state, "write the machine's RAM and devices that were saved with the selected snapshot");
+    command.add_flag("--vm-state", action->vm_state,
+                     "write the machine's RAM and devices that were saved with the selected snapshot");
     add_algorithms(command, "--hash", action->algorithms, "also print hashes of what is written");
     command.add_flag("--force", action->overwrite, "overwrite OUT if it exists");
     return [action] { return (*action)(); };

@@ -25,12 +25,14 @@ struct Hash {
         warn_of_lost(lost.value(), lost_as_zeros ? "count as zeros" : "have no hash");
         const bool whole = lost.value().empty();
         const std::span told(hashes.value().data(), whole || lost_as_zeros ? hashes.value().size() : 0);
-        const auto printed = json ? print_json(told, source.size(), lost.value()) : print_hashes(stdout, told, image.path);
+        const auto printed =
+            json ? print_json(told, source.size(), lost.value()) : print_hashes(stdout, told, image.path);
         return printed.has_error() ? report(printed.error()) : whole ? kDone : kPartial;
     }
 
 private:
-    Result<void> print_json(std::span<const std::unique_ptr<HashSink>> hashes, std::uint64_t size, std::span<const LostRange> lost) const {
+    Result<void> print_json(std::span<const std::unique_ptr<HashSink>> hashes, std::uint64_t size,
+                            std::span<const LostRange> lost) const {
         Facts facts = Facts::object();
         facts["image"] = printable(image.path);
         facts["size"] = size;
@@ -38,7 +40,9 @@ private:
             VDISK_TRY(digest, hash->finish());
             facts["hashes"][hash->algorithm()] = digest;
         }
-        for (const LostRange& range : lost) facts["lost"].push_back({{"offset", range.offset}, {"length", range.length}, {"why", printable(range.why)}});
+        for (const LostRange& range : lost)
+            facts["lost"].push_back(
+                {{"offset", range.offset}, {"length", range.length}, {"why", printable(range.why)}});
         fmt::print("{}\n", facts.dump(2));
         return ok();
     }
@@ -49,8 +53,11 @@ private:
 Action add_hash(CLI::App& command) {
     auto action = std::make_shared<Hash>();
     action->image.add_to(command);
-    add_algorithms(command, "-a,--algorithm", action->algorithms, "the hashes to take at once, with commas between them; md5,sha1,sha256 if not given");
-    command.add_flag("--lost-as-zeros", action->lost_as_zeros, "where bytes can't be read, hash zeros for them, as 'vdisk export' writes; without it there is no hash then");
+    add_algorithms(command, "-a,--algorithm", action->algorithms,
+                   "the hashes to take at once, with commas between them; md5,sha1,sha256 if not given");
+    command.add_flag(
+        "--lost-as-zeros", action->lost_as_zeros,
+        "where bytes can't be read, hash zeros for them, as 'vdisk export' writes; without it there is no hash then");
     command.add_flag("--json", action->json, "print JSON");
     return [action] { return (*action)(); };
 }

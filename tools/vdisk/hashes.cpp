@@ -11,13 +11,15 @@ namespace {
 constexpr std::uint64_t kPiece = 1U << 20;
 
 std::string upper(std::string text) {
-    std::ranges::transform(text, text.begin(), [](char c) { return 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
+    std::ranges::transform(text, text.begin(),
+                           [](char c) { return 'a' <= c && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c; });
     return text;
 }
 
 } // namespace
 
-void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms, const std::string& help) {
+void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms,
+                    const std::string& help) {
     command.add_option(option, algorithms, help)
         ->delimiter(',')
         ->allow_extra_args(false) // what follows is the image
@@ -31,7 +33,8 @@ Result<void> HashSink::write(std::span<const std::byte> bytes) {
 
 Result<void> HashSink::skip(std::uint64_t length) {
     static const std::vector<std::byte> zeros(kPiece);
-    for (; length > 0; length -= std::min(length, kPiece)) hasher_.add(std::span(zeros).first(static_cast<std::size_t>(std::min(length, kPiece))));
+    for (; length > 0; length -= std::min(length, kPiece))
+        hasher_.add(std::span(zeros).first(static_cast<std::size_t>(std::min(length, kPiece))));
     return ok();
 }
 
@@ -45,7 +48,8 @@ Result<HashSinks> make_hashes(std::span<const std::string> algorithms) {
     HashSinks hashes;
     for (const std::string& algorithm : algorithms) {
         hashes.push_back(std::make_unique<HashSink>(algorithm));
-        if (!hashes.back()->good()) return fail(ErrorKind::unsupported, "{}: this machine's libcrypto does not have it", algorithm);
+        if (!hashes.back()->good())
+            return fail(ErrorKind::unsupported, "{}: this machine's libcrypto does not have it", algorithm);
     }
     return hashes;
 }

@@ -15,7 +15,8 @@ namespace vdisk::tools {
 inline const std::vector<std::string> kUsualAlgorithms{"md5", "sha1", "sha256"};
 
 /// Adds an option that takes names of algorithms with commas between them.
-void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms, const std::string& help);
+void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms,
+                    const std::string& help);
 
 /// Hashes what it takes.
 class HashSink final : public Sink {
@@ -42,6 +43,7 @@ using HashSinks = std::vector<std::unique_ptr<HashSink>>;
 [[nodiscard]] std::vector<Sink*> sinks_of(const HashSinks& hashes);
 
 /// Prints each to `file` as `sha256sum --tag` does: "SHA256 (name) = 0123...".
-[[nodiscard]] Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes, const std::string& name);
+[[nodiscard]] Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes,
+                                        const std::string& name);
 
 } // namespace vdisk::tools

@@ -12,7 +12,9 @@ void ImageArgument::add_to(CLI::App& command) {
     command.add_option("IMAGE", path, "the image, PATH or PATH#SELECTOR")->required();
     std::vector<std::string> names;
     for (const Format* known : formats()) names.emplace_back(known->name);
-    command.add_option("-f,--format", format, fmt::format("do not detect the format, it is one of {}", fmt::join(names, ", ")))
+    command
+        .add_option("-f,--format", format,
+                    fmt::format("do not detect the format, it is one of {}", fmt::join(names, ", ")))
         ->check(CLI::IsMember(names));
 }
 

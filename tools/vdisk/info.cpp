@@ -21,7 +21,8 @@ struct Info {
         const Facts facts = disk.has_value() ? describe(disk.value()) : describe(file.value());
         if (json) fmt::print("{}\n", facts.dump(2));
         else fmt::print("{}", to_text(facts));
-        const bool nothing_selected = file.value().context.selector.empty() && select_disk(*file.value().disks, {}).has_error();
+        const bool nothing_selected =
+            file.value().context.selector.empty() && select_disk(*file.value().disks, {}).has_error();
         if (disk.has_value() || nothing_selected) return kDone;
         report(disk.error());
         return kPartial;

@@ -45,7 +45,8 @@ private:
             return copy(at + half, length - half);
         }
         ++lost_sectors_;
-        warn(fmt::format("file offset {}, {} bytes can't be read and are zeros in the output: {}", at, length, read.error().what));
+        warn(fmt::format("file offset {}, {} bytes can't be read and are zeros in the output: {}", at, length,
+                         read.error().what));
         written_ += length;
         return output_.skip(length);
     }
@@ -61,7 +62,9 @@ void print_ranges(std::span<const HostRange> ranges, bool json) {
     Facts list = Facts::array();
     std::uint64_t at = 0;
     for (const HostRange& range : ranges) {
-        if (json) list.push_back({{"offset in image", range.offset.value}, {"length", range.length}, {"offset in output", at}});
+        if (json)
+            list.push_back(
+                {{"offset in image", range.offset.value}, {"length", range.length}, {"offset in output", at}});
         else fmt::print("{} {} {}\n", range.offset.value, range.length, at);
         at += range.length;
     }
@@ -75,7 +78,8 @@ struct Leaked {
     bool json = false;
 
     int operator()() const {
-        if (output == "-") return report(fail(ErrorKind::usage, "OUT can't be '-': the list of ranges goes to standard output"));
+        if (output == "-")
+            return report(fail(ErrorKind::usage, "OUT can't be '-': the list of ranges goes to standard output"));
         const auto options = image.options("auditing");
         if (options.has_error()) return report(options.error());
         const auto file = vdisk::open_file(image.path, options.value());

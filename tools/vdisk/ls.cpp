@@ -35,7 +35,9 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 std::string remarks_of(const Disk& disk) {
     std::string text;
     for (const auto& [key, value] : disk.facts.items())
-        if (!value.is_structured()) text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", key, value.is_string() ? value.get<std::string>() : value.dump());
+        if (!value.is_structured())
+            text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", key,
+                                value.is_string() ? value.get<std::string>() : value.dump());
     return text;
 }
 
@@ -75,7 +77,8 @@ struct List {
             if (all.contains(key)) facts[key] = all[key];
         if (const auto configs = file.disks->configurations(); configs.has_value())
             for (const Configuration& config : configs.value())
-                facts["configurations"].push_back(Facts{{"name", printable(config.name)}, {"size", config.data.size()}});
+                facts["configurations"].push_back(
+                    Facts{{"name", printable(config.name)}, {"size", config.data.size()}});
         return facts;
     }
 
@@ -84,8 +87,8 @@ struct List {
         std::vector<std::vector<std::string>> rows{{"KIND", "NAME", "ID", "BYTES", "SIZE", "IMAGE", "FACTS"}};
         for (const Disk& disk : file.disks->disks())
             rows.push_back({std::string(to_string(disk.kind)), disk.name.empty() ? "-" : printable(disk.name),
-                            disk.id.empty() ? "-" : printable(disk.id), fmt::format("{}", disk.size), human_size(disk.size),
-                            selector_of(file, disk), remarks_of(disk)});
+                            disk.id.empty() ? "-" : printable(disk.id), fmt::format("{}", disk.size),
+                            human_size(disk.size), selector_of(file, disk), remarks_of(disk)});
         fmt::print("{}", table(rows));
     }
 };

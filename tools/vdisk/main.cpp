@@ -7,7 +7,8 @@ namespace {
 
 using namespace vdisk::tools;
 
-constexpr ToolDescription kTool{"vdisk", "Reads virtual disks of hypervisors: qcow2, vdi, vma. Never writes to an image."};
+constexpr ToolDescription kTool{"vdisk",
+                                "Reads virtual disks of hypervisors: qcow2, vdi, vma. Never writes to an image."};
 
 constexpr std::array kCommands{
     CommandRow{"info", "tell what an image is and which files it is read from", add_info},
@@ -24,4 +25,6 @@ constexpr std::array kCommands{
 
 } // namespace
 
-int main(int argc, char** argv) { return run_tool(kTool, kCommands, argc, argv); }
+int main(int argc, char** argv) {
+    return run_tool(kTool, kCommands, argc, argv);
+}

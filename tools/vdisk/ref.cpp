@@ -60,7 +60,8 @@ private:
 
     static Result<OpenedFile> open_image(const std::string& path, const OpenOptions& options) {
         VDISK_TRY(file, vdisk::open_file(path, options));
-        if (!file.reference.empty()) return fail(ErrorKind::usage, "{}: is a reference file itself; name the image", file.reference);
+        if (!file.reference.empty())
+            return fail(ErrorKind::usage, "{}: is a reference file itself; name the image", file.reference);
         return std::move(file);
     }
 
@@ -75,7 +76,8 @@ private:
         const std::vector<Disk>& disks = file.disks->disks();
         for (std::size_t i = 0; i < disks.size(); ++i)
             if (is_wanted(disks[i].kind)) chosen.push_back(i);
-        if (chosen.empty()) return fail(ErrorKind::usage, "{}: holds no {}", file.source->name(), snapshots ? "snapshots" : "disks");
+        if (chosen.empty())
+            return fail(ErrorKind::usage, "{}: holds no {}", file.source->name(), snapshots ? "snapshots" : "disks");
         return chosen;
     }
 
@@ -90,14 +92,15 @@ private:
     }
 
     // Only for a disk that opens: a reference that leads nowhere would be found out too late.
-    Result<void> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place, const OpenOptions& options,
-                       std::set<std::string>& names) const {
+    Result<void> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place,
+                       const OpenOptions& options, std::set<std::string>& names) const {
         VDISK_CHECK(open_disk_at(file, index, options));
         const Disk& disk = file.disks->disks()[index];
         VDISK_TRY(selector, reference_to(file, disk, place));
         auto text = reference_text(selector);
         if (text.has_error()) return std::move(text).error().in(file.source->name());
-        const std::filesystem::path path = std::filesystem::path(folder) / unused_name(reference_name(file, disk), names);
+        const std::filesystem::path path =
+            std::filesystem::path(folder) / unused_name(reference_name(file, disk), names);
         VDISK_CHECK(write_reference(path, text.value(), overwrite));
         fmt::print("{}\n", printable(path.native()));
         return ok();
@@ -117,7 +120,9 @@ private:
         for (const std::string& path : paths) {
             const auto disk = open_reference(path);
             tally.add(disk.has_value());
-            if (json) rows.push_back(disk.has_value() ? row(path, disk.value()) : Facts{{"reference", printable(path)}, {"error", disk.error().what}});
+            if (json)
+                rows.push_back(disk.has_value() ? row(path, disk.value())
+                                                : Facts{{"reference", printable(path)}, {"error", disk.error().what}});
             else if (disk.has_value()) print(path, disk.value());
             if (disk.has_error()) report(disk.error());
         }
@@ -133,7 +138,9 @@ private:
     static const Disk& disk_of(const OpenedDisk& opened) { return opened.file.disks->disks()[opened.index]; }
 
     static Facts row(const std::string& path, const OpenedDisk& opened) {
-        Facts facts{{"reference", printable(path)}, {"image", opened.file.source->name()}, {"format", opened.file.disks->format().name}};
+        Facts facts{{"reference", printable(path)},
+                    {"image", opened.file.source->name()},
+                    {"format", opened.file.disks->format().name}};
         facts["disk"] = describe(disk_of(opened));
         return facts;
     }
@@ -147,12 +154,18 @@ private:
 
 Action add_ref(CLI::App& command) {
     auto action = std::make_shared<Ref>();
-    command.add_option("FILE", action->paths, "images, PATH or PATH#SELECTOR; with --check, reference files")->required();
-    CLI::Option* const check = command.add_flag("--check", action->check, "open what reference files lead to, and tell what that is");
+    command.add_option("FILE", action->paths, "images, PATH or PATH#SELECTOR; with --check, reference files")
+        ->required();
+    CLI::Option* const check =
+        command.add_flag("--check", action->check, "open what reference files lead to, and tell what that is");
     command.add_flag("--json", action->json, "with --check: print JSON")->needs(check);
-    command.add_flag("--snapshots", action->snapshots, "one for every snapshot in the image, not for its disks")->excludes(check);
-    command.add_option("-d,--directory", action->folder, "where to write them, in place of the current folder")->excludes(check);
-    command.add_flag("--absolute", action->absolute, "name files by absolute paths, not relative to the reference file")->excludes(check);
+    command.add_flag("--snapshots", action->snapshots, "one for every snapshot in the image, not for its disks")
+        ->excludes(check);
+    command.add_option("-d,--directory", action->folder, "where to write them, in place of the current folder")
+        ->excludes(check);
+    command
+        .add_flag("--absolute", action->absolute, "name files by absolute paths, not relative to the reference file")
+        ->excludes(check);
     command.add_flag("--force", action->overwrite, "overwrite reference files that are there")->excludes(check);
     return [action] { return (*action)(); };
 }

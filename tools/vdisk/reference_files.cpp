@@ -37,9 +37,12 @@ Result<std::string> path_at(const ReferencePlace& place, const fs::path& path) {
 }
 
 std::string safe_part(std::string_view text) {
-    const auto taken = [](unsigned char c) { return c < 0x80 && (std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-'); };
+    const auto taken = [](unsigned char c) {
+        return c < 0x80 && (std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-');
+    };
     std::string part(text.substr(0, kLongestPart));
-    std::ranges::replace_if(part, [&](unsigned char c) { return !taken(c); }, '_');
+    std::ranges::replace_if(
+        part, [&](unsigned char c) { return !taken(c); }, '_');
     if (part.starts_with('-') || part.starts_with('.')) part.front() = '_';
     return part;
 }
@@ -75,7 +78,8 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
     if (disk.kind != Disk::Kind::active)
         (disk.kind == Disk::Kind::snapshot ? selector.snapshot : selector.device) = selecting_name(*file.disks, disk);
     const char* const common_key = std::getenv("VDISK_KEY_FILE");
-    if (!selector.key_file && common_key != nullptr && file.disks->facts().contains("encryption")) selector.key_file = common_key;
+    if (!selector.key_file && common_key != nullptr && file.disks->facts().contains("encryption"))
+        selector.key_file = common_key;
 
     const auto change = [&](const std::string& path) { return path_at(place, path); };
     VDISK_CHECK(change_paths(selector, parse_selector, change, file.context.limits.chain_depth));

@@ -15,15 +15,16 @@ struct ReferencePlace {
 /// The place in `folder`, which must exist. Errors: `io`.
 [[nodiscard]] Result<ReferencePlace> reference_place(const std::string& folder, bool absolute_paths);
 
-/// What a reference file at `place` has to say to lead to this disk of `file`: its image, the disk, and what was selected to open it. A
-/// passphrase that came by $VDISK_KEY_FILE becomes a key-file. Errors: `usage`, `io`.
+/// What a reference file at `place` has to say to lead to this disk of `file`: its image, the disk, and what was
+/// selected to open it. A passphrase that came by $VDISK_KEY_FILE becomes a key-file. Errors: `usage`, `io`.
 [[nodiscard]] Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const ReferencePlace& place);
 
-/// A name for that file which every program takes: letters, digits, '_', '.', '-'. "backup.vma.zst" and its disk "drive-scsi0" give
-/// "backup.drive-scsi0.vdisk".
+/// A name for that file which every program takes: letters, digits, '_', '.', '-'. "backup.vma.zst" and its disk
+/// "drive-scsi0" give "backup.drive-scsi0.vdisk".
 [[nodiscard]] std::string reference_name(const OpenedFile& file, const Disk& disk);
 
-/// Writes `text` to `path`. With `overwrite`, over a reference file that is there; never over anything else. Errors: `usage`, `io`.
+/// Writes `text` to `path`. With `overwrite`, over a reference file that is there; never over anything else. Errors:
+/// `usage`, `io`.
 [[nodiscard]] Result<void> write_reference(const std::filesystem::path& path, std::string_view text, bool overwrite);
 
 } // namespace vdisk::tools

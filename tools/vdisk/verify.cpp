@@ -10,14 +10,11 @@ struct Verify {
 
     int operator()() const {
         const auto options = image.options("verifying");
-        if (options.has_error())
-            return report(options.error());
+        if (options.has_error()) return report(options.error());
         const auto file = vdisk::open_file(image.path, options.value());
-        if (file.has_error())
-            return report(file.error());
+        if (file.has_error()) return report(file.error());
         const auto verified = file.value().disks->verify(options.value().progress);
-        if (verified.has_error())
-            return report(verified.error());
+        if (verified.has_error()) return report(verified.error());
         return print_report(file.value(), verified.value(), json);
     }
 };

@@ -24,8 +24,12 @@ constexpr std::uint64_t kEntryBytes = 8;
 constexpr std::uint64_t kSector = 512;
 
 // One of the two halves of a bitmap of subclusters.
-constexpr std::uint32_t allocated(std::uint64_t bitmap) { return static_cast<std::uint32_t>(bitmap); }
-constexpr std::uint32_t zeros(std::uint64_t bitmap) { return static_cast<std::uint32_t>(bitmap >> 32); }
+constexpr std::uint32_t allocated(std::uint64_t bitmap) {
+    return static_cast<std::uint32_t>(bitmap);
+}
+constexpr std::uint32_t zeros(std::uint64_t bitmap) {
+    return static_cast<std::uint32_t>(bitmap >> 32);
+}
 
 std::uint64_t load(std::span<const std::byte> bytes, std::uint64_t at) {
     big_uint64_buf_t value;
@@ -41,7 +45,8 @@ std::uint64_t load_refcount(std::span<const std::byte> block, std::uint64_t inde
     }
     std::uint64_t value = 0;
     const std::uint64_t bytes = std::uint64_t{1} << (order - 3);
-    for (std::uint64_t i = 0; i < bytes; ++i) value = value << 8 | std::to_integer<std::uint64_t>(block[index * bytes + i]);
+    for (std::uint64_t i = 0; i < bytes; ++i)
+        value = value << 8 | std::to_integer<std::uint64_t>(block[index * bytes + i]);
     return value;
 }
 
@@ -74,12 +79,14 @@ private:
 
     std::uint64_t cluster_size() const noexcept { return header_.cluster_size(); }
     std::uint64_t most_references() const noexcept {
-        return header_.refcount_order >= 4 ? std::uint64_t{ClusterTally::kMost} : (std::uint64_t{1} << (1U << header_.refcount_order)) - 1;
+        return header_.refcount_order >= 4 ? std::uint64_t{ClusterTally::kMost}
+                                           : (std::uint64_t{1} << (1U << header_.refcount_order)) - 1;
     }
 
     // A finding that `qemu-img check` counts as a corruption.
     template<class... Args>
-    void corruption(Severity severity, std::string_view kind, Place place, fmt::format_string<Args...> format, Args&&... args) {
+    void corruption(Severity severity, std::string_view kind, Place place, fmt::format_string<Args...> format,
+                    Args&&... args) {
         ++corruptions_;
         report_.add(severity, kind, place, format, std::forward<Args>(args)...);
     }
@@ -88,11 +95,14 @@ private:
     bool refer(std::uint64_t offset, std::uint64_t length, Role role, std::string_view what) {
         const Place place{.host = HostOffset{offset}, .length = length};
         if (!tally_.reaches(offset, length)) {
-            corruption(Severity::error, "past-end", place, "{}: {} bytes at offset {} lie past the end of the file at {}", what, length, offset, file_.size());
+            corruption(Severity::error, "past-end", place,
+                       "{}: {} bytes at offset {} lie past the end of the file at {}", what, length, offset,
+                       file_.size());
             return false;
         }
         for (std::uint64_t full = tally_.refer(offset, length, role, most_references()); full > 0; --full)
-            corruption(Severity::error, "refcount-overflow", place, "{}: more references to offset {} than a refcount of {} bits can count", what, offset,
+            corruption(Severity::error, "refcount-overflow", place,
+                       "{}: more references to offset {} than a refcount of {} bits can count", what, offset,
                        1U << header_.refcount_order);
         return true;
     }
@@ -105,14 +115,14 @@ private:
     }
 
     // Calls `each(index, entry)` for the entries of a table that are not 0, as far as they lie in the file.
-    template<class Each>
-    Result<void> for_each_entry(std::uint64_t offset, std::uint64_t count, Each&& each) const {
+    template<class Each> Result<void> for_each_entry(std::uint64_t offset, std::uint64_t count, Each&& each) const {
         if (offset >= file_.size()) return ok();
         count = std::min(count, (file_.size() - offset) / kEntryBytes);
         std::vector<std::byte> piece(64U << 10);
         for (std::uint64_t first = 0; first < count; first += piece.size() / kEntryBytes) {
             const std::uint64_t here = std::min<std::uint64_t>(count - first, piece.size() / kEntryBytes);
-            VDISK_CHECK(read_exact(file_, offset + first * kEntryBytes, std::span(piece).first(static_cast<std::size_t>(here * kEntryBytes))));
+            VDISK_CHECK(read_exact(file_, offset + first * kEntryBytes,
+                                   std::span(piece).first(static_cast<std::size_t>(here * kEntryBytes))));
             for (std::uint64_t i = 0; i < here; ++i) {
                 const std::uint64_t entry = load(piece, i * kEntryBytes);
                 if (entry != 0) VDISK_CHECK(each(first + i, entry));
@@ -126,7 +136,9 @@ private:
 
     Result<void> load_refcounts() {
         return for_each_entry(header_.refcount_table_offset, refcount_table_bytes() / kEntryBytes,
-                              [&](std::uint64_t index, std::uint64_t entry) { return load_refcount_block(index * refcounts_a_block(), entry & kRefcountOffsetMask); });
+                              [&](std::uint64_t index, std::uint64_t entry) {
+                                  return load_refcount_block(index * refcounts_a_block(), entry & kRefcountOffsetMask);
+                              });
     }
 
     Result<void> load_refcount_block(std::uint64_t first, std::uint64_t offset) {
@@ -137,7 +149,9 @@ private:
         if (aligned && offset != 0) VDISK_CHECK(read_padded(offset, block));
         for (std::uint64_t i = 0; i < count; ++i) {
             const std::uint64_t refcount = load_refcount(block, i, header_.refcount_order);
-            tally_.set_refcount(first + i, aligned ? static_cast<std::uint16_t>(std::min<std::uint64_t>(refcount, ClusterTally::kMost)) : ClusterTally::kUnreadable);
+            tally_.set_refcount(
+                first + i, aligned ? static_cast<std::uint16_t>(std::min<std::uint64_t>(refcount, ClusterTally::kMost))
+                                   : ClusterTally::kUnreadable);
         }
         return ok();
     }
@@ -145,7 +159,8 @@ private:
     Result<void> walk_states() {
         total_ = header_.l1_size;
         for (const Snapshot& snapshot : snapshots_.snapshots) total_ += snapshot.state.l1_size;
-        const State active{.disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
+        const State active{
+            .disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
         VDISK_CHECK(walk({.name = "active state", .state = active, .active = true}));
         for (const Snapshot& snapshot : snapshots_.snapshots)
             VDISK_CHECK(walk({.name = fmt::format("snapshot '{}'", shown_name(snapshot.id)), .state = snapshot.state}));
@@ -157,29 +172,36 @@ private:
         const std::uint64_t start = done_;
         done_ += state.l1_size;
         if (state.l1_table_offset % cluster_size() != 0 && !walk.active) {
-            corruption(Severity::error, "unaligned", {.host = HostOffset{state.l1_table_offset}}, "{}: L1 table at offset {} is not aligned", walk.name,
-                       state.l1_table_offset);
+            corruption(Severity::error, "unaligned", {.host = HostOffset{state.l1_table_offset}},
+                       "{}: L1 table at offset {} is not aligned", walk.name, state.l1_table_offset);
             return ok();
         }
-        refer(state.l1_table_offset, state.l1_size * kEntryBytes, Role::l1_table, fmt::format("{}: L1 table", walk.name));
+        refer(state.l1_table_offset, state.l1_size * kEntryBytes, Role::l1_table,
+              fmt::format("{}: L1 table", walk.name));
         // Each table of an intact state lies in a cluster of its own: whoever has more is out to make this endless.
         std::uint64_t left = tally_.in_file() + 1;
-        return for_each_entry(state.l1_table_offset, state.l1_size, [&](std::uint64_t index, std::uint64_t entry) -> Result<void> {
-            VDISK_CHECK(tell(progress_, std::min(start + index, total_), total_));
-            if (left-- == 0) return fail(ErrorKind::limit_exceeded, "{}: {}: more L2 tables than the file has clusters", file_.name(), walk.name);
-            return walk_l1_entry(walk, index, entry);
-        });
+        return for_each_entry(
+            state.l1_table_offset, state.l1_size, [&](std::uint64_t index, std::uint64_t entry) -> Result<void> {
+                VDISK_CHECK(tell(progress_, std::min(start + index, total_), total_));
+                if (left-- == 0)
+                    return fail(ErrorKind::limit_exceeded, "{}: {}: more L2 tables than the file has clusters",
+                                file_.name(), walk.name);
+                return walk_l1_entry(walk, index, entry);
+            });
     }
 
     Result<void> walk_l1_entry(const Walk& walk, std::uint64_t index, std::uint64_t entry) {
         const std::uint64_t table = entry & kOffsetMask;
         const Place place{.host = HostOffset{walk.state.l1_table_offset + index * kEntryBytes}};
         if ((entry & kL1Reserved) != 0)
-            corruption(Severity::warning, "reserved-bits", place, "{}: L1 entry {} is {:#x}, which has reserved bits", walk.name, index, entry);
+            corruption(Severity::warning, "reserved-bits", place, "{}: L1 entry {} is {:#x}, which has reserved bits",
+                       walk.name, index, entry);
         if (table == 0) return ok();
         if (table % cluster_size() != 0)
-            corruption(Severity::error, "unaligned", place, "{}: L1 entry {}: L2 table at offset {} is not aligned", walk.name, index, table);
-        const bool there = refer(table, cluster_size(), Role::l2_table, fmt::format("{}: L1 entry {}", walk.name, index));
+            corruption(Severity::error, "unaligned", place, "{}: L1 entry {}: L2 table at offset {} is not aligned",
+                       walk.name, index, table);
+        const bool there =
+            refer(table, cluster_size(), Role::l2_table, fmt::format("{}: L1 entry {}", walk.name, index));
         if (walk.active) check_copied(table, (entry & kCopied) != 0, place, "L2 table");
         if (!there) return ok();
         return walk_l2(walk, table);
@@ -188,8 +210,9 @@ private:
     void check_copied(std::uint64_t offset, bool copied, const Place& place, std::string_view what) {
         const std::uint16_t refcount = tally_.refcount(offset >> header_.cluster_bits);
         if (refcount == ClusterTally::kUnreadable || (refcount == 1) == copied) return;
-        corruption(Severity::warning, "copied-flag", place, "the COPIED flag of the {} at offset {} is {}, but its refcount is {}", what, offset, copied ? "set" : "clear",
-                   refcount);
+        corruption(Severity::warning, "copied-flag", place,
+                   "the COPIED flag of the {} at offset {} is {}, but its refcount is {}", what, offset,
+                   copied ? "set" : "clear", refcount);
     }
 
     Result<void> walk_l2(const Walk& walk, std::uint64_t table) {
@@ -197,7 +220,8 @@ private:
         std::vector<std::byte> entries(static_cast<std::size_t>(cluster_size()));
         VDISK_CHECK(read_padded(table, entries));
         for (std::uint64_t at = 0; at < entries.size(); at += bytes) {
-            const L2Entry entry{load(entries, at), header_.has(kExtendedL2) ? load(entries, at + kEntryBytes) : 0, table + at};
+            const L2Entry entry{load(entries, at), header_.has(kExtendedL2) ? load(entries, at + kEntryBytes) : 0,
+                                table + at};
             if (entry.descriptor == 0 && entry.bitmap == 0) continue;
             if ((entry.descriptor & kCompressed) != 0) walk_compressed(walk, entry);
             else walk_standard(walk, entry);
@@ -214,16 +238,20 @@ private:
 
     void walk_compressed(const Walk& walk, const L2Entry& entry) {
         if ((entry.descriptor & kCopied) != 0)
-            corruption(Severity::warning, "copied-flag", entry.place(), "{}: L2 entry {:#x}: a compressed cluster must not have the COPIED flag", walk.name, entry.descriptor);
+            corruption(Severity::warning, "copied-flag", entry.place(),
+                       "{}: L2 entry {:#x}: a compressed cluster must not have the COPIED flag", walk.name,
+                       entry.descriptor);
         if (header_.has(kDataFile) || entry.bitmap != 0) {
-            corruption(Severity::error, "compressed-entry", entry.place(), "{}: L2 entry {:#x}: a compressed cluster {}", walk.name, entry.descriptor,
+            corruption(Severity::error, "compressed-entry", entry.place(),
+                       "{}: L2 entry {:#x}: a compressed cluster {}", walk.name, entry.descriptor,
                        header_.has(kDataFile) ? "in an image with a data file" : "with subclusters");
             return;
         }
         const std::uint32_t offset_bits = 62 - (header_.cluster_bits - 8);
         const std::uint64_t host = entry.descriptor & ((std::uint64_t{1} << offset_bits) - 1);
         const std::uint64_t sectors = ((entry.descriptor & (kCompressed - 1)) >> offset_bits) + 1;
-        refer(host, sectors * kSector - host % kSector, Role::guest_data, fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at));
+        refer(host, sectors * kSector - host % kSector, Role::guest_data,
+              fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at));
     }
 
     void walk_standard(const Walk& walk, const L2Entry& entry) {
@@ -232,30 +260,41 @@ private:
         const bool in_data_file = header_.has(kDataFile);
         const std::uint64_t reserved = extended ? kL2Reserved | kReadsAsZeros : kL2Reserved;
         if ((entry.descriptor & kL2Reserved) != 0)
-            corruption(Severity::warning, "reserved-bits", entry.place(), "{}: L2 entry {:#x} at offset {} has reserved bits", walk.name, entry.descriptor, entry.at);
+            corruption(Severity::warning, "reserved-bits", entry.place(),
+                       "{}: L2 entry {:#x} at offset {} has reserved bits", walk.name, entry.descriptor, entry.at);
         else if ((entry.descriptor & reserved) != 0)
-            report_.add(Severity::warning, "reserved-bits", entry.place(), "{}: L2 entry {:#x} at offset {} has the zero flag, which extended entries lack", walk.name,
+            report_.add(Severity::warning, "reserved-bits", entry.place(),
+                        "{}: L2 entry {:#x} at offset {} has the zero flag, which extended entries lack", walk.name,
                         entry.descriptor, entry.at);
         const bool has_host = host != 0 || (in_data_file && (entry.descriptor & kCopied) != 0);
-        if ((has_host && (allocated(entry.bitmap) & zeros(entry.bitmap)) != 0) || (!has_host && allocated(entry.bitmap) != 0))
-            corruption(Severity::error, "subclusters", entry.place(), "{}: L2 entry {:#x} at offset {}: its subclusters {:#x} contradict it", walk.name, entry.descriptor,
-                       entry.at, entry.bitmap);
+        if ((has_host && (allocated(entry.bitmap) & zeros(entry.bitmap)) != 0) ||
+            (!has_host && allocated(entry.bitmap) != 0))
+            corruption(Severity::error, "subclusters", entry.place(),
+                       "{}: L2 entry {:#x} at offset {}: its subclusters {:#x} contradict it", walk.name,
+                       entry.descriptor, entry.at, entry.bitmap);
         if (!has_host) return;
         if (host % cluster_size() != 0)
-            corruption(Severity::error, "unaligned", entry.place(), "{}: L2 entry {:#x} at offset {}: cluster offset {} is not aligned", walk.name, entry.descriptor,
+            corruption(Severity::error, "unaligned", entry.place(),
+                       "{}: L2 entry {:#x} at offset {}: cluster offset {} is not aligned", walk.name, entry.descriptor,
                        entry.at, host);
-        if (!in_data_file) refer(host, cluster_size(), Role::guest_data, fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at));
+        if (!in_data_file)
+            refer(host, cluster_size(), Role::guest_data,
+                  fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at));
         if (!walk.active) return;
         if (!in_data_file) check_copied(host, (entry.descriptor & kCopied) != 0, entry.place(), "cluster");
         else if ((entry.descriptor & kCopied) == 0)
-            corruption(Severity::warning, "copied-flag", entry.place(), "the COPIED flag of the cluster at offset {} of the data file is clear", host);
+            corruption(Severity::warning, "copied-flag", entry.place(),
+                       "the COPIED flag of the cluster at offset {} of the data file is clear", host);
     }
 
     Result<void> refer_to_tables() {
         refer(header_.snapshots_offset, snapshots_.bytes, Role::snapshot_table, "the snapshot table");
-        if (snapshots_.damage) report_.add(Severity::error, "snapshot-table", {.host = HostOffset{header_.snapshots_offset}}, "{}", snapshots_.damage->what);
+        if (snapshots_.damage)
+            report_.add(Severity::error, "snapshot-table", {.host = HostOffset{header_.snapshots_offset}}, "{}",
+                        snapshots_.damage->what);
         refer(header_.refcount_table_offset, refcount_table_bytes(), Role::refcounts, "the refcount table");
-        if (const auto area = encryption_area(header_, file_); area.has_error()) report_.add(Severity::error, "encryption-header", {}, "{}", area.error().what);
+        if (const auto area = encryption_area(header_, file_); area.has_error())
+            report_.add(Severity::error, "encryption-header", {}, "{}", area.error().what);
         else refer(area.value().offset, area.value().length, Role::encryption, "the encryption header");
         return refer_to_bitmaps();
     }
@@ -263,11 +302,13 @@ private:
     // Bitmaps that are out of date are nobody's: what they hold is leaked.
     Result<void> refer_to_bitmaps() {
         const BitmapDirectory directory = read_bitmaps(file_, header_, context_.limits);
-        if (directory.damage) report_.add(Severity::error, "bitmaps", {.host = HostOffset{directory.offset}}, "{}", directory.damage->what);
+        if (directory.damage)
+            report_.add(Severity::error, "bitmaps", {.host = HostOffset{directory.offset}}, "{}",
+                        directory.damage->what);
         if ((header_.autoclear_features & kBitmapsConsistent) == 0) {
             if (!directory.bitmaps.empty())
-                report_.add(Severity::note, "bitmaps-outdated", {.host = HostOffset{directory.offset}}, "{} bitmaps were left out of date by a program that knows none",
-                            directory.bitmaps.size());
+                report_.add(Severity::note, "bitmaps-outdated", {.host = HostOffset{directory.offset}},
+                            "{} bitmaps were left out of date by a program that knows none", directory.bitmaps.size());
             return ok();
         }
         refer(directory.offset, directory.size, Role::bitmap, "the bitmap directory");
@@ -275,7 +316,9 @@ private:
         std::uint64_t left = file_.size();
         for (const Bitmap& bitmap : directory.bitmaps) {
             const std::uint64_t bytes = bitmap.table_size * kEntryBytes;
-            if (bytes > left) return fail(ErrorKind::limit_exceeded, "{}: the tables of its bitmaps have more bytes than the file", file_.name());
+            if (bytes > left)
+                return fail(ErrorKind::limit_exceeded, "{}: the tables of its bitmaps have more bytes than the file",
+                            file_.name());
             left -= bytes;
             refer_to_bitmap(bitmap);
         }
@@ -286,35 +329,46 @@ private:
         const std::string what = fmt::format("bitmap '{}'", shown_name(bitmap.name));
         refer(bitmap.table_offset, bitmap.table_size * kEntryBytes, Role::bitmap, what);
         const auto table = read_bitmap_table(file_, bitmap, context_.limits);
-        if (table.has_error()) report_.add(Severity::error, "bitmaps", {.host = HostOffset{bitmap.table_offset}}, "{}", table.error().what);
+        if (table.has_error())
+            report_.add(Severity::error, "bitmaps", {.host = HostOffset{bitmap.table_offset}}, "{}",
+                        table.error().what);
         if (table.has_error()) return;
         for (const std::uint64_t entry : table.value()) {
             const std::uint64_t host = entry & kBitmapOffsetMask;
-            const bool good = (entry & ~(kBitmapOffsetMask | kBitmapAllOnes)) == 0 && host % cluster_size() == 0 && (host == 0 || (entry & kBitmapAllOnes) == 0);
-            if (!good) corruption(Severity::error, "bitmaps", {.host = HostOffset{bitmap.table_offset}}, "{}: table entry {:#x} is not legal", what, entry);
+            const bool good = (entry & ~(kBitmapOffsetMask | kBitmapAllOnes)) == 0 && host % cluster_size() == 0 &&
+                              (host == 0 || (entry & kBitmapAllOnes) == 0);
+            if (!good)
+                corruption(Severity::error, "bitmaps", {.host = HostOffset{bitmap.table_offset}},
+                           "{}: table entry {:#x} is not legal", what, entry);
             else if (host != 0) refer(host, cluster_size(), Role::bitmap, what);
         }
     }
 
     Result<void> check_refcount_blocks() {
         if (!fits(header_.refcount_table_offset, refcount_table_bytes(), file_.size()))
-            report_.add(Severity::error, "refcount-table", {}, "the refcount table has {} bytes at offset {} of a file of {}", refcount_table_bytes(),
+            report_.add(Severity::error, "refcount-table", {},
+                        "the refcount table has {} bytes at offset {} of a file of {}", refcount_table_bytes(),
                         header_.refcount_table_offset, file_.size());
-        return for_each_entry(header_.refcount_table_offset, refcount_table_bytes() / kEntryBytes, [&](std::uint64_t index, std::uint64_t entry) -> Result<void> {
-            check_refcount_block(index, entry);
-            return ok();
-        });
+        return for_each_entry(header_.refcount_table_offset, refcount_table_bytes() / kEntryBytes,
+                              [&](std::uint64_t index, std::uint64_t entry) -> Result<void> {
+                                  check_refcount_block(index, entry);
+                                  return ok();
+                              });
     }
 
     void check_refcount_block(std::uint64_t index, std::uint64_t entry) {
         const Place place{.host = HostOffset{header_.refcount_table_offset + index * kEntryBytes}};
         const std::uint64_t cluster = entry >> header_.cluster_bits;
         if (entry % kSector != 0 || entry % cluster_size() != 0)
-            corruption(Severity::error, "unaligned", place, "refcount table entry {} is {:#x}: no multiple of the cluster size", index, entry);
+            corruption(Severity::error, "unaligned", place,
+                       "refcount table entry {} is {:#x}: no multiple of the cluster size", index, entry);
         else if (cluster >= tally_.known())
-            corruption(Severity::error, "past-end", place, "refcount table entry {}: the block at offset {} lies past the end of the file", index, entry);
-        else if (refer(entry, cluster_size(), Role::refcounts, fmt::format("refcount table entry {}", index)) && tally_.references(cluster) != 1)
-            corruption(Severity::error, "refcount-block", place, "the refcount block at offset {} is referenced {} times", entry, tally_.references(cluster));
+            corruption(Severity::error, "past-end", place,
+                       "refcount table entry {}: the block at offset {} lies past the end of the file", index, entry);
+        else if (refer(entry, cluster_size(), Role::refcounts, fmt::format("refcount table entry {}", index)) &&
+                 tally_.references(cluster) != 1)
+            corruption(Severity::error, "refcount-block", place,
+                       "the refcount block at offset {} is referenced {} times", entry, tally_.references(cluster));
     }
 
     // What a cluster has of the file: the last may be cut off.
@@ -328,8 +382,9 @@ private:
             const std::uint16_t references = tally_.references(cluster);
             if (references > 0) last_referenced_ = cluster;
             if (tally_.overlaps(cluster))
-                report_.add(Severity::error, "overlap", place_of(cluster), "the cluster at offset {} is used {} times, as {}", range_of(cluster).offset.value, references,
-                            tally_.roles(cluster));
+                report_.add(Severity::error, "overlap", place_of(cluster),
+                            "the cluster at offset {} is used {} times, as {}", range_of(cluster).offset.value,
+                            references, tally_.roles(cluster));
             compare_refcount(cluster);
             if (references > 0) continue;
             VDISK_CHECK(report_.leak(range_of(cluster).offset, range_of(cluster).length));
@@ -338,21 +393,25 @@ private:
         return ok();
     }
 
-    Place place_of(std::uint64_t cluster) const { return {.host = range_of(cluster).offset, .length = range_of(cluster).length}; }
+    Place place_of(std::uint64_t cluster) const {
+        return {.host = range_of(cluster).offset, .length = range_of(cluster).length};
+    }
 
     void compare_refcount(std::uint64_t cluster) {
         const std::uint16_t references = tally_.references(cluster);
         const std::uint16_t refcount = tally_.refcount(cluster);
         const std::uint64_t offset = range_of(cluster).offset.value;
         if (refcount == ClusterTally::kUnreadable) {
-            report_.add(Severity::error, "no-refcount", place_of(cluster), "the refcount of the cluster at offset {} can't be read", offset);
+            report_.add(Severity::error, "no-refcount", place_of(cluster),
+                        "the refcount of the cluster at offset {} can't be read", offset);
         } else if (refcount < references) {
-            corruption(Severity::error, "refcount-too-low", place_of(cluster), "the cluster at offset {} has refcount {}, but {} references ({})", offset, refcount, references,
+            corruption(Severity::error, "refcount-too-low", place_of(cluster),
+                       "the cluster at offset {} has refcount {}, but {} references ({})", offset, refcount, references,
                        tally_.roles(cluster));
         } else if (refcount > references) {
             ++leaks_;
-            report_.add(Severity::warning, references == 0 ? "leaked" : "refcount-too-high", place_of(cluster), "the cluster at offset {} has refcount {}, but {} references",
-                        offset, refcount, references);
+            report_.add(Severity::warning, references == 0 ? "leaked" : "refcount-too-high", place_of(cluster),
+                        "the cluster at offset {} has refcount {}, but {} references", offset, refcount, references);
         }
     }
 
@@ -362,15 +421,18 @@ private:
             std::uint64_t free = 0;
             const std::uint64_t first = range.offset.value >> header_.cluster_bits;
             const std::uint64_t end = div_ceil(range.offset.value + range.length, cluster_size());
-            for (std::uint64_t cluster = first; cluster < end; ++cluster) free += tally_.refcount(cluster) == 0 ? 1U : 0U;
+            for (std::uint64_t cluster = first; cluster < end; ++cluster)
+                free += tally_.refcount(cluster) == 0 ? 1U : 0U;
             if (free > 0)
-                report_.add(Severity::note, "free", {.host = range.offset, .length = range.length}, "{} of {} unreferenced clusters from offset {} on have refcount 0", free,
-                            end - first, range.offset.value);
+                report_.add(Severity::note, "free", {.host = range.offset, .length = range.length},
+                            "{} of {} unreferenced clusters from offset {} on have refcount 0", free, end - first,
+                            range.offset.value);
         }
         const std::uint64_t end = (last_referenced_ + 1) << header_.cluster_bits;
         if (end < file_.size())
-            report_.add(Severity::note, "behind-last-cluster", {.host = HostOffset{end}, .length = file_.size() - end}, "behind the last referenced cluster, from offset {} on, the file has {} bytes",
-                        end, file_.size() - end);
+            report_.add(Severity::note, "behind-last-cluster", {.host = HostOffset{end}, .length = file_.size() - end},
+                        "behind the last referenced cluster, from offset {} on, the file has {} bytes", end,
+                        file_.size() - end);
     }
 
     void describe() {
@@ -388,13 +450,17 @@ private:
     }
 
     void note_features() {
-        if (header_.has(kDirty)) report_.add(Severity::note, "dirty", {}, "the dirty bit is set: refcounts may be out of date");
-        if (header_.has(kCorrupt)) report_.add(Severity::warning, "marked-corrupt", {}, "the corrupt bit is set: QEMU found damage once");
-        for (const std::string& extension : unknown_extensions(header_)) report_.add(Severity::note, "unknown-extension", {}, "header extension {}", extension);
+        if (header_.has(kDirty))
+            report_.add(Severity::note, "dirty", {}, "the dirty bit is set: refcounts may be out of date");
+        if (header_.has(kCorrupt))
+            report_.add(Severity::warning, "marked-corrupt", {}, "the corrupt bit is set: QEMU found damage once");
+        for (const std::string& extension : unknown_extensions(header_))
+            report_.add(Severity::note, "unknown-extension", {}, "header extension {}", extension);
         const std::uint64_t unknown = header_.autoclear_features & ~std::uint64_t{kBitmapsConsistent | kDataFileRaw};
         for (const std::string& name : feature_names(file_, header_, FeatureType::autoclear, unknown))
             report_.add(Severity::note, "unknown-feature", {}, "autoclear feature {}", name);
-        for (const std::string& name : feature_names(file_, header_, FeatureType::compatible, header_.compatible_features & ~std::uint64_t{kLazyRefcounts}))
+        for (const std::string& name : feature_names(file_, header_, FeatureType::compatible,
+                                                     header_.compatible_features & ~std::uint64_t{kLazyRefcounts}))
             report_.add(Severity::note, "unknown-feature", {}, "compatible feature {}", name);
     }
 

@@ -10,7 +10,7 @@ namespace vdisk::qcow2 {
 namespace {
 
 constexpr std::uint8_t kDirtyTracking = 1; // the only type
-constexpr std::uint16_t kMaxName = 1023;      // the specification's limit
+constexpr std::uint16_t kMaxName = 1023;   // the specification's limit
 
 struct RawBitmapsExtension {
     big_uint32_buf_t nb_bitmaps;
@@ -40,9 +40,13 @@ Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t
     VDISK_TRY(raw, read_struct<RawBitmap>(file, at, "bitmap directory entry"));
     const std::uint64_t extra = raw.extra_data_size.value();
     const std::uint64_t bytes = sizeof raw + extra + raw.name_size.value(); // far from 2^64
-    if (!fits(at, bytes, end)) return fail_at(at, ErrorKind::corrupt, "the entry at offset {} runs past the directory's end at {}", at, end);
-    if (raw.granularity_bits > 63) return fail_at(at + 17, ErrorKind::corrupt, "granularity_bits is {}, must be at most 63", raw.granularity_bits);
-    if (raw.name_size.value() > kMaxName) return fail_at(at + 18, ErrorKind::corrupt, "name_size is {}, must be at most {}", raw.name_size.value(), kMaxName);
+    if (!fits(at, bytes, end))
+        return fail_at(at, ErrorKind::corrupt, "the entry at offset {} runs past the directory's end at {}", at, end);
+    if (raw.granularity_bits > 63)
+        return fail_at(at + 17, ErrorKind::corrupt, "granularity_bits is {}, must be at most 63", raw.granularity_bits);
+    if (raw.name_size.value() > kMaxName)
+        return fail_at(at + 18, ErrorKind::corrupt, "name_size is {}, must be at most {}", raw.name_size.value(),
+                       kMaxName);
     VDISK_TRY(name, read_bytes(file, at + sizeof raw + extra, raw.name_size.value(), "bitmap's name"));
     return Entry{Bitmap{.name = std::string(reinterpret_cast<const char*>(name.data()), name.size()),
                         .table_offset = raw.bitmap_table_offset.value(),
@@ -54,18 +58,23 @@ Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t
                  *align_up(bytes, 8)};
 }
 
-Result<void> read_directory(const ByteSource& file, const Extension& extension, const Limits& limits, BitmapDirectory& directory) {
+Result<void> read_directory(const ByteSource& file, const Extension& extension, const Limits& limits,
+                            BitmapDirectory& directory) {
     if (extension.length < sizeof(RawBitmapsExtension))
-        return fail_at(extension.offset, ErrorKind::corrupt, "the bitmaps extension has {} bytes, must be 24", extension.length);
+        return fail_at(extension.offset, ErrorKind::corrupt, "the bitmaps extension has {} bytes, must be 24",
+                       extension.length);
     VDISK_TRY(raw, read_struct<RawBitmapsExtension>(file, extension.offset, "bitmaps extension"));
     directory.offset = raw.bitmap_directory_offset.value();
     directory.size = raw.bitmap_directory_size.value();
     if (!fits(directory.offset, directory.size, file.size()))
-        return fail_at(extension.offset, ErrorKind::corrupt, "the bitmap directory has {} bytes at offset {} of a file of {}", directory.size,
+        return fail_at(extension.offset, ErrorKind::corrupt,
+                       "the bitmap directory has {} bytes at offset {} of a file of {}", directory.size,
                        directory.offset, file.size());
     std::uint64_t at = directory.offset;
     for (std::uint32_t i = 0; i < raw.nb_bitmaps.value(); ++i) {
-        if (i >= limits.bitmaps) return fail_at(at, ErrorKind::limit_exceeded, "there are {} bitmaps, the limit is {}", raw.nb_bitmaps.value(), limits.bitmaps);
+        if (i >= limits.bitmaps)
+            return fail_at(at, ErrorKind::limit_exceeded, "there are {} bitmaps, the limit is {}",
+                           raw.nb_bitmaps.value(), limits.bitmaps);
         VDISK_TRY(entry, read_entry(file, at, directory.offset + directory.size));
         directory.bitmaps.push_back(std::move(entry.bitmap));
         at += entry.bytes;
@@ -108,7 +117,8 @@ private:
 class Reader {
 public:
     Reader(const ByteSource& file, const Header& header, const Bitmap& bitmap)
-        : file_(file), cluster_size_(header.cluster_size()), disk_size_(header.size), granularity_bits_(bitmap.granularity_bits),
+        : file_(file), cluster_size_(header.cluster_size()), disk_size_(header.size),
+          granularity_bits_(bitmap.granularity_bits),
           covers_(std::uint64_t{1} << std::min(63U, header.cluster_bits + 3 + bitmap.granularity_bits)) {}
 
     /// Entries that a table for this disk has.
@@ -116,7 +126,8 @@ public:
 
     Result<void> visit(const std::vector<std::uint64_t>& table, const DirtyVisitor& visitor) const {
         Runs runs(visitor);
-        for (std::uint64_t i = 0; i < std::min<std::uint64_t>(entries(), table.size()); ++i) VDISK_CHECK(visit_entry(i * covers_, table[i], runs));
+        for (std::uint64_t i = 0; i < std::min<std::uint64_t>(entries(), table.size()); ++i)
+            VDISK_CHECK(visit_entry(i * covers_, table[i], runs));
         return runs.flush();
     }
 
@@ -128,14 +139,20 @@ private:
         if (host == 0 && (entry & kBitmapAllOnes) == 0) return ok();
         if (host == 0) return runs.dirty(start, length);
         if (host % cluster_size_ != 0)
-            return runs.unreadable(start, length, fail_at(host, ErrorKind::corrupt, "{}: bitmap table entry {:#x} is no multiple of the cluster size", file_.name(), entry));
+            return runs.unreadable(start, length,
+                                   fail_at(host, ErrorKind::corrupt,
+                                           "{}: bitmap table entry {:#x} is no multiple of the cluster size",
+                                           file_.name(), entry));
         auto bits = read_bytes(file_, host, data_bytes(length), "bitmap data");
         if (bits.has_error()) return runs.unreadable(start, length, std::move(bits).error());
         return visit_bits(start, bits.value(), runs);
     }
 
-    // Bytes of bitmap data that are about `length` bytes of the disk: the end of the last cluster may lie past the file's end.
-    std::uint64_t data_bytes(std::uint64_t length) const { return div_ceil(div_ceil(length, std::uint64_t{1} << granularity_bits_), 8); }
+    // Bytes of bitmap data that are about `length` bytes of the disk: the end of the last cluster may lie past the
+    // file's end.
+    std::uint64_t data_bytes(std::uint64_t length) const {
+        return div_ceil(div_ceil(length, std::uint64_t{1} << granularity_bits_), 8);
+    }
 
     Result<void> visit_bits(std::uint64_t start, std::span<const std::byte> bits, Runs& runs) const {
         const std::uint64_t granularity = std::uint64_t{1} << granularity_bits_;
@@ -169,23 +186,25 @@ nlohmann::ordered_json describe(const Bitmap& bitmap) {
 }
 
 // Takes what reading the bitmap's stored data costs from `budget`; nothing if that is too much or the data are damaged.
-std::optional<std::uint64_t> count_dirty(const ByteSource& file, const Header& header, const Bitmap& bitmap, const Limits& limits,
-                                         std::uint64_t& budget) {
+std::optional<std::uint64_t> count_dirty(const ByteSource& file, const Header& header, const Bitmap& bitmap,
+                                         const Limits& limits, std::uint64_t& budget) {
     const std::uint64_t table_bytes = std::uint64_t{bitmap.table_size} * sizeof(std::uint64_t);
     if (table_bytes > budget) return std::nullopt;
     budget -= table_bytes;
     const auto table = read_bitmap_table(file, bitmap, limits);
     if (table.has_error()) return std::nullopt;
-    const auto stored = static_cast<std::uint64_t>(std::ranges::count_if(table.value(), [](std::uint64_t entry) { return (entry & kBitmapOffsetMask) != 0; }));
+    const auto stored = static_cast<std::uint64_t>(
+        std::ranges::count_if(table.value(), [](std::uint64_t entry) { return (entry & kBitmapOffsetMask) != 0; }));
     const std::uint64_t cost = stored * header.cluster_size();
     if (cost > budget) return std::nullopt;
     budget -= cost;
     std::uint64_t bytes = 0;
-    const auto visited = Reader(file, header, bitmap).visit(table.value(), [&](const DirtyRange& range) -> Result<void> {
-        if (range.unreadable) return Error(*range.unreadable);
-        bytes += range.length;
-        return ok();
-    });
+    const auto visited =
+        Reader(file, header, bitmap).visit(table.value(), [&](const DirtyRange& range) -> Result<void> {
+            if (range.unreadable) return Error(*range.unreadable);
+            bytes += range.length;
+            return ok();
+        });
     return visited.has_error() ? std::nullopt : std::optional(bytes);
 }
 
@@ -193,9 +212,12 @@ std::vector<std::string> warnings_of(const Header& header, const Bitmap& bitmap,
     std::vector<std::string> warnings;
     if ((header.autoclear_features & kBitmapsConsistent) == 0)
         warnings.emplace_back("a program that knows no bitmaps has written to the image since: it is out of date");
-    if ((bitmap.flags & kBitmapInUse) != 0) warnings.emplace_back("it was in use and not saved at the end: it may lack the last changes");
+    if ((bitmap.flags & kBitmapInUse) != 0)
+        warnings.emplace_back("it was in use and not saved at the end: it may lack the last changes");
     if (bitmap.table_size != entries)
-        warnings.push_back(fmt::format("its table has {} entries, but the disk's size needs {}: it belongs to another size", bitmap.table_size, entries));
+        warnings.push_back(
+            fmt::format("its table has {} entries, but the disk's size needs {}: it belongs to another size",
+                        bitmap.table_size, entries));
     return warnings;
 }
 
@@ -210,13 +232,15 @@ BitmapDirectory read_bitmaps(const ByteSource& file, const Header& header, const
     return directory;
 }
 
-Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, const Bitmap& bitmap, const Limits& limits) {
+Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, const Bitmap& bitmap,
+                                                     const Limits& limits) {
     const std::uint64_t bytes = std::uint64_t{bitmap.table_size} * sizeof(big_uint64_buf_t);
     if (bytes > limits.table_bytes)
-        return fail(ErrorKind::limit_exceeded, "{}: bitmap '{}': its table has {} bytes, the limit is {}", file.name(), shown_name(bitmap.name), bytes,
-                    limits.table_bytes);
+        return fail(ErrorKind::limit_exceeded, "{}: bitmap '{}': its table has {} bytes, the limit is {}", file.name(),
+                    shown_name(bitmap.name), bytes, limits.table_bytes);
     if (!fits(bitmap.table_offset, bytes, file.size()))
-        return fail_at(bitmap.table_offset, ErrorKind::truncated, "{}: bitmap '{}': its table has {} bytes at offset {} of a file of {}", file.name(),
+        return fail_at(bitmap.table_offset, ErrorKind::truncated,
+                       "{}: bitmap '{}': its table has {} bytes at offset {} of a file of {}", file.name(),
                        shown_name(bitmap.name), bytes, bitmap.table_offset, file.size());
     std::vector<big_uint64_buf_t> raw(bitmap.table_size);
     VDISK_CHECK(read_exact(file, bitmap.table_offset, std::as_writable_bytes(std::span(raw))));
@@ -239,7 +263,8 @@ nlohmann::ordered_json describe_bitmaps(const SourcePtr& file, const Header& hea
     return list;
 }
 
-Result<DirtyBitmap> open_bitmap(const SourcePtr& file, const Header& header, std::string_view name, const Limits& limits) {
+Result<DirtyBitmap> open_bitmap(const SourcePtr& file, const Header& header, std::string_view name,
+                                const Limits& limits) {
     const BitmapDirectory directory = read_bitmaps(*file, header, limits);
     const auto found = std::ranges::find(directory.bitmaps, name, &Bitmap::name);
     if (found == directory.bitmaps.end()) {
@@ -247,11 +272,15 @@ Result<DirtyBitmap> open_bitmap(const SourcePtr& file, const Header& header, std
         return fail(ErrorKind::usage, "{}: has no bitmap '{}'", file->name(), shown_name(name));
     }
     const std::string context = fmt::format("{}: bitmap '{}'", file->name(), shown_name(name));
-    if (found->type != kDirtyTracking) return fail(ErrorKind::unsupported, "{}: type is {}, known is 1", context, found->type);
+    if (found->type != kDirtyTracking)
+        return fail(ErrorKind::unsupported, "{}: type is {}, known is 1", context, found->type);
     if (found->extra_data_size != 0 && (found->flags & kBitmapExtraCompatible) == 0)
-        return fail(ErrorKind::unsupported, "{}: has {} bytes of extra data without which it must not be used", context, found->extra_data_size);
+        return fail(ErrorKind::unsupported, "{}: has {} bytes of extra data without which it must not be used", context,
+                    found->extra_data_size);
     VDISK_TRY(table, read_bitmap_table(*file, *found, limits));
-    DirtyBitmap opened{.facts = describe(*found), .warnings = warnings_of(header, *found, Reader(*file, header, *found).entries()), .visit = {}};
+    DirtyBitmap opened{.facts = describe(*found),
+                       .warnings = warnings_of(header, *found, Reader(*file, header, *found).entries()),
+                       .visit = {}};
     opened.visit = [file, header, bitmap = *found, table = std::move(table)](const DirtyVisitor& visitor) {
         return Reader(*file, header, bitmap).visit(table, visitor);
     };

@@ -35,19 +35,22 @@ struct BitmapDirectory {
 constexpr std::uint64_t kBitmapOffsetMask = 0x00FFFFFFFFFFFE00;
 constexpr std::uint64_t kBitmapAllOnes = 1;
 
-/// Reads the directory that the image's bitmaps extension points to, at most Limits::bitmaps of its entries; an empty one if there is no such
-/// extension.
+/// Reads the directory that the image's bitmaps extension points to, at most Limits::bitmaps of its entries; an empty
+/// one if there is no such extension.
 [[nodiscard]] BitmapDirectory read_bitmaps(const ByteSource& file, const Header& header, const Limits& limits);
 
 /// The table's entries. Errors: `truncated`, or `limit_exceeded` beyond Limits::table_bytes.
-[[nodiscard]] Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, const Bitmap& bitmap, const Limits& limits);
+[[nodiscard]] Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, const Bitmap& bitmap,
+                                                                   const Limits& limits);
 
 /// All bitmaps for `vdisk info`, each with the number of its dirty bytes if counting them means reading no more than
 /// Limits::table_bytes for all of them. Null if there are none.
-[[nodiscard]] nlohmann::ordered_json describe_bitmaps(const SourcePtr& file, const Header& header, const Limits& limits);
+[[nodiscard]] nlohmann::ordered_json describe_bitmaps(const SourcePtr& file, const Header& header,
+                                                      const Limits& limits);
 
-/// The bitmap of this name. Errors: `usage` if there is none, `unsupported` if it is of an unknown type or has unknown data
-/// without which it must not be used.
-[[nodiscard]] Result<DirtyBitmap> open_bitmap(const SourcePtr& file, const Header& header, std::string_view name, const Limits& limits);
+/// The bitmap of this name. Errors: `usage` if there is none, `unsupported` if it is of an unknown type or has unknown
+/// data without which it must not be used.
+[[nodiscard]] Result<DirtyBitmap> open_bitmap(const SourcePtr& file, const Header& header, std::string_view name,
+                                              const Limits& limits);
 
 } // namespace vdisk::qcow2

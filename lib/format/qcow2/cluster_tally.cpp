@@ -28,12 +28,14 @@ constexpr unsigned kSharable = static_cast<unsigned>(Role::l2_table) | static_ca
 Result<ClusterTally> ClusterTally::make(std::uint64_t file_size, std::uint32_t cluster_bits, const Limits& limits) {
     const std::uint64_t clusters = div_ceil(file_size, std::uint64_t{1} << cluster_bits) + 1;
     if (clusters > limits.audit_bytes / kBytesEach)
-        return fail(ErrorKind::limit_exceeded, "the file has {} clusters, an audit's limit is {}", clusters, limits.audit_bytes / kBytesEach);
+        return fail(ErrorKind::limit_exceeded, "the file has {} clusters, an audit's limit is {}", clusters,
+                    limits.audit_bytes / kBytesEach);
     return ClusterTally(file_size, cluster_bits, clusters);
 }
 
 ClusterTally::ClusterTally(std::uint64_t file_size, std::uint32_t cluster_bits, std::uint64_t clusters)
-    : file_size_(file_size), cluster_bits_(cluster_bits), in_file_(clusters - 1), references_(clusters), refcounts_(clusters), roles_(clusters) {}
+    : file_size_(file_size), cluster_bits_(cluster_bits), in_file_(clusters - 1), references_(clusters),
+      refcounts_(clusters), roles_(clusters) {}
 
 bool ClusterTally::reaches(std::uint64_t offset, std::uint64_t length) const noexcept {
     const auto end = checked_add(offset, length);
@@ -43,7 +45,8 @@ bool ClusterTally::reaches(std::uint64_t offset, std::uint64_t length) const noe
 std::uint64_t ClusterTally::refer(std::uint64_t offset, std::uint64_t length, Role role, std::uint64_t most) {
     if (length == 0) return 0;
     std::uint64_t full = 0;
-    for (std::uint64_t cluster = offset >> cluster_bits_; cluster <= (offset + length - 1) >> cluster_bits_; ++cluster) {
+    for (std::uint64_t cluster = offset >> cluster_bits_; cluster <= (offset + length - 1) >> cluster_bits_;
+         ++cluster) {
         if (cluster >= in_file_) referenced_past_end_ = true;
         roles_[cluster] = static_cast<std::uint8_t>(roles_[cluster] | static_cast<unsigned>(role));
         if (references_[cluster] >= most) ++full;

@@ -30,7 +30,8 @@ public:
     static constexpr std::uint16_t kUnreadable = 0xFFFF; ///< a refcount in a block that can't be read
 
     /// For a file of `file_size` bytes. Error: `limit_exceeded` beyond Limits::audit_bytes.
-    [[nodiscard]] static Result<ClusterTally> make(std::uint64_t file_size, std::uint32_t cluster_bits, const Limits& limits);
+    [[nodiscard]] static Result<ClusterTally> make(std::uint64_t file_size, std::uint32_t cluster_bits,
+                                                   const Limits& limits);
 
     /// Clusters of the file, the last one perhaps in part.
     [[nodiscard]] std::uint64_t in_file() const noexcept { return in_file_; }
@@ -41,8 +42,8 @@ public:
     /// Whether all of [offset, offset + length) ends less than a cluster past the end of the file.
     [[nodiscard]] bool reaches(std::uint64_t offset, std::uint64_t length) const noexcept;
 
-    /// Counts a reference to each cluster of a range that reaches() accepts. Clusters that `most` references already go to
-    /// keep that number; returns how many those were.
+    /// Counts a reference to each cluster of a range that reaches() accepts. Clusters that `most` references already go
+    /// to keep that number; returns how many those were.
     std::uint64_t refer(std::uint64_t offset, std::uint64_t length, Role role, std::uint64_t most);
 
     void set_refcount(std::uint64_t cluster, std::uint16_t refcount) { refcounts_[cluster] = refcount; }
@@ -50,7 +51,9 @@ public:
     [[nodiscard]] std::uint16_t references(std::uint64_t cluster) const { return references_[cluster]; }
 
     /// Of any cluster number: 0 past the ones that are known.
-    [[nodiscard]] std::uint16_t refcount(std::uint64_t cluster) const { return cluster < refcounts_.size() ? refcounts_[cluster] : 0; }
+    [[nodiscard]] std::uint16_t refcount(std::uint64_t cluster) const {
+        return cluster < refcounts_.size() ? refcounts_[cluster] : 0;
+    }
 
     /// Whether a cluster is used as two things, or twice as something that can't be shared.
     [[nodiscard]] bool overlaps(std::uint64_t cluster) const;

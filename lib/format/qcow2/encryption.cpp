@@ -25,11 +25,14 @@ Result<SecretBytes> read_key_file(const OpenContext& context) {
     const char* const common = std::getenv("VDISK_KEY_FILE");
     const std::string path = context.selector.key_file ? *context.selector.key_file : common != nullptr ? common : "";
     if (path.empty())
-        return fail(ErrorKind::usage, "the image is encrypted: name a file that holds the passphrase, as #key-file=FILE or in VDISK_KEY_FILE");
+        return fail(
+            ErrorKind::usage,
+            "the image is encrypted: name a file that holds the passphrase, as #key-file=FILE or in VDISK_KEY_FILE");
     VDISK_TRY(found, context.references->open_given(path));
     const std::uint64_t size = found.file->size();
     if (size > context.limits.key_file_bytes)
-        return fail(ErrorKind::limit_exceeded, "key file {} has {} bytes, the limit is {}", found.file->name(), size, context.limits.key_file_bytes);
+        return fail(ErrorKind::limit_exceeded, "key file {} has {} bytes, the limit is {}", found.file->name(), size,
+                    context.limits.key_file_bytes);
     SecretBytes key(static_cast<std::size_t>(size));
     VDISK_CHECK(read_exact(*found.file, 0, key));
     return key;
@@ -82,10 +85,12 @@ Result<EncryptionArea> encryption_area(const Header& header, const ByteSource& f
     if (header.crypt_method != kLuks) return EncryptionArea{};
     const auto pointer = std::ranges::find(header.extensions, kExtensionEncryption, &Extension::type);
     if (pointer == header.extensions.end() || pointer->length < sizeof(RawEncryptionPointer))
-        return fail(ErrorKind::corrupt, "crypt_method is {} (LUKS), but there is no encryption header extension", header.crypt_method);
+        return fail(ErrorKind::corrupt, "crypt_method is {} (LUKS), but there is no encryption header extension",
+                    header.crypt_method);
     VDISK_TRY(raw, read_struct<RawEncryptionPointer>(file, pointer->offset, "encryption header extension"));
     if (!fits(raw.offset.value(), sizeof(RawLuksHeader), file.size()))
-        return fail_at(pointer->offset, ErrorKind::corrupt, "the encryption header is at offset {} of a file of {} bytes", raw.offset.value(), file.size());
+        return fail_at(pointer->offset, ErrorKind::corrupt,
+                       "the encryption header is at offset {} of a file of {} bytes", raw.offset.value(), file.size());
     return EncryptionArea{raw.offset.value(), raw.length.value()};
 }
 
@@ -98,7 +103,10 @@ Result<Encryption> open_encryption(const Header& header, const SourcePtr& file, 
 Facts describe_encryption(const Header& header, const SourcePtr& file) {
     if (header.crypt_method == 0) return nullptr;
     if (header.crypt_method == kLegacyAes)
-        return {{"method", "aes"}, {"cipher", "aes"}, {"mode", "cbc-plain64"}, {"key bits", 128},
+        return {{"method", "aes"},
+                {"cipher", "aes"},
+                {"mode", "cbc-plain64"},
+                {"key bits", 128},
                 {"note", "nothing in the image tells a wrong passphrase from the right one"}};
     if (header.crypt_method != kLuks) return {{"method", header.crypt_method}, {"error", "unknown method"}};
     auto facts = describe_luks(header, file);

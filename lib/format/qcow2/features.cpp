@@ -34,8 +34,8 @@ constexpr std::array kKnownFeatures{
     KnownFeature{FeatureType::autoclear, kDataFileRaw, "raw external data"},
 };
 
-constexpr std::array kKnownExtensions{kExtensionBackingFormat, kExtensionFeatureNames, kExtensionBitmaps, kExtensionEncryption,
-                                      kExtensionDataFile};
+constexpr std::array kKnownExtensions{kExtensionBackingFormat, kExtensionFeatureNames, kExtensionBitmaps,
+                                      kExtensionEncryption, kExtensionDataFile};
 
 std::string known_name(FeatureType type, unsigned bit) {
     for (const KnownFeature& feature : kKnownFeatures)
@@ -43,7 +43,8 @@ std::string known_name(FeatureType type, unsigned bit) {
     return "";
 }
 
-// The names in the image's own table, by bit; empty where there is none or it can't be read: a name is no reason to fail.
+// The names in the image's own table, by bit; empty where there is none or it can't be read: a name is no reason to
+// fail.
 std::array<std::string, 64> stored_names(const ByteSource& file, const Header& header, FeatureType type) {
     std::array<std::string, 64> names;
     for (const Extension& extension : header.extensions) {
@@ -62,7 +63,8 @@ std::array<std::string, 64> stored_names(const ByteSource& file, const Header& h
 
 } // namespace
 
-std::vector<std::string> feature_names(const ByteSource& file, const Header& header, FeatureType type, std::uint64_t bits) {
+std::vector<std::string> feature_names(const ByteSource& file, const Header& header, FeatureType type,
+                                       std::uint64_t bits) {
     std::vector<std::string> names;
     const auto stored = stored_names(file, header, type);
     for (unsigned bit = 0; bit < 64; ++bit) {
@@ -80,7 +82,8 @@ std::vector<std::string> unknown_extensions(const Header& header) {
     std::vector<std::string> texts;
     for (const Extension& extension : header.extensions)
         if (std::ranges::find(kKnownExtensions, extension.type) == kKnownExtensions.end())
-            texts.push_back(fmt::format("{:#010x}, {} bytes at offset {}", extension.type, extension.length, extension.offset));
+            texts.push_back(
+                fmt::format("{:#010x}, {} bytes at offset {}", extension.type, extension.length, extension.offset));
     return texts;
 }
 

@@ -22,14 +22,17 @@ constexpr std::uint64_t kCompressionTypeAt = 104;
 constexpr std::uint32_t kMinClusterBitsExtendedL2 = 14;
 constexpr std::uint64_t kReadableFeatures = kDirty | kCorrupt | kDataFile | kCompressionType | kExtendedL2;
 
-Error bad(const ByteSource& file, std::uint64_t offset, std::string_view field, std::uint64_t value, std::string_view rule) {
+Error bad(const ByteSource& file, std::uint64_t offset, std::string_view field, std::uint64_t value,
+          std::string_view rule) {
     return fail_at(offset, ErrorKind::corrupt, "{}: {} is {}, {}", file.name(), field, value, rule);
 }
 
 Result<void> read_version_2(const ByteSource& file, Header& header, RawHeader& raw) {
     VDISK_TRY(bytes, read_struct<RawHeader>(file, 0, "qcow2 header"));
     raw = bytes;
-    if (raw.magic.value() != kMagic) return fail_at(0, ErrorKind::not_this_format, "{}: no qcow2 image (magic is {:#010x})", file.name(), raw.magic.value());
+    if (raw.magic.value() != kMagic)
+        return fail_at(0, ErrorKind::not_this_format, "{}: no qcow2 image (magic is {:#010x})", file.name(),
+                       raw.magic.value());
     header.version = raw.version.value();
     if (header.version != 2 && header.version != 3)
         return fail_at(4, ErrorKind::unsupported, "{}: version is {}, known are 2 and 3", file.name(), header.version);
@@ -67,22 +70,25 @@ Result<void> check_geometry(const ByteSource& file, const Header& header) {
     if (header.size > kMaxDiskSize) return bad(file, 24, "size", header.size, "is beyond 2^62");
     const std::uint64_t l1_bytes = std::uint64_t{header.l1_size} * sizeof(std::uint64_t);
     if (!fits(header.l1_table_offset, l1_bytes, file.size()))
-        return fail_at(40, ErrorKind::corrupt, "{}: l1_table_offset is {} and l1_size is {}, but the file has {} bytes", file.name(),
-                       header.l1_table_offset, header.l1_size, file.size());
+        return fail_at(40, ErrorKind::corrupt, "{}: l1_table_offset is {} and l1_size is {}, but the file has {} bytes",
+                       file.name(), header.l1_table_offset, header.l1_size, file.size());
     return ok();
 }
 
 Result<void> read_codec(const ByteSource& file, Header& header) {
     if (header.version < 3 || header.header_length <= kCompressionTypeAt) return ok();
     VDISK_TRY(type, read_struct<std::uint8_t>(file, kCompressionTypeAt, "compression_type"));
-    if (type > 1) return fail_at(kCompressionTypeAt, ErrorKind::unsupported, "{}: compression_type is {}, known are 0 (zlib) and 1 (zstd)", file.name(), type);
+    if (type > 1)
+        return fail_at(kCompressionTypeAt, ErrorKind::unsupported,
+                       "{}: compression_type is {}, known are 0 (zlib) and 1 (zstd)", file.name(), type);
     header.codec = type == 0 ? Codec::deflate : Codec::zstd;
     return ok();
 }
 
 // Extensions lie between the header and the backing file's name, or the end of the first cluster.
 Result<void> read_extensions(const ByteSource& file, Header& header, std::uint64_t backing_offset) {
-    if (backing_offset > header.cluster_size()) return bad(file, 8, "backing_file_offset", backing_offset, "lies behind the first cluster");
+    if (backing_offset > header.cluster_size())
+        return bad(file, 8, "backing_file_offset", backing_offset, "lies behind the first cluster");
     const std::uint64_t end = std::min(backing_offset != 0 ? backing_offset : header.cluster_size(), file.size());
     std::uint64_t at = header.header_length;
     while (fits(at, sizeof(RawExtension), end)) {
@@ -90,7 +96,8 @@ Result<void> read_extensions(const ByteSource& file, Header& header, std::uint64
         const Extension extension{raw.type.value(), at + sizeof(RawExtension), raw.length.value()};
         if (extension.type == 0) break;
         if (!fits(extension.offset, extension.length, end))
-            return fail_at(at, ErrorKind::corrupt, "{}: header extension {:#010x} at offset {} is {} bytes long and runs past {}", file.name(),
+            return fail_at(at, ErrorKind::corrupt,
+                           "{}: header extension {:#010x} at offset {} is {} bytes long and runs past {}", file.name(),
                            extension.type, at, extension.length, end);
         header.extensions.push_back(extension);
         at = extension.offset + *align_up(extension.length, 8);
@@ -98,7 +105,8 @@ Result<void> read_extensions(const ByteSource& file, Header& header, std::uint64
     return ok();
 }
 
-Result<std::string> read_text(const ByteSource& file, std::uint64_t offset, std::uint64_t length, std::string_view what) {
+Result<std::string> read_text(const ByteSource& file, std::uint64_t offset, std::uint64_t length,
+                              std::string_view what) {
     VDISK_TRY(bytes, read_bytes(file, offset, length, what));
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
@@ -112,7 +120,8 @@ Result<void> read_backing(const ByteSource& file, Header& header, const RawHeade
     header.backing_file = std::move(name);
     for (const Extension& extension : header.extensions) {
         if (extension.type != kExtensionBackingFormat) continue;
-        VDISK_TRY(format, read_text(file, extension.offset, std::min<std::uint64_t>(extension.length, 64), "backing file format"));
+        VDISK_TRY(format, read_text(file, extension.offset, std::min<std::uint64_t>(extension.length, 64),
+                                    "backing file format"));
         header.backing_format = std::move(format);
     }
     return ok();
@@ -132,7 +141,8 @@ Result<void> refuse_unknown_features(const ByteSource& file, const Header& heade
     const std::uint64_t unknown = header.incompatible_features & ~kReadableFeatures;
     if (unknown == 0) return ok();
     const std::vector<std::string> names = feature_names(file, header, FeatureType::incompatible, unknown);
-    return fail_at(72, ErrorKind::unsupported, "{}: needs incompatible feature {}, which is not supported", file.name(), fmt::join(names, ", "));
+    return fail_at(72, ErrorKind::unsupported, "{}: needs incompatible feature {}, which is not supported", file.name(),
+                   fmt::join(names, ", "));
 }
 
 } // namespace
@@ -149,7 +159,8 @@ Result<Header> Header::parse(const ByteSource& file) {
     VDISK_CHECK(read_backing(file, header, raw));
     VDISK_CHECK(read_data_file_name(file, header));
     if (header.crypt_method > 2)
-        return fail_at(32, ErrorKind::unsupported, "{}: crypt_method is {}, known are 0 (none), 1 (AES) and 2 (LUKS)", file.name(), header.crypt_method);
+        return fail_at(32, ErrorKind::unsupported, "{}: crypt_method is {}, known are 0 (none), 1 (AES) and 2 (LUKS)",
+                       file.name(), header.crypt_method);
     return header;
 }
 

@@ -82,8 +82,8 @@ constexpr std::uint32_t kExtensionDataFile = 0x44415441;
 /// No disk is larger: sums of guest offsets don't wrap. QEMU stops at 2^61.
 constexpr std::uint64_t kMaxDiskSize = std::uint64_t{1} << 62;
 
-/// A parsed header. Its invariants: a known version and cluster size, which extended L2 entries allow if the image has them; the
-/// L1 table lies in the file; the names could be read; no unknown incompatible feature.
+/// A parsed header. Its invariants: a known version and cluster size, which extended L2 entries allow if the image has
+/// them; the L1 table lies in the file; the names could be read; no unknown incompatible feature.
 struct Header {
     std::uint32_t version = 0;
     std::uint32_t cluster_bits = 0;
@@ -104,7 +104,7 @@ struct Header {
     std::optional<std::string> backing_file{};
     std::string backing_format{};
     std::optional<std::string> data_file{}; ///< the name of the external data file, if the image has one and names it
-    std::vector<Extension> extensions{}; ///< all but the end mark, in the file's order
+    std::vector<Extension> extensions{};    ///< all but the end mark, in the file's order
 
     [[nodiscard]] std::uint64_t cluster_size() const noexcept { return std::uint64_t{1} << cluster_bits; }
     [[nodiscard]] bool has(Incompatible feature) const noexcept { return (incompatible_features & feature) != 0; }

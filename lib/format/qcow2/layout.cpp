@@ -14,11 +14,13 @@ constexpr std::uint64_t kReadsAsZeros = 1;
 constexpr std::uint64_t kL1EntryBytes = sizeof(big_uint64_buf_t);
 constexpr std::uint64_t kSector = 512;
 
-// A run goes over at most so many blocks of table entries. Above a parent in small pieces every piece asks for the run anew:
-// without a bound that would look at all entries behind it each time.
+// A run goes over at most so many blocks of table entries. Above a parent in small pieces every piece asks for the run
+// anew: without a bound that would look at all entries behind it each time.
 constexpr unsigned kMostPieces = 16;
 
-std::uint32_t l2_entry_bits(const Header& header) { return header.has(kExtendedL2) ? 4 : 3; }
+std::uint32_t l2_entry_bits(const Header& header) {
+    return header.has(kExtendedL2) ? 4 : 3;
+}
 
 std::uint64_t big_endian_at(const Block& block, std::uint64_t within) {
     big_uint64_buf_t value;
@@ -50,7 +52,8 @@ Result<std::uint64_t> ClusterLayout::l1_entry(std::uint64_t index) const {
     }
     VDISK_TRY(block, table_.block_at(offset));
     if (!fits(within, kL1EntryBytes, block->size()))
-        return fail_at(offset, ErrorKind::truncated, "{}: L1 entry {} at offset {} lies past the end of the file", name(), index, offset);
+        return fail_at(offset, ErrorKind::truncated, "{}: L1 entry {} at offset {} lies past the end of the file",
+                       name(), index, offset);
     return big_endian_at(*block, within);
 }
 
@@ -77,14 +80,17 @@ Result<Extent> ClusterLayout::map_piece(GuestOffset at, std::uint64_t wanted) co
     const std::uint64_t left = std::min(l1_covers_ - at.value % l1_covers_, state_.disk_size - at.value);
     if (index >= state_.l1_size)
         return Extent::unreadable(state_.disk_size - at.value,
-                                  fail_at(at.value, ErrorKind::corrupt, "{}: l1_size is {}, but disk offset {} needs entry {}", name(),
+                                  fail_at(at.value, ErrorKind::corrupt,
+                                          "{}: l1_size is {}, but disk offset {} needs entry {}", name(),
                                           state_.l1_size, at.value, index));
     VDISK_TRY(entry, l1_entry(index));
     const std::uint64_t table = entry & kOffsetMask;
     if (table == 0) return Extent::from_parent(left);
     if (table % cluster_size() != 0 || table >= table_.source().size())
-        return Extent::unreadable(left, fail_at(table, ErrorKind::corrupt, "{}: L1 entry {} is {:#x}: an L2 table at offset {} of a file of {} bytes",
-                                                name(), index, entry, table, table_.source().size()));
+        return Extent::unreadable(left,
+                                  fail_at(table, ErrorKind::corrupt,
+                                          "{}: L1 entry {} is {:#x}: an L2 table at offset {} of a file of {} bytes",
+                                          name(), index, entry, table, table_.source().size()));
     return map_in_l2(table, at, std::min(wanted, left));
 }
 
@@ -92,15 +98,18 @@ Result<Extent> ClusterLayout::map_piece(GuestOffset at, std::uint64_t wanted) co
 // before ends.
 Result<Extent> ClusterLayout::map_in_l2(std::uint64_t table, GuestOffset at, std::uint64_t wanted) const {
     const std::uint64_t entry_bytes = extended_ ? 16 : 8;
-    const auto entry_offset = [&](std::uint64_t guest) { return table + guest % l1_covers_ / cluster_size() * entry_bytes; };
+    const auto entry_offset = [&](std::uint64_t guest) {
+        return table + guest % l1_covers_ / cluster_size() * entry_bytes;
+    };
     const std::uint64_t block_start = align_down(entry_offset(at.value), CachedTable::kBlockBytes);
     VDISK_TRY(block, table_.block_at(block_start));
 
     const auto first = l2_entry(*block, entry_offset(at.value) - block_start);
     if (!first)
-        return Extent::unreadable(left_in_cluster(at), fail_at(entry_offset(at.value), ErrorKind::truncated,
-                                                               "{}: L2 entry at offset {} lies past the end of the file at {}", name(),
-                                                               entry_offset(at.value), table_.source().size()));
+        return Extent::unreadable(left_in_cluster(at),
+                                  fail_at(entry_offset(at.value), ErrorKind::truncated,
+                                          "{}: L2 entry at offset {} lies past the end of the file at {}", name(),
+                                          entry_offset(at.value), table_.source().size()));
     Extent run = decode(*first, at);
     while (run.length < wanted) {
         const GuestOffset behind{at.value + run.length};
@@ -113,7 +122,8 @@ Result<Extent> ClusterLayout::map_in_l2(std::uint64_t table, GuestOffset at, std
     return run;
 }
 
-// What `entry` says from `at`, which lies in its cluster, to the end of the cluster or of the subclusters that are alike.
+// What `entry` says from `at`, which lies in its cluster, to the end of the cluster or of the subclusters that are
+// alike.
 Extent ClusterLayout::decode(Entry entry, GuestOffset at) const {
     return (entry.descriptor & kCompressed) != 0 ? packed(entry, at) : standard(entry, at);
 }
@@ -147,7 +157,8 @@ ClusterLayout::Part ClusterLayout::part_at(Entry entry, GuestOffset at) const {
 }
 
 Extent ClusterLayout::standard(Entry entry, GuestOffset at) const {
-    if (const std::string_view rule = broken_rule(entry, at); !rule.empty()) return damaged(entry, at, left_in_cluster(at), rule);
+    if (const std::string_view rule = broken_rule(entry, at); !rule.empty())
+        return damaged(entry, at, left_in_cluster(at), rule);
     const Part part = part_at(entry, at);
     const HostOffset host{(entry.descriptor & kOffsetMask) + at.value % cluster_size()};
     switch (part.allocation) {
@@ -167,15 +178,17 @@ Extent ClusterLayout::stored(std::uint64_t length, HostOffset host) const {
     return extent;
 }
 
-// Specification, "Compressed clusters": the offset takes the low x = 62 - (cluster_bits - 8) bits, the number of further
-// sectors the bits up to 61.
+// Specification, "Compressed clusters": the offset takes the low x = 62 - (cluster_bits - 8) bits, the number of
+// further sectors the bits up to 61.
 Extent ClusterLayout::packed(Entry entry, GuestOffset at) const {
     const std::uint32_t offset_bits = 62 - (cluster_bits_ - 8);
     const std::uint64_t host = entry.descriptor & ((std::uint64_t{1} << offset_bits) - 1);
     const std::uint64_t more_sectors = (entry.descriptor & (kCompressed - 1)) >> offset_bits;
     const std::uint64_t length = left_in_cluster(at);
-    if (external_data_) return damaged(entry, at, length, "is a compressed cluster, which an image with a data file can't have");
-    if (host >= table_.source().size()) return damaged(entry, at, length, "has compressed data past the end of the file");
+    if (external_data_)
+        return damaged(entry, at, length, "is a compressed cluster, which an image with a data file can't have");
+    if (host >= table_.source().size())
+        return damaged(entry, at, length, "has compressed data past the end of the file");
     Extent extent{.kind = Extent::Kind::packed, .length = length, .source = kImageFile, .host = HostOffset{host}};
     extent.packed = {.codec = codec_,
                      .start = GuestOffset{align_down(at.value, cluster_size())},
@@ -186,7 +199,8 @@ Extent ClusterLayout::packed(Entry entry, GuestOffset at) const {
 
 Extent ClusterLayout::damaged(Entry entry, GuestOffset at, std::uint64_t length, std::string_view rule) const {
     const std::string bitmap = extended_ ? fmt::format(", bitmap {:#x},", entry.bitmap) : "";
-    return Extent::unreadable(length, fail_at(at.value, ErrorKind::corrupt, "{}: L2 entry {:#x}{} {}", name(), entry.descriptor, bitmap, rule));
+    return Extent::unreadable(length, fail_at(at.value, ErrorKind::corrupt, "{}: L2 entry {:#x}{} {}", name(),
+                                              entry.descriptor, bitmap, rule));
 }
 
 } // namespace vdisk::qcow2

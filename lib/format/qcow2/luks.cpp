@@ -17,8 +17,7 @@ constexpr std::uint32_t kMaxKeyBytes = 64;
 // The specification's splitter makes 4000 stripes; nothing writes more.
 constexpr std::uint32_t kMaxStripes = 4000 * 4;
 
-template<std::size_t Size>
-std::string text(const std::array<char, Size>& field) {
+template<std::size_t Size> std::string text(const std::array<char, Size>& field) {
     const std::string_view all(field.data(), field.size());
     return std::string(all.substr(0, all.find('\0')));
 }
@@ -27,14 +26,15 @@ struct ModeName {
     std::string_view name;
     CipherMode mode;
 };
-constexpr std::array kModes{ModeName{"ecb", CipherMode::ecb}, ModeName{"cbc", CipherMode::cbc}, ModeName{"ctr", CipherMode::ctr},
-                            ModeName{"xts", CipherMode::xts}};
+constexpr std::array kModes{ModeName{"ecb", CipherMode::ecb}, ModeName{"cbc", CipherMode::cbc},
+                            ModeName{"ctr", CipherMode::ctr}, ModeName{"xts", CipherMode::xts}};
 
 struct IvName {
     std::string_view name;
     IvGenerator generator;
 };
-constexpr std::array kIvs{IvName{"plain", IvGenerator::plain}, IvName{"plain64", IvGenerator::plain64}, IvName{"essiv", IvGenerator::essiv}};
+constexpr std::array kIvs{IvName{"plain", IvGenerator::plain}, IvName{"plain64", IvGenerator::plain64},
+                          IvName{"essiv", IvGenerator::essiv}};
 
 KeySlot slot_of(const RawKeySlot& raw) {
     return {.active = raw.active.value() == kSlotActive,
@@ -48,7 +48,8 @@ KeySlot slot_of(const RawKeySlot& raw) {
 
 Result<LuksHeader> LuksHeader::parse(const ByteSource& area) {
     VDISK_TRY(raw, read_struct<RawLuksHeader>(area, 0, "LUKS header"));
-    if (!std::ranges::equal(raw.magic, kMagic)) return fail(ErrorKind::corrupt, "{}: the encryption header is no LUKS header", area.name());
+    if (!std::ranges::equal(raw.magic, kMagic))
+        return fail(ErrorKind::corrupt, "{}: the encryption header is no LUKS header", area.name());
     if (raw.version.value() != 1)
         return fail(ErrorKind::unsupported, "{}: LUKS version is {}, known is 1", area.name(), raw.version.value());
     LuksHeader header;
@@ -67,8 +68,10 @@ Result<LuksHeader> LuksHeader::parse(const ByteSource& area) {
 // "MODE-GENERATOR[:HASH]"
 Result<CipherSpec> LuksHeader::spec() const {
     const auto refuse = [&] {
-        return fail(ErrorKind::unsupported, "cipher '{}-{}' is not supported, only aes in modes ecb, cbc, ctr and xts with plain, plain64 and essiv",
-                    printable(cipher_name), printable(cipher_mode));
+        return fail(
+            ErrorKind::unsupported,
+            "cipher '{}-{}' is not supported, only aes in modes ecb, cbc, ctr and xts with plain, plain64 and essiv",
+            printable(cipher_name), printable(cipher_mode));
     };
     const std::string_view whole = cipher_mode;
     const std::size_t dash = whole.find('-');
@@ -89,14 +92,17 @@ Result<void> LuksHeader::check_limits(const Limits& limits) const {
         if (!slot.active) continue;
         iterations += std::uint64_t{slot.iterations} + mk_digest_iterations; // nine 32-bit numbers: no overflow
         if (slot.stripes > kMaxStripes)
-            return fail(ErrorKind::limit_exceeded, "LUKS key slot has {} stripes, the limit is {}", slot.stripes, kMaxStripes);
+            return fail(ErrorKind::limit_exceeded, "LUKS key slot has {} stripes, the limit is {}", slot.stripes,
+                        kMaxStripes);
     }
     if (iterations > limits.key_iterations)
-        return fail(ErrorKind::limit_exceeded, "LUKS key slots want {} iterations, the limit is {}", iterations, limits.key_iterations);
+        return fail(ErrorKind::limit_exceeded, "LUKS key slots want {} iterations, the limit is {}", iterations,
+                    limits.key_iterations);
     return ok();
 }
 
-Result<SecretBytes> LuksHeader::key_in_slot(const KeySlot& slot, const ByteSource& area, std::span<const std::byte> passphrase) const {
+Result<SecretBytes> LuksHeader::key_in_slot(const KeySlot& slot, const ByteSource& area,
+                                            std::span<const std::byte> passphrase) const {
     VDISK_TRY(hash, Hash::find(hash_spec));
     VDISK_TRY(mode, spec());
     VDISK_TRY(slot_key, hash.pbkdf2(passphrase, slot.salt, slot.iterations, key_bytes));
@@ -113,8 +119,8 @@ Result<bool> LuksHeader::is_master_key(std::span<const std::byte> key) const {
     return std::ranges::equal(digest, mk_digest);
 }
 
-Result<std::shared_ptr<const SectorCipher>> LuksHeader::unlock(const ByteSource& area, std::span<const std::byte> passphrase,
-                                                                const Limits& limits) const {
+Result<std::shared_ptr<const SectorCipher>>
+LuksHeader::unlock(const ByteSource& area, std::span<const std::byte> passphrase, const Limits& limits) const {
     VDISK_TRY(mode, spec());
     VDISK_CHECK(Hash::find(hash_spec));
     VDISK_CHECK(check_limits(limits));

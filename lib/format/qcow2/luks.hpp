@@ -65,11 +65,11 @@ struct LuksHeader {
     /// `area` starts with the header and ends with the key material. Checks magic and version.
     [[nodiscard]] static Result<LuksHeader> parse(const ByteSource& area);
 
-    /// The master key's cipher, if `passphrase` opens one of the active slots; null if it opens none. Errors: `unsupported`
-    /// for ciphers that are not read, `limit_exceeded` for iterations or stripes beyond reason, `corrupt` where not even one
-    /// slot could be tried.
-    [[nodiscard]] Result<std::shared_ptr<const SectorCipher>> unlock(const ByteSource& area, std::span<const std::byte> passphrase,
-                                                                             const Limits& limits) const;
+    /// The master key's cipher, if `passphrase` opens one of the active slots; null if it opens none. Errors:
+    /// `unsupported` for ciphers that are not read, `limit_exceeded` for iterations or stripes beyond reason, `corrupt`
+    /// where not even one slot could be tried.
+    [[nodiscard]] Result<std::shared_ptr<const SectorCipher>>
+    unlock(const ByteSource& area, std::span<const std::byte> passphrase, const Limits& limits) const;
 
     /// Cipher, mode, hash, key length and slots, for `vdisk info`.
     [[nodiscard]] nlohmann::ordered_json facts() const;
@@ -77,7 +77,8 @@ struct LuksHeader {
 private:
     [[nodiscard]] Result<CipherSpec> spec() const;
     [[nodiscard]] Result<void> check_limits(const Limits& limits) const;
-    [[nodiscard]] Result<SecretBytes> key_in_slot(const KeySlot& slot, const ByteSource& area, std::span<const std::byte> passphrase) const;
+    [[nodiscard]] Result<SecretBytes> key_in_slot(const KeySlot& slot, const ByteSource& area,
+                                                  std::span<const std::byte> passphrase) const;
     [[nodiscard]] Result<bool> is_master_key(std::span<const std::byte> key) const;
 };
 

@@ -24,8 +24,8 @@ std::vector<Disk> list_disks(const Header& header, const SnapshotTable& table) {
 class File final : public DiskFile {
 public:
     File(Header header, SnapshotTable table, SourcePtr source, OpenContext context)
-        : header_(std::move(header)), table_(std::move(table)), source_(std::move(source)), context_(std::move(context)),
-          disks_(list_disks(header_, table_)) {}
+        : header_(std::move(header)), table_(std::move(table)), source_(std::move(source)),
+          context_(std::move(context)), disks_(list_disks(header_, table_)) {}
 
     const Format& format() const noexcept override { return kQcow2Format; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
@@ -33,7 +33,9 @@ public:
     Facts facts() const override;
     Result<SavedState> saved_state(std::size_t index) const override;
     Result<AuditReport> audit(const Progress& progress) const override;
-    Result<DirtyBitmap> bitmap(std::string_view name) const override { return open_bitmap(source_, header_, name, context_.limits); }
+    Result<DirtyBitmap> bitmap(std::string_view name) const override {
+        return open_bitmap(source_, header_, name, context_.limits);
+    }
 
 private:
     Result<State> state(std::size_t index) const;
@@ -51,16 +53,19 @@ private:
 };
 
 Result<State> File::state(std::size_t index) const {
-    if (index == 0) return State{.disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
+    if (index == 0)
+        return State{.disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
     const Snapshot& snapshot = table_.snapshots[index - 1];
     const State& state = snapshot.state;
     const std::string context = fmt::format("{}: snapshot '{}'", source_->name(), shown_name(snapshot.id));
     // Every cluster of a data file has its one place there, which is the active state's.
-    if (header_.has(kDataFile)) return fail(ErrorKind::corrupt, "{}: an image with a data file can't have snapshots", context);
-    if (state.disk_size > kMaxDiskSize) return fail(ErrorKind::corrupt, "{}: disk size is {}, beyond 2^62", context, state.disk_size);
+    if (header_.has(kDataFile))
+        return fail(ErrorKind::corrupt, "{}: an image with a data file can't have snapshots", context);
+    if (state.disk_size > kMaxDiskSize)
+        return fail(ErrorKind::corrupt, "{}: disk size is {}, beyond 2^62", context, state.disk_size);
     if (!fits(state.l1_table_offset, std::uint64_t{state.l1_size} * sizeof(std::uint64_t), source_->size()))
-        return fail(ErrorKind::corrupt, "{}: l1_table_offset is {} and l1_size is {}, but the file has {} bytes", context, state.l1_table_offset,
-                    state.l1_size, source_->size());
+        return fail(ErrorKind::corrupt, "{}: l1_table_offset is {} and l1_size is {}, but the file has {} bytes",
+                    context, state.l1_table_offset, state.l1_size, source_->size());
     return state;
 }
 
@@ -77,7 +82,8 @@ Result<Layer> File::layer_of(const State& state) const {
     VDISK_TRY(encryption, open_encryption(header_, source_, context_));
     layer.encryption = std::move(encryption);
     if (!header_.has(kDataFile)) {
-        if (context_.selector.data_file) return fail(ErrorKind::usage, "{}: has no external data file, but data-file is given", source_->name());
+        if (context_.selector.data_file)
+            return fail(ErrorKind::usage, "{}: has no external data file, but data-file is given", source_->name());
         return layer;
     }
     VDISK_TRY(data, open_data_file());
@@ -90,10 +96,12 @@ Result<Layer> File::layer_of(const State& state) const {
 Result<FoundFile> File::open_data_file() const {
     if (context_.selector.data_file) return context_.references->open_given(*context_.selector.data_file);
     if (!header_.data_file)
-        return fail(ErrorKind::usage, "{}: needs an external data file, but names none; say data-file=PATH", source_->name());
+        return fail(ErrorKind::usage, "{}: needs an external data file, but names none; say data-file=PATH",
+                    source_->name());
     auto found = context_.references->open(*header_.data_file);
     if (found.has_error())
-        return std::move(found).error().in(fmt::format("{}: data file '{}'", source_->name(), printable(*header_.data_file)));
+        return std::move(found).error().in(
+            fmt::format("{}: data file '{}'", source_->name(), printable(*header_.data_file)));
     return found;
 }
 
@@ -101,11 +109,13 @@ Result<FoundFile> File::open_data_file() const {
 Result<SavedState> File::saved_state(std::size_t index) const {
     if (index == 0) return fail(ErrorKind::usage, "machine states are saved with snapshots, and none is selected");
     const Snapshot& snapshot = table_.snapshots[index - 1];
-    if (snapshot.vm_state_size == 0) return fail(ErrorKind::usage, "snapshot '{}' has no machine state", shown_name(snapshot.id));
+    if (snapshot.vm_state_size == 0)
+        return fail(ErrorKind::usage, "snapshot '{}' has no machine state", shown_name(snapshot.id));
     VDISK_TRY(disk, state(index));
     const std::uint64_t start = *align_up(disk.disk_size, l1_entry_covers(header_)); // at most 2^62
     if (snapshot.vm_state_size > kMaxDiskSize)
-        return fail(ErrorKind::corrupt, "snapshot '{}': vm state size is {}, beyond 2^62", shown_name(snapshot.id), snapshot.vm_state_size);
+        return fail(ErrorKind::corrupt, "snapshot '{}': vm state size is {}, beyond 2^62", shown_name(snapshot.id),
+                    snapshot.vm_state_size);
     State reaching = disk;
     reaching.disk_size = start + snapshot.vm_state_size;
     VDISK_TRY(layer, layer_of(reaching));
@@ -131,16 +141,19 @@ Facts File::facts() const {
     facts["cluster size"] = header_.cluster_size();
     facts["compression"] = header_.codec == Codec::zstd ? "zstd" : "zlib";
     facts["refcount bits"] = 1U << header_.refcount_order;
-    if (Facts encryption = describe_encryption(header_, source_); !encryption.is_null()) facts["encryption"] = std::move(encryption);
+    if (Facts encryption = describe_encryption(header_, source_); !encryption.is_null())
+        facts["encryption"] = std::move(encryption);
     if (header_.backing_file) facts["backing file"] = printable(*header_.backing_file);
     if (!header_.backing_format.empty()) facts["backing format"] = printable(header_.backing_format);
     if (header_.data_file) facts["data file"] = printable(*header_.data_file);
     if (header_.has(kDirty)) facts["dirty"] = true;
     if (header_.has(kCorrupt)) facts["marked corrupt"] = true;
     add_features(facts);
-    if (const auto extensions = unknown_extensions(header_); !extensions.empty()) facts["unknown header extensions"] = extensions;
+    if (const auto extensions = unknown_extensions(header_); !extensions.empty())
+        facts["unknown header extensions"] = extensions;
     facts["snapshots"] = header_.nb_snapshots;
-    if (Facts bitmaps = describe_bitmaps(source_, header_, context_.limits); !bitmaps.is_null()) facts["bitmaps"] = std::move(bitmaps);
+    if (Facts bitmaps = describe_bitmaps(source_, header_, context_.limits); !bitmaps.is_null())
+        facts["bitmaps"] = std::move(bitmaps);
     if (const auto found = damage(); !found.empty()) facts["damage"] = found;
     return facts;
 }
@@ -157,7 +170,8 @@ void File::add_features(Facts& facts) const {
 std::vector<std::string> File::damage() const {
     std::vector<std::string> found;
     const std::uint64_t entries = div_ceil(header_.size, l1_entry_covers(header_));
-    if (header_.l1_size < entries) found.push_back(fmt::format("l1_size is {}, but the disk's size needs {} entries", header_.l1_size, entries));
+    if (header_.l1_size < entries)
+        found.push_back(fmt::format("l1_size is {}, but the disk's size needs {} entries", header_.l1_size, entries));
     if (table_.damage) found.push_back(table_.damage->what);
     if (!header_.has(kDataFile) && (header_.autoclear_features & kDataFileRaw) != 0)
         found.emplace_back("autoclear_features says that the external data file is raw, but there is none");
@@ -177,7 +191,8 @@ Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(header, Header::parse(*source));
     SnapshotTable table = read_snapshots(*source, header, context.limits);
-    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(header), std::move(table), std::move(source), context));
+    return std::shared_ptr<const DiskFile>(
+        std::make_shared<File>(std::move(header), std::move(table), std::move(source), context));
 }
 
 } // namespace

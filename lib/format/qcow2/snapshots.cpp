@@ -31,20 +31,23 @@ struct Entry {
     std::uint64_t bytes = 0; ///< with its padding
 };
 
-Result<std::optional<std::uint64_t>> extra_field(const ByteSource& file, std::uint64_t extra, std::uint32_t extra_size, std::uint64_t at) {
+Result<std::optional<std::uint64_t>> extra_field(const ByteSource& file, std::uint64_t extra, std::uint32_t extra_size,
+                                                 std::uint64_t at) {
     if (!fits(at, sizeof(big_uint64_buf_t), extra_size)) return std::optional<std::uint64_t>();
     VDISK_TRY(field, read_struct<big_uint64_buf_t>(file, extra + at, "snapshot's extra data"));
     return std::optional<std::uint64_t>(field.value());
 }
 
-Result<std::string> read_text(const ByteSource& file, std::uint64_t offset, std::uint16_t length, std::string_view what) {
+Result<std::string> read_text(const ByteSource& file, std::uint64_t offset, std::uint16_t length,
+                              std::string_view what) {
     VDISK_TRY(bytes, read_bytes(file, offset, length, what));
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t active_size) {
     VDISK_TRY(raw, read_struct<RawSnapshot>(file, at, "snapshot table entry"));
-    const std::uint64_t extra = at + sizeof raw; // the file's end is far from 2^64, so that sums of what was read don't wrap
+    const std::uint64_t extra =
+        at + sizeof raw; // the file's end is far from 2^64, so that sums of what was read don't wrap
     const std::uint32_t extra_size = raw.extra_data_size.value();
     const std::uint64_t texts = extra + extra_size;
     VDISK_TRY(state_size, extra_field(file, extra, extra_size, kVmStateSizeAt));
@@ -62,14 +65,16 @@ Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t
                       .vm_clock = raw.vm_clock_nsec.value(),
                       .vm_state_size = state_size.value_or(raw.vm_state_size.value())};
     if (icount && *icount != kNoIcount) snapshot.icount = *icount;
-    const std::uint64_t bytes = sizeof raw + std::uint64_t{extra_size} + raw.id_str_size.value() + raw.name_size.value();
+    const std::uint64_t bytes =
+        sizeof raw + std::uint64_t{extra_size} + raw.id_str_size.value() + raw.name_size.value();
     return Entry{std::move(snapshot), *align_up(bytes, kEntryAlignment)};
 }
 
 std::string clock_text(std::uint64_t nanoseconds) {
     constexpr std::uint64_t kSecond = 1'000'000'000;
     const std::uint64_t seconds = nanoseconds / kSecond;
-    return fmt::format("{:02}:{:02}:{:02}.{:09}", seconds / 3600, seconds / 60 % 60, seconds % 60, nanoseconds % kSecond);
+    return fmt::format("{:02}:{:02}:{:02}.{:09}", seconds / 3600, seconds / 60 % 60, seconds % 60,
+                       nanoseconds % kSecond);
 }
 
 } // namespace
@@ -89,7 +94,8 @@ SnapshotTable read_snapshots(const ByteSource& file, const Header& header, const
             return table;
         }
         if (at - header.snapshots_offset + entry.value().bytes > limits.snapshot_table_bytes) {
-            table.damage = fail_at(at, ErrorKind::limit_exceeded, "{}: the table has more than {} bytes", context, limits.snapshot_table_bytes);
+            table.damage = fail_at(at, ErrorKind::limit_exceeded, "{}: the table has more than {} bytes", context,
+                                   limits.snapshot_table_bytes);
             return table;
         }
         table.snapshots.push_back(std::move(entry.value().snapshot));

@@ -31,7 +31,9 @@ private:
     std::vector<Disk> disks_;
 };
 
-Match probe(std::span<const std::byte> /*head*/, const ByteSource& /*source*/) { return Match::no; }
+Match probe(std::span<const std::byte> /*head*/, const ByteSource& /*source*/) {
+    return Match::no;
+}
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& /*context*/) {
     return std::shared_ptr<const DiskFile>(std::make_shared<RawFile>(std::move(source)));

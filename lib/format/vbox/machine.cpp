@@ -9,18 +9,21 @@
 namespace vdisk::vbox {
 namespace {
 
-Uuid uuid_of(const pugi::xml_node& node) { return Uuid::parse(node.attribute("uuid").value()).value_or(Uuid{}); }
+Uuid uuid_of(const pugi::xml_node& node) {
+    return Uuid::parse(node.attribute("uuid").value()).value_or(Uuid{});
+}
 
-// A node still to visit and what its parent hands down. Documents may nest as deep as they like, so nothing here recurses.
-template<class Above>
-struct Pending {
+// A node still to visit and what its parent hands down. Documents may nest as deep as they like, so nothing here
+// recurses.
+template<class Above> struct Pending {
     pugi::xml_node node;
     Above above;
 };
 
 // The first child becomes the next one to be visited.
 template<class Above>
-void push_children(std::vector<Pending<Above>>& pending, const pugi::xml_node& node, const char* name, const Above& above) {
+void push_children(std::vector<Pending<Above>>& pending, const pugi::xml_node& node, const char* name,
+                   const Above& above) {
     const auto first = static_cast<std::ptrdiff_t>(pending.size());
     for (const pugi::xml_node& child : node.children(name)) pending.push_back({child, above});
     std::reverse(pending.begin() + first, pending.end());
@@ -60,9 +63,10 @@ std::vector<Attachment> read_attachments(const pugi::xml_node& state) {
             for (const pugi::xml_node& device : controller.children("AttachedDevice")) {
                 const Uuid medium = uuid_of(device.child("Image"));
                 if (std::string_view(device.attribute("type").value()) != "HardDisk" || medium.is_null()) continue;
-                attachments.push_back({fmt::format("{}-{}-{}", controller.attribute("name").value(), device.attribute("port").as_uint(),
-                                                   device.attribute("device").as_uint()),
-                                       medium});
+                attachments.push_back(
+                    {fmt::format("{}-{}-{}", controller.attribute("name").value(), device.attribute("port").as_uint(),
+                                 device.attribute("device").as_uint()),
+                     medium});
             }
     return attachments;
 }
@@ -97,8 +101,8 @@ void read_machine(const pugi::xml_node& node, Machine& machine) {
 
 Result<Machine> Machine::parse(const ByteSource& source, const std::filesystem::path& file, const Limits& limits) {
     if (source.size() > limits.registry_bytes)
-        return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for a VirtualBox settings file is {}", source.name(), source.size(),
-                    limits.registry_bytes);
+        return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for a VirtualBox settings file is {}",
+                    source.name(), source.size(), limits.registry_bytes);
     VDISK_TRY(bytes, read_bytes(source, 0, source.size(), "VirtualBox settings"));
     pugi::xml_document document;
     const pugi::xml_parse_result parsed = document.load_buffer(bytes.data(), bytes.size());

@@ -14,9 +14,10 @@ namespace vdisk::vbox {
 /// One HardDisk of the media registry.
 struct Medium {
     Uuid uuid{};
-    Uuid parent{};          ///< null: a base image
-    std::string location;   ///< as stored: perhaps relative to the XML file, perhaps a Windows path; empty if beyond Limits
-    std::string format;     ///< as stored: "VDI", "VMDK", ...
+    Uuid parent{}; ///< null: a base image
+    std::string
+        location;       ///< as stored: perhaps relative to the XML file, perhaps a Windows path; empty if beyond Limits
+    std::string format; ///< as stored: "VDI", "VMDK", ...
     bool encrypted = false; ///< its blocks are enciphered, which the image itself does not tell
 };
 
@@ -47,9 +48,10 @@ struct Machine {
     std::vector<MachineState> states;      ///< the current one, then the snapshots, parents before their children
     std::string damage;                    ///< why the XML could be read in part only; empty if it is whole
 
-    /// Reads what can be read: XML that breaks off gives what stands before that. Errors: `not_this_format` where no VirtualBox
-    /// element is found, `limit_exceeded`, `io`.
-    [[nodiscard]] static Result<Machine> parse(const ByteSource& source, const std::filesystem::path& file, const Limits& limits);
+    /// Reads what can be read: XML that breaks off gives what stands before that. Errors: `not_this_format` where no
+    /// VirtualBox element is found, `limit_exceeded`, `io`.
+    [[nodiscard]] static Result<Machine> parse(const ByteSource& source, const std::filesystem::path& file,
+                                               const Limits& limits);
 
     /// The medium of that name, or nullptr.
     [[nodiscard]] const Medium* find(const Uuid& wanted) const noexcept;

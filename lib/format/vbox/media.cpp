@@ -53,10 +53,11 @@ std::string objection(const FileSource& file, const Medium& medium, std::string_
 Result<void> check_readable(const Machine& machine, const Medium& medium) {
     const std::string file = printable(machine.file.native());
     if (medium.encrypted)
-        return fail(ErrorKind::unsupported, "{}: medium {} is encrypted, which is not supported", file, to_string(medium.uuid));
+        return fail(ErrorKind::unsupported, "{}: medium {} is encrypted, which is not supported", file,
+                    to_string(medium.uuid));
     if (format_of(medium).empty())
-        return fail(ErrorKind::unsupported, "{}: medium {} has format '{}', which is not supported", file, to_string(medium.uuid),
-                    printable(medium.format));
+        return fail(ErrorKind::unsupported, "{}: medium {} has format '{}', which is not supported", file,
+                    to_string(medium.uuid), printable(medium.format));
     return ok();
 }
 
@@ -74,13 +75,16 @@ Result<FoundFile> open_medium(const Machine& machine, const Medium& medium, cons
             const auto file = gate.open_exact(path);
             why = file.has_value() ? objection(*file.value(), medium, format) : file.error().what;
             if (why.empty())
-                return FoundFile{.file = file.value(), .how = fmt::format("by {}", printable(machine.file.native())), .format = format, .registry = machine.file};
+                return FoundFile{.file = file.value(),
+                                 .how = fmt::format("by {}", printable(machine.file.native())),
+                                 .format = format,
+                                 .registry = machine.file};
             if (file.has_error()) kind = file.error().kind;
         }
         tried += fmt::format("{}{}", tried.empty() ? "" : "; ", why);
     }
-    return fail(kind, "{}: medium {} at '{}' not found; looked for {}", printable(machine.file.native()), to_string(medium.uuid),
-                printable(medium.location), tried);
+    return fail(kind, "{}: medium {} at '{}' not found; looked for {}", printable(machine.file.native()),
+                to_string(medium.uuid), printable(medium.location), tried);
 }
 
 } // namespace vdisk::vbox

@@ -20,8 +20,8 @@ public:
         const std::uint64_t room = file_.size() > header_.data_offset ? file_.size() - header_.data_offset : 0;
         const std::uint64_t there = div_ceil(room, header_.stride());
         if (there > limits.audit_bytes / sizeof(std::uint32_t))
-            return fail(ErrorKind::limit_exceeded, "{}: has room for {} blocks, an audit takes at most {}", file_.name(), there,
-                        limits.audit_bytes / sizeof(std::uint32_t));
+            return fail(ErrorKind::limit_exceeded, "{}: has room for {} blocks, an audit takes at most {}",
+                        file_.name(), there, limits.audit_bytes / sizeof(std::uint32_t));
         users_.assign(static_cast<std::size_t>(there), kNobody);
         check_header();
         VDISK_CHECK(read_map(progress));
@@ -32,22 +32,26 @@ public:
 private:
     void check_header() {
         if (header_.blocks < disk_blocks_)
-            report_.add(Severity::error, "map-too-short", {.guest = GuestOffset{std::uint64_t{header_.blocks} * header_.block_size}},
-                        "the block map has {} entries, the disk needs {}: nothing behind can be read", header_.blocks, disk_blocks_);
+            report_.add(Severity::error, "map-too-short",
+                        {.guest = GuestOffset{std::uint64_t{header_.blocks} * header_.block_size}},
+                        "the block map has {} entries, the disk needs {}: nothing behind can be read", header_.blocks,
+                        disk_blocks_);
         if (header_.blocks > disk_blocks_)
-            report_.add(Severity::note, "map-too-long", {.host = HostOffset{header_.map_offset}}, "the block map has {} entries, the disk needs {}",
-                        header_.blocks, disk_blocks_);
+            report_.add(Severity::note, "map-too-long", {.host = HostOffset{header_.map_offset}},
+                        "the block map has {} entries, the disk needs {}", header_.blocks, disk_blocks_);
         if (header_.map_offset < header_.header_bytes && header_.blocks > 0)
-            report_.add(Severity::error, "overlap", {.host = HostOffset{header_.map_offset}}, "the block map at offset {} starts inside the header",
-                        header_.map_offset);
+            report_.add(Severity::error, "overlap", {.host = HostOffset{header_.map_offset}},
+                        "the block map at offset {} starts inside the header", header_.map_offset);
         if (header_.data_offset < header_.map_offset + header_.map_bytes() && !users_.empty())
-            report_.add(Severity::error, "overlap", {.host = HostOffset{header_.data_offset}}, "the data at offset {} start before the block map's end at {}",
-                        header_.data_offset, header_.map_offset + header_.map_bytes());
+            report_.add(Severity::error, "overlap", {.host = HostOffset{header_.data_offset}},
+                        "the data at offset {} start before the block map's end at {}", header_.data_offset,
+                        header_.map_offset + header_.map_bytes());
         if (header_.has_parent() && header_.uuid_linkage.is_null())
-            report_.add(Severity::error, "no-parent-uuid", {}, "a {} image, but it names no parent", to_string(header_.type));
+            report_.add(Severity::error, "no-parent-uuid", {}, "a {} image, but it names no parent",
+                        to_string(header_.type));
         if (!header_.has_parent() && !header_.uuid_linkage.is_null())
-            report_.add(Severity::note, "needless-parent-uuid", {}, "a {} image, but it names the parent {}", to_string(header_.type),
-                        to_string(header_.uuid_linkage));
+            report_.add(Severity::note, "needless-parent-uuid", {}, "a {} image, but it names the parent {}",
+                        to_string(header_.type), to_string(header_.uuid_linkage));
     }
 
     Result<void> read_map(const Progress& progress) {
@@ -55,8 +59,10 @@ private:
         for (std::uint64_t first = 0; first < header_.blocks; first += entries.size()) {
             VDISK_CHECK(tell(progress, first, header_.blocks));
             entries.resize(static_cast<std::size_t>(std::min(kEntriesAtOnce, header_.blocks - first)));
-            VDISK_CHECK(read_exact(file_, header_.map_offset + first * kEntryBytes, std::as_writable_bytes(std::span(entries))));
-            for (std::size_t i = 0; i < entries.size(); ++i) check_entry(static_cast<std::uint32_t>(first + i), entries[i].value());
+            VDISK_CHECK(read_exact(file_, header_.map_offset + first * kEntryBytes,
+                                   std::as_writable_bytes(std::span(entries))));
+            for (std::size_t i = 0; i < entries.size(); ++i)
+                check_entry(static_cast<std::uint32_t>(first + i), entries[i].value());
         }
         return ok();
     }
@@ -66,12 +72,15 @@ private:
         ++named_;
         const GuestOffset guest{std::uint64_t{number} * header_.block_size};
         if (number >= disk_blocks_)
-            report_.add(Severity::note, "beyond-disk", {.host = entry_place(number)}, "map entry {} names block {} for bytes behind the disk's end", number, index);
+            report_.add(Severity::note, "beyond-disk", {.host = entry_place(number)},
+                        "map entry {} names block {} for bytes behind the disk's end", number, index);
         const auto host = data_offset_of(header_, index);
-        const std::uint64_t needed = number < disk_blocks_ ? std::min<std::uint64_t>(header_.block_size, header_.disk_size - guest.value) : 0;
+        const std::uint64_t needed =
+            number < disk_blocks_ ? std::min<std::uint64_t>(header_.block_size, header_.disk_size - guest.value) : 0;
         if (!host || !fits(*host, needed, file_.size())) {
             report_.add(Severity::error, "past-end", {.host = entry_place(number), .guest = guest, .length = needed},
-                        "map entry {} names block {}, which does not lie inside the file of {} bytes", number, index, file_.size());
+                        "map entry {} names block {}, which does not lie inside the file of {} bytes", number, index,
+                        file_.size());
         }
         if (index >= users_.size()) return;
         std::uint32_t& user = users_[index];
@@ -87,7 +96,8 @@ private:
         report_.facts["blocks named by the map"] = named_;
         report_.facts["blocks in the file"] = users_.size();
         if (named_ != header_.blocks_allocated)
-            report_.add(Severity::warning, "wrong-count", {}, "the header counts {} allocated blocks, the map names {}", header_.blocks_allocated, named_);
+            report_.add(Severity::warning, "wrong-count", {}, "the header counts {} allocated blocks, the map names {}",
+                        header_.blocks_allocated, named_);
     }
 
     // One finding a run of blocks: they are what a deletion or a crash leaves behind.
@@ -116,7 +126,8 @@ private:
 
 } // namespace
 
-Result<void> audit_map(const Header& header, const ByteSource& file, const Limits& limits, const Progress& progress, AuditReport& report) {
+Result<void> audit_map(const Header& header, const ByteSource& file, const Limits& limits, const Progress& progress,
+                       AuditReport& report) {
     return MapAudit(header, file, report).run(limits, progress);
 }
 

@@ -7,8 +7,9 @@
 
 namespace vdisk::vdi {
 
-/// Adds to `report` what is wrong with the map of `file`, and which blocks of it no entry names. Errors: as DiskFile::audit.
-[[nodiscard]] Result<void> audit_map(const Header& header, const ByteSource& file, const Limits& limits, const Progress& progress,
-                                     AuditReport& report);
+/// Adds to `report` what is wrong with the map of `file`, and which blocks of it no entry names. Errors: as
+/// DiskFile::audit.
+[[nodiscard]] Result<void> audit_map(const Header& header, const ByteSource& file, const Limits& limits,
+                                     const Progress& progress, AuditReport& report);
 
 } // namespace vdisk::vdi

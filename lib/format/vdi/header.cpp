@@ -12,22 +12,21 @@ constexpr std::uint64_t kHeaderAt = sizeof(RawStart);
 // A header must reach as far as the number of blocks; the identifiers may be missing from the first versions'.
 constexpr std::uint32_t kLeastHeader1 = offsetof(RawHeader1, uuid_create);
 
-template<std::size_t Size>
-std::string text_of(const std::array<char, Size>& stored) {
+template<std::size_t Size> std::string text_of(const std::array<char, Size>& stored) {
     const std::string_view all(stored.data(), stored.size());
     return std::string(all.substr(0, all.find('\0')));
 }
 
 Result<Type> read_type(const ByteSource& file, std::uint32_t type) {
     if (type < static_cast<std::uint32_t>(Type::dynamic) || type > static_cast<std::uint32_t>(Type::differencing))
-        return fail(ErrorKind::unsupported, "{}: image type is {}, known are 1 (dynamic), 2 (fixed), 3 (undo) and 4 (differencing)",
+        return fail(ErrorKind::unsupported,
+                    "{}: image type is {}, known are 1 (dynamic), 2 (fixed), 3 (undo) and 4 (differencing)",
                     file.name(), type);
     return static_cast<Type>(type);
 }
 
 // Members that both majors have under the same names.
-template<class Raw>
-Result<void> read_common(const ByteSource& file, const Raw& raw, Header& header) {
+template<class Raw> Result<void> read_common(const ByteSource& file, const Raw& raw, Header& header) {
     VDISK_TRY(type, read_type(file, raw.type.value()));
     header.type = type;
     header.flags = raw.flags.value();
@@ -55,7 +54,8 @@ Result<void> read_major_0(const ByteSource& file, Header& header) {
 Result<RawHeader1> read_raw_1(const ByteSource& file) {
     VDISK_TRY(size, read_struct<little_uint32_buf_t>(file, kHeaderAt, "VDI header size"));
     if (size.value() < kLeastHeader1)
-        return fail_at(kHeaderAt, ErrorKind::corrupt, "{}: header size is {}, must be at least {}", file.name(), size.value(), kLeastHeader1);
+        return fail_at(kHeaderAt, ErrorKind::corrupt, "{}: header size is {}, must be at least {}", file.name(),
+                       size.value(), kLeastHeader1);
     std::size_t taken = std::min<std::size_t>(size.value(), sizeof(RawHeader1));
     if (taken < sizeof(RawHeader1)) taken -= (taken - kLeastHeader1) % sizeof(RawUuid);
     VDISK_TRY(bytes, read_bytes(file, kHeaderAt, taken, "VDI header"));
@@ -81,7 +81,8 @@ Result<void> check_geometry(const ByteSource& file, const Header& header) {
     if (header.disk_size > std::uint64_t{1} << 62)
         return fail(ErrorKind::corrupt, "{}: disk size is {}, is beyond 2^62", file.name(), header.disk_size);
     if (!fits(header.map_offset, header.map_bytes(), file.size()))
-        return fail_at(header.map_offset, ErrorKind::corrupt, "{}: block map of {} entries at offset {} does not fit a file of {} bytes", file.name(),
+        return fail_at(header.map_offset, ErrorKind::corrupt,
+                       "{}: block map of {} entries at offset {} does not fit a file of {} bytes", file.name(),
                        header.blocks, header.map_offset, file.size());
     return ok();
 }
@@ -101,8 +102,8 @@ std::string_view to_string(Type type) noexcept {
 Result<Header> Header::parse(const ByteSource& file) {
     VDISK_TRY(start, read_struct<RawStart>(file, 0, "VDI header"));
     if (start.signature.value() != kSignature)
-        return fail_at(offsetof(RawStart, signature), ErrorKind::not_this_format, "{}: no VDI image (signature is {:#010x})", file.name(),
-                       start.signature.value());
+        return fail_at(offsetof(RawStart, signature), ErrorKind::not_this_format,
+                       "{}: no VDI image (signature is {:#010x})", file.name(), start.signature.value());
     Header header;
     header.version = start.version.value();
     header.creator = text_of(start.text);
@@ -110,8 +111,8 @@ Result<Header> Header::parse(const ByteSource& file) {
     case 0: VDISK_CHECK(read_major_0(file, header)); break;
     case 1: VDISK_CHECK(read_major_1(file, header)); break;
     default:
-        return fail_at(offsetof(RawStart, version), ErrorKind::unsupported, "{}: version is {}.{}, known are 0 and 1", file.name(),
-                       header.version >> 16, header.version & 0xFFFF);
+        return fail_at(offsetof(RawStart, version), ErrorKind::unsupported, "{}: version is {}.{}, known are 0 and 1",
+                       file.name(), header.version >> 16, header.version & 0xFFFF);
     }
     VDISK_CHECK(check_geometry(file, header));
     return header;

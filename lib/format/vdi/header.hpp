@@ -81,12 +81,12 @@ enum class Type : std::uint32_t { dynamic = 1, fixed = 2, undo = 3, differencing
 /// A stable word for a type.
 std::string_view to_string(Type type) noexcept;
 
-/// A parsed header. Its block size is a power of two and its whole map lies inside the file; how many blocks the map has need
-/// not fit the disk's size.
+/// A parsed header. Its block size is a power of two and its whole map lies inside the file; how many blocks the map
+/// has need not fit the disk's size.
 struct Header {
     std::uint32_t version = 0;
-    std::string creator; ///< as stored, up to its first NUL
-    std::string comment; ///< likewise
+    std::string creator;            ///< as stored, up to its first NUL
+    std::string comment;            ///< likewise
     std::uint32_t header_bytes = 0; ///< all that lies before the map's earliest place
     Type type = Type::dynamic;
     std::uint32_t flags = 0;
@@ -99,8 +99,9 @@ struct Header {
     std::uint64_t data_offset = 0;
     Uuid uuid_create{};
     Uuid uuid_modify{};
-    Uuid uuid_linkage{};       ///< the parent's uuid_create
-    Uuid uuid_parent_modify{}; ///< the parent's uuid_modify when this image was made; null where the header is too short
+    Uuid uuid_linkage{}; ///< the parent's uuid_create
+    Uuid
+        uuid_parent_modify{}; ///< the parent's uuid_modify when this image was made; null where the header is too short
 
     [[nodiscard]] static Result<Header> parse(const ByteSource& file);
 

@@ -27,7 +27,8 @@ Result<Extent> BlockLayout::map(GuestOffset at, std::uint64_t wanted) const {
     const std::uint64_t left = header_.disk_size - at.value;
     const std::uint64_t first = at.value / header_.block_size;
     if (first >= header_.blocks)
-        return Extent::unreadable(left, fail_at(at.value, ErrorKind::corrupt, "{}: the block map has {} entries, but disk offset {} needs entry {}",
+        return Extent::unreadable(left, fail_at(at.value, ErrorKind::corrupt,
+                                                "{}: the block map has {} entries, but disk offset {} needs entry {}",
                                                 table_.source().name(), header_.blocks, at.value, first));
     const std::uint64_t end = div_ceil(at.value + std::min(wanted, left), header_.block_size);
     VDISK_TRY(found, entries(first, std::min({end, std::uint64_t{header_.blocks}, first + kMostEntries}) - first));
@@ -48,7 +49,8 @@ Extent BlockLayout::decode(std::uint32_t entry, std::uint64_t block) const {
     if (entry == kBlockZero) return Extent::zero(length);
     const auto host = data_offset_of(header_, entry);
     if (!host)
-        return Extent::unreadable(length, fail_at(start, ErrorKind::corrupt, "{}: block map entry {} is {:#010x}, beyond what a file can hold",
+        return Extent::unreadable(length, fail_at(start, ErrorKind::corrupt,
+                                                  "{}: block map entry {} is {:#010x}, beyond what a file can hold",
                                                   table_.source().name(), block, entry));
     return Extent::stored(length, HostOffset{*host});
 }

@@ -25,7 +25,9 @@ bool is_registry(const fs::path& path) {
     return extension == ".vbox" || extension == ".vbox-prev" || lower(path.filename().native()) == "virtualbox.xml";
 }
 
-bool is_vdi(const fs::path& path) { return lower(path.extension().native()) == ".vdi"; }
+bool is_vdi(const fs::path& path) {
+    return lower(path.extension().native()) == ".vdi";
+}
 
 // The folder above, in the way in which `folder` was written.
 fs::path above(const fs::path& folder) {
@@ -46,7 +48,8 @@ std::vector<fs::path> files_in(const fs::path& folder, bool (*wanted)(const fs::
 
 class Searcher {
 public:
-    Searcher(const ParentSearch& search, const References& gate, const Limits& limits) : search_(search), gate_(gate), limits_(limits) {}
+    Searcher(const ParentSearch& search, const References& gate, const Limits& limits)
+        : search_(search), gate_(gate), limits_(limits) {}
 
     Result<FoundFile> run() {
         if (auto found = in_registries()) return std::move(*found);
@@ -142,7 +145,8 @@ private:
         std::string text = fmt::format("not found; looked at: {}", looked_.empty() ? "nothing" : looked_);
         if (forbidden_ > 0) text += fmt::format("; {} files were not opened because of VDISK_REFERENCES", forbidden_);
         if (cut_short_) text += fmt::format("; stopped after {} files", limits_.search_files);
-        return fail(forbidden_ > 0 ? ErrorKind::usage : ErrorKind::io, "{}. Name it yourself: 'IMAGE#parent=FILE'", text);
+        return fail(forbidden_ > 0 ? ErrorKind::usage : ErrorKind::io, "{}. Name it yourself: 'IMAGE#parent=FILE'",
+                    text);
     }
 
     const ParentSearch& search_;

@@ -14,9 +14,10 @@ struct ParentSearch {
     std::filesystem::path registry{}; ///< a VirtualBox settings file to ask first; may be empty
 };
 
-/// Asks the VirtualBox settings files in the image's folder and in the one above it; then reads the headers of the `.vdi` files
-/// in the image's folder, the one above it and its `Snapshots` folder. Opens at most Limits::search_files. Errors: `usage` where
-/// the policy forbids to look, `io` where nothing was found, naming the UUID and each place that was looked at.
+/// Asks the VirtualBox settings files in the image's folder and in the one above it; then reads the headers of the
+/// `.vdi` files in the image's folder, the one above it and its `Snapshots` folder. Opens at most Limits::search_files.
+/// Errors: `usage` where the policy forbids to look, `io` where nothing was found, naming the UUID and each place that
+/// was looked at.
 [[nodiscard]] Result<FoundFile> find_parent(const ParentSearch& search, const References& gate, const Limits& limits);
 
 } // namespace vdisk::vdi

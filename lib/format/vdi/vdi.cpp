@@ -20,7 +20,8 @@ constexpr const char* kFactModified = "modification UUID";
 class File final : public DiskFile {
 public:
     File(Header header, SourcePtr source, OpenContext context)
-        : header_(std::move(header)), source_(std::move(source)), context_(std::move(context)), disks_{Disk{.size = header_.disk_size}} {}
+        : header_(std::move(header)), source_(std::move(source)),
+          context_(std::move(context)), disks_{Disk{.size = header_.disk_size}} {}
 
     const Format& format() const noexcept override { return kVdiFormat; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
@@ -45,14 +46,19 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
 
 // What does not fit between an image and the file that serves as its parent.
 std::vector<std::string> compare(const Header& child, const Facts& parent) {
-    const auto text = [&](const char* key) { return parent.contains(key) ? parent[key].get<std::string>() : std::string(); };
-    if (text(kFactUuid).empty()) return {fmt::format("has no UUID that tells whether it is the parent {}", to_string(child.uuid_linkage))};
+    const auto text = [&](const char* key) {
+        return parent.contains(key) ? parent[key].get<std::string>() : std::string();
+    };
+    if (text(kFactUuid).empty())
+        return {fmt::format("has no UUID that tells whether it is the parent {}", to_string(child.uuid_linkage))};
     std::vector<std::string> remarks;
     if (text(kFactUuid) != to_string(child.uuid_linkage))
-        remarks.push_back(fmt::format("its UUID is {}, but the child's parent is {}", text(kFactUuid), to_string(child.uuid_linkage)));
+        remarks.push_back(fmt::format("its UUID is {}, but the child's parent is {}", text(kFactUuid),
+                                      to_string(child.uuid_linkage)));
     if (!child.uuid_parent_modify.is_null() && text(kFactModified) != to_string(child.uuid_parent_modify))
-        remarks.push_back(fmt::format("was modified after its child was made: its modification UUID is {}, the child has {}", text(kFactModified),
-                                      to_string(child.uuid_parent_modify)));
+        remarks.push_back(
+            fmt::format("was modified after its child was made: its modification UUID is {}, the child has {}",
+                        text(kFactModified), to_string(child.uuid_parent_modify)));
     return remarks;
 }
 
@@ -60,10 +66,14 @@ std::optional<ParentLink> File::parent_link() const {
     if (!header_.has_parent()) return std::nullopt;
     ParentLink link;
     link.described = fmt::format("parent {}", to_string(header_.uuid_linkage));
-    link.locate = [header = header_, registry = context_.registry, limits = context_.limits](const References& references) -> Result<FoundFile> {
-        if (header.uuid_linkage.is_null()) return fail(ErrorKind::corrupt, "a {} image must name a parent", to_string(header.type));
-        if (header.uuid_linkage == header.uuid_create) return fail(ErrorKind::corrupt, "the image names itself as its parent");
-        return find_parent({.uuid = header.uuid_linkage, .modify = header.uuid_parent_modify, .registry = registry}, references, limits);
+    link.locate = [header = header_, registry = context_.registry,
+                   limits = context_.limits](const References& references) -> Result<FoundFile> {
+        if (header.uuid_linkage.is_null())
+            return fail(ErrorKind::corrupt, "a {} image must name a parent", to_string(header.type));
+        if (header.uuid_linkage == header.uuid_create)
+            return fail(ErrorKind::corrupt, "the image names itself as its parent");
+        return find_parent({.uuid = header.uuid_linkage, .modify = header.uuid_parent_modify, .registry = registry},
+                           references, limits);
     };
     link.remarks = [header = header_](const Facts& parent) { return compare(header, parent); };
     return link;
@@ -72,7 +82,8 @@ std::optional<ParentLink> File::parent_link() const {
 Facts File::facts() const {
     Facts facts = Facts::object();
     facts["version"] = fmt::format("{}.{}", header_.version >> 16, header_.version & 0xFFFF);
-    facts["creation text"] = printable(std::string_view(header_.creator).substr(0, header_.creator.find_last_not_of('\n') + 1));
+    facts["creation text"] =
+        printable(std::string_view(header_.creator).substr(0, header_.creator.find_last_not_of('\n') + 1));
     if (!header_.comment.empty()) facts["comment"] = printable(header_.comment);
     facts["type"] = to_string(header_.type);
     facts["flags"] = fmt::format("{:#x}", header_.flags);
@@ -85,7 +96,8 @@ Facts File::facts() const {
     facts[kFactUuid] = to_string(header_.uuid_create);
     facts[kFactModified] = to_string(header_.uuid_modify);
     if (!header_.uuid_linkage.is_null()) facts["parent UUID"] = to_string(header_.uuid_linkage);
-    if (!header_.uuid_parent_modify.is_null()) facts["parent's modification UUID"] = to_string(header_.uuid_parent_modify);
+    if (!header_.uuid_parent_modify.is_null())
+        facts["parent's modification UUID"] = to_string(header_.uuid_parent_modify);
     return facts;
 }
 

@@ -27,15 +27,12 @@ public:
     explicit Coverage(std::uint64_t room) : most_(room / sizeof(Range)) {}
 
     void cover(std::uint64_t first, std::uint64_t last) {
-        if (first > next_)
-            add(lost, next_, first - 1);
-        if (first < next_)
-            add(twice, first, std::min(last, next_ - 1));
+        if (first > next_) add(lost, next_, first - 1);
+        if (first < next_) add(twice, first, std::min(last, next_ - 1));
         next_ = std::max(next_, last + 1);
     }
     void end(std::uint64_t clusters) {
-        if (next_ < clusters)
-            add(lost, next_, clusters - 1);
+        if (next_ < clusters) add(lost, next_, clusters - 1);
     }
 
     // There was no room for all ranges.
@@ -65,8 +62,7 @@ Coverage coverage_of(const std::vector<Run>& runs, const std::vector<Range>& zer
     Coverage coverage(room);
     auto zero = zeros.begin();
     const auto zeros_before = [&](std::uint64_t cluster) {
-        for (; zero != zeros.end() && zero->first < cluster; ++zero)
-            coverage.cover(zero->first, zero->last);
+        for (; zero != zeros.end() && zero->first < cluster; ++zero) coverage.cover(zero->first, zero->last);
     };
     for (const Run& run : runs) {
         zeros_before(run.first());
@@ -97,21 +93,17 @@ std::optional<std::vector<Run>> copies_of(const std::vector<Run>& runs, const st
                                           const std::vector<Range>& twice, std::size_t most) {
     std::vector<Run> copies;
     for (const Run& run : runs) {
-        if (!touches(twice, run))
-            continue;
+        if (!touches(twice, run)) continue;
         for (std::uint32_t i = 0; i < run.count(); ++i)
-            if (contains(twice, run.first() + i))
-                copies.push_back(run.single(i));
-        if (copies.size() > most)
-            return std::nullopt;
+            if (contains(twice, run.first() + i)) copies.push_back(run.single(i));
+        if (copies.size() > most) return std::nullopt;
     }
     for (const Range& zero : zeros)
         for (auto range = at_or_behind(twice, zero.first); range != twice.end() && range->first <= zero.last; ++range)
             for (std::uint64_t cluster = std::max<std::uint32_t>(range->first, zero.first);
                  cluster <= std::min<std::uint32_t>(range->last, zero.last); ++cluster) {
                 copies.emplace_back(static_cast<std::uint32_t>(cluster), std::uint16_t{0}, std::uint64_t{0});
-                if (copies.size() > most)
-                    return std::nullopt;
+                if (copies.size() > most) return std::nullopt;
             }
     std::ranges::sort(copies, comes_before);
     return copies;
@@ -128,8 +120,7 @@ std::vector<Run> without(const std::vector<Run>& runs, const std::vector<Range>&
         }
         for (std::uint32_t i = 0; i < run.count(); ++i) {
             const Run single = run.single(i);
-            if (!contains(twice, single.first()) && (kept.empty() || !kept.back().take(single)))
-                kept.push_back(single);
+            if (!contains(twice, single.first()) && (kept.empty() || !kept.back().take(single))) kept.push_back(single);
         }
     }
     return kept;
@@ -145,8 +136,7 @@ bool Run::take(const Run& next) noexcept {
     const std::uint32_t clusters = count();
     const bool follows =
         next.first() == std::uint64_t{first()} + clusters && next.units() == units() + clusters * stored_units(mask());
-    if (!follows || next.mask() != mask() || next.count() != 1 || clusters == kMostClusters)
-        return false;
+    if (!follows || next.mask() != mask() || next.count() != 1 || clusters == kMostClusters) return false;
     rest_ += std::uint32_t{1} << 16;
     return true;
 }
@@ -158,20 +148,17 @@ Result<ClusterMap> ClusterMap::from_parts(Parts parts, std::uint64_t clusters) {
     std::uint64_t next = 0;
     for (const Run& run : parts.runs) {
         const std::uint64_t end = std::uint64_t{run.first()} + run.count();
-        if (run.mask() == 0 || run.first() < next || end > clusters)
-            return wrong("runs");
+        if (run.mask() == 0 || run.first() < next || end > clusters) return wrong("runs");
         next = end;
     }
     next = 0;
     for (const Range& range : parts.lost) {
-        if (range.first < next || range.last < range.first || range.last >= clusters)
-            return wrong("lost ranges");
+        if (range.first < next || range.last < range.first || range.last >= clusters) return wrong("lost ranges");
         next = std::uint64_t{range.last} + 1;
     }
     next = 0;
     for (const Run& run : parts.duplicates) {
-        if (run.count() != 1 || run.first() < next || run.first() >= clusters)
-            return wrong("duplicates");
+        if (run.count() != 1 || run.first() < next || run.first() >= clusters) return wrong("duplicates");
         next = run.first();
     }
     return ClusterMap(std::move(parts), clusters);
@@ -181,8 +168,7 @@ ClusterMap::Found ClusterMap::find(std::uint32_t cluster) const {
     std::uint64_t next = clusters_; // the first cluster behind that is not as this one
     const auto run = std::ranges::partition_point(parts_.runs, [&](const Run& r) { return r.last() < cluster; });
     if (run != parts_.runs.end()) {
-        if (run->first() <= cluster)
-            return {Found::Kind::stored, run->last(), std::span(&*run, 1)};
+        if (run->first() <= cluster) return {Found::Kind::stored, run->last(), std::span(&*run, 1)};
         next = std::min<std::uint64_t>(next, run->first());
     }
     const auto copies =
@@ -190,14 +176,12 @@ ClusterMap::Found ClusterMap::find(std::uint32_t cluster) const {
     if (copies != parts_.duplicates.end()) {
         const auto end =
             std::find_if(copies, parts_.duplicates.end(), [&](const Run& r) { return r.first() != cluster; });
-        if (copies != end)
-            return {Found::Kind::duplicate, cluster, std::span(copies, end)};
+        if (copies != end) return {Found::Kind::duplicate, cluster, std::span(copies, end)};
         next = std::min<std::uint64_t>(next, copies->first());
     }
     const auto lost = at_or_behind(parts_.lost, cluster);
     if (lost != parts_.lost.end()) {
-        if (lost->first <= cluster)
-            return {Found::Kind::lost, lost->last, {}};
+        if (lost->first <= cluster) return {Found::Kind::lost, lost->last, {}};
         next = std::min<std::uint64_t>(next, lost->first);
     }
     return {Found::Kind::zero, static_cast<std::uint32_t>(next - 1), {}};
@@ -206,22 +190,19 @@ ClusterMap::Found ClusterMap::find(std::uint32_t cluster) const {
 std::uint64_t ClusterMap::stored_blocks() const noexcept {
     std::uint64_t blocks = 0;
     for (const std::vector<Run>* runs : {&parts_.runs, &parts_.duplicates})
-        for (const Run& run : *runs)
-            blocks += run.count() * static_cast<std::uint64_t>(std::popcount(run.mask()));
+        for (const Run& run : *runs) blocks += run.count() * static_cast<std::uint64_t>(std::popcount(run.mask()));
     return blocks;
 }
 
 std::uint64_t ClusterMap::stored_clusters() const noexcept {
     std::uint64_t clusters = 0;
-    for (const Run& run : parts_.runs)
-        clusters += run.count();
+    for (const Run& run : parts_.runs) clusters += run.count();
     return clusters;
 }
 
 std::uint64_t ClusterMap::lost_clusters() const noexcept {
     std::uint64_t clusters = 0;
-    for (const Range& range : parts_.lost)
-        clusters += range.count();
+    for (const Range& range : parts_.lost) clusters += range.count();
     return clusters;
 }
 
@@ -240,35 +221,28 @@ std::uint64_t ClusterMap::zero_clusters() const noexcept {
 }
 
 void ClusterMapBuilder::add_stored(const Run& cluster) {
-    if (open_ && runs_.back().take(cluster))
-        return;
+    if (open_ && runs_.back().take(cluster)) return;
     runs_.push_back(cluster);
     open_ = true;
 }
 
 void ClusterMapBuilder::add_zero(std::uint32_t cluster) {
-    if (!zeros_.empty() && cluster != 0 && zeros_.back().last == cluster - 1)
-        zeros_.back().last = cluster;
-    else
-        zeros_.push_back({cluster, cluster});
+    if (!zeros_.empty() && cluster != 0 && zeros_.back().last == cluster - 1) zeros_.back().last = cluster;
+    else zeros_.push_back({cluster, cluster});
 }
 
 Result<ClusterMap> ClusterMapBuilder::finish(std::uint64_t clusters, std::uint64_t room) {
     open_ = false;
-    if (!std::ranges::is_sorted(runs_, comes_before))
-        std::ranges::sort(runs_, comes_before);
-    if (!std::ranges::is_sorted(zeros_, range_before))
-        std::ranges::sort(zeros_, range_before);
+    if (!std::ranges::is_sorted(runs_, comes_before)) std::ranges::sort(runs_, comes_before);
+    if (!std::ranges::is_sorted(zeros_, range_before)) std::ranges::sort(zeros_, range_before);
     const auto no_room = fail(ErrorKind::limit_exceeded, "the map of its clusters needs more room than there is");
     Coverage coverage = coverage_of(runs_, zeros_, clusters, room);
-    if (coverage.full())
-        return no_room;
+    if (coverage.full()) return no_room;
     ClusterMap::Parts parts{.runs = std::exchange(runs_, {}), .duplicates = {}, .lost = std::move(coverage.lost)};
     const std::vector<Range> zeros = std::exchange(zeros_, {});
     if (!coverage.twice.empty()) {
         auto copies = copies_of(parts.runs, zeros, coverage.twice, (room - coverage.bytes()) / sizeof(Run));
-        if (!copies)
-            return no_room;
+        if (!copies) return no_room;
         parts.duplicates = std::move(*copies);
         parts.runs = without(parts.runs, coverage.twice, parts.duplicates.size());
     }

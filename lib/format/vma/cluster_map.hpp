@@ -112,8 +112,8 @@ public:
         return runs_.size() * sizeof(Run) + zeros_.size() * sizeof(Range);
     }
 
-    /// Sorts, finds what is there twice or not at all. The builder is empty then. Takes for a moment up to twice bytes() and
-    /// `room` together. Errors: `limit_exceeded` if that takes more than `room` bytes to keep.
+    /// Sorts, finds what is there twice or not at all. The builder is empty then. Takes for a moment up to twice
+    /// bytes() and `room` together. Errors: `limit_exceeded` if that takes more than `room` bytes to keep.
     [[nodiscard]] Result<ClusterMap> finish(std::uint64_t clusters, std::uint64_t room);
 
 private:

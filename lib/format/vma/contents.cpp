@@ -32,8 +32,7 @@ public:
 
     template<class Struct> bool read(Struct& value) { return fill(std::as_writable_bytes(std::span(&value, 1))); }
     template<class Array> bool read_array(Array& array, std::uint64_t count) {
-        if (count > (source_.size() - at_) / sizeof(array[0]))
-            return false;
+        if (count > (source_.size() - at_) / sizeof(array[0])) return false;
         array.resize(static_cast<std::size_t>(count));
         return fill(std::as_writable_bytes(std::span(array)));
     }
@@ -41,8 +40,7 @@ public:
 
 private:
     bool fill(std::span<std::byte> out) {
-        if (read_exact(source_, at_, out).has_error())
-            return false;
+        if (read_exact(source_, at_, out).has_error()) return false;
         at_ += out.size();
         return true;
     }
@@ -53,15 +51,13 @@ private:
 bool read_map(Cursor& cursor, const Device& device, std::vector<ClusterMap>& maps) {
     RawMap raw;
     ClusterMap::Parts parts;
-    if (!cursor.read(raw) || raw.clusters.value() != device.clusters())
-        return false;
+    if (!cursor.read(raw) || raw.clusters.value() != device.clusters()) return false;
     if (!cursor.read_array(parts.runs, raw.runs.value()) ||
         !cursor.read_array(parts.duplicates, raw.duplicates.value()) ||
         !cursor.read_array(parts.lost, raw.lost.value()))
         return false;
     auto map = ClusterMap::from_parts(std::move(parts), device.clusters());
-    if (map.has_error())
-        return false;
+    if (map.has_error()) return false;
     maps.push_back(std::move(map).value());
     return true;
 }
@@ -86,28 +82,17 @@ Result<void> write_map(IndexWriter& writer, const Device& device, const ClusterM
 
 std::string_view to_string(Oddity oddity) noexcept {
     switch (oddity) {
-    case Oddity::damaged_extent:
-        return "damaged-extent";
-    case Oddity::skipped_bytes:
-        return "skipped-bytes";
-    case Oddity::truncated:
-        return "truncated";
-    case Oddity::trailing_bytes:
-        return "trailing-bytes";
-    case Oddity::unreadable_data:
-        return "unreadable-data";
-    case Oddity::reserved_field:
-        return "reserved-field";
-    case Oddity::unknown_device:
-        return "unknown-device";
-    case Oddity::cluster_past_end:
-        return "cluster-past-end";
-    case Oddity::block_past_end:
-        return "block-past-end";
-    case Oddity::memory_order:
-        return "memory-order";
-    case Oddity::memory_past_end:
-        return "memory-past-end";
+    case Oddity::damaged_extent: return "damaged-extent";
+    case Oddity::skipped_bytes: return "skipped-bytes";
+    case Oddity::truncated: return "truncated";
+    case Oddity::trailing_bytes: return "trailing-bytes";
+    case Oddity::unreadable_data: return "unreadable-data";
+    case Oddity::reserved_field: return "reserved-field";
+    case Oddity::unknown_device: return "unknown-device";
+    case Oddity::cluster_past_end: return "cluster-past-end";
+    case Oddity::block_past_end: return "block-past-end";
+    case Oddity::memory_order: return "memory-order";
+    case Oddity::memory_past_end: return "memory-past-end";
     }
     return "damaged-extent";
 }
@@ -117,17 +102,14 @@ Severity severity_of(Oddity oddity) noexcept {
     case Oddity::damaged_extent:
     case Oddity::skipped_bytes:
     case Oddity::truncated:
-    case Oddity::unreadable_data:
-        return Severity::error;
+    case Oddity::unreadable_data: return Severity::error;
     case Oddity::trailing_bytes:
     case Oddity::reserved_field:
     case Oddity::unknown_device:
     case Oddity::cluster_past_end:
     case Oddity::block_past_end:
-    case Oddity::memory_order:
-        return Severity::warning;
-    case Oddity::memory_past_end:
-        return Severity::note;
+    case Oddity::memory_order: return Severity::warning;
+    case Oddity::memory_past_end: return Severity::note;
     }
     return Severity::error;
 }
@@ -152,22 +134,18 @@ std::string Findings::to_json() const {
 
 std::optional<Findings> Findings::from_json(std::string_view text) {
     const Facts json = Facts::parse(text, nullptr, false);
-    if (!json.is_object() || !json.contains("counts") || !json.contains("kept"))
-        return std::nullopt;
+    if (!json.is_object() || !json.contains("counts") || !json.contains("kept")) return std::nullopt;
     Findings findings;
     const Facts& counts = json["counts"];
-    if (!counts.is_array() || counts.size() != kOddities)
-        return std::nullopt;
+    if (!counts.is_array() || counts.size() != kOddities) return std::nullopt;
     for (std::size_t i = 0; i < kOddities; ++i) {
-        if (!counts[i].is_number_unsigned())
-            return std::nullopt;
+        if (!counts[i].is_number_unsigned()) return std::nullopt;
         findings.counts_[i] = counts[i].get<std::uint64_t>();
     }
     for (const Facts& each : json["kept"]) {
         const bool sound = each.is_array() && each.size() == 3 && each[0].is_number_unsigned() &&
                            each[1].is_number_unsigned() && each[2].is_string();
-        if (!sound || each[0].get<std::uint64_t>() >= kOddities)
-            return std::nullopt;
+        if (!sound || each[0].get<std::uint64_t>() >= kOddities) return std::nullopt;
         findings.kept_.push_back(
             {static_cast<Oddity>(each[0].get<unsigned>()), each[1].get<std::uint64_t>(), each[2].get<std::string>()});
     }
@@ -177,25 +155,20 @@ std::optional<Findings> Findings::from_json(std::string_view text) {
 std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
                                       const Limits& limits) {
     const SourcePtr index = cache.open(key);
-    if (!index || index->size() > limits.cluster_map_bytes + kMostFindings)
-        return std::nullopt;
+    if (!index || index->size() > limits.cluster_map_bytes + kMostFindings) return std::nullopt;
     Cursor cursor(*index);
     RawContents raw;
     std::string findings;
     if (!cursor.read(raw) || raw.header != header.md5 || raw.devices.value() != header.devices.size())
         return std::nullopt;
-    if (raw.findings.value() > kMostFindings || !cursor.read_array(findings, raw.findings.value()))
-        return std::nullopt;
+    if (raw.findings.value() > kMostFindings || !cursor.read_array(findings, raw.findings.value())) return std::nullopt;
     auto parsed = Findings::from_json(findings);
-    if (!parsed)
-        return std::nullopt;
+    if (!parsed) return std::nullopt;
     Contents contents{
         .maps = {}, .findings = std::move(*parsed), .extents = raw.extents.value(), .size = raw.size.value()};
     for (const Device& device : header.devices)
-        if (!read_map(cursor, device, contents.maps))
-            return std::nullopt;
-    if (!cursor.at_end())
-        return std::nullopt;
+        if (!read_map(cursor, device, contents.maps)) return std::nullopt;
+    if (!cursor.at_end()) return std::nullopt;
     return contents;
 }
 

@@ -68,12 +68,13 @@ private:
 struct Contents {
     std::vector<ClusterMap> maps; ///< one for each of the header's devices
     Findings findings;
-    std::uint64_t extents = 0; ///< sound ones
-    std::uint64_t size = 0;    ///< bytes of the archive, uncompressed
+    std::uint64_t extents = 0;   ///< sound ones
+    std::uint64_t size = 0;      ///< bytes of the archive, uncompressed
     bool passing_errors = false; ///< the system could not read something: not to be kept for the next opening
 };
 
-/// From the index cache: nothing unless all of it is there, sound, within `limits`, and of the archive with that header.
+/// From the index cache: nothing unless all of it is there, sound, within `limits`, and of the archive with that
+/// header.
 [[nodiscard]] std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
                                                     const Limits& limits);
 

@@ -48,10 +48,8 @@ Result<void> check_md5(const RawHeader& raw, Bytes& bytes, std::string_view name
     Hasher hasher("MD5");
     hasher.add(bytes);
     const auto md5 = hasher.finish<sizeof(Md5)>();
-    if (!md5)
-        return md5_missing(name);
-    if (*md5 == raw.md5sum)
-        return ok();
+    if (!md5) return md5_missing(name);
+    if (*md5 == raw.md5sum) return ok();
     return fail_at(offsetof(RawHeader, md5sum), ErrorKind::corrupt,
                    "{}: the header's checksum is wrong: md5sum is {}, its bytes give {}", name, hex(raw.md5sum),
                    hex(*md5));
@@ -66,20 +64,17 @@ public:
     // Nothing if the blob is not all inside the buffer.
     BlobResult at(std::uint32_t pointer) const {
         boost::endian::little_uint16_buf_t length;
-        if (!fits(pointer, sizeof length, buffer_.size()))
-            return std::nullopt;
+        if (!fits(pointer, sizeof length, buffer_.size())) return std::nullopt;
         std::memcpy(&length, buffer_.data() + pointer, sizeof length);
         const std::size_t start = pointer + sizeof length;
-        if (!fits(start, length.value(), buffer_.size()))
-            return std::nullopt;
+        if (!fits(start, length.value(), buffer_.size())) return std::nullopt;
         return std::string(reinterpret_cast<const char*>(buffer_.data()) + start, length.value());
     }
 
     // As at(), for names: they end in a NUL, which is taken off.
     BlobResult name_at(std::uint32_t pointer) const {
         BlobResult name = at(pointer);
-        if (!name || name->empty() || name->back() != '\0')
-            return std::nullopt;
+        if (!name || name->empty() || name->back() != '\0') return std::nullopt;
         name->pop_back();
         return name;
     }
@@ -91,8 +86,7 @@ private:
 void add_device(Header& header, std::size_t id, const RawDevice& raw, const Blobs& blobs) {
     const std::uint32_t pointer = raw.name.value();
     const std::uint64_t size = raw.size.value();
-    if (pointer == 0 && size == 0)
-        return;
+    if (pointer == 0 && size == 0) return;
     const BlobResult name = pointer == 0 ? std::nullopt : blobs.name_at(pointer);
     if (!name)
         header.remarks.push_back(fmt::format("device {}: its name at {} of the blob buffer is damaged", id, pointer));
@@ -108,17 +102,14 @@ void add_device(Header& header, std::size_t id, const RawDevice& raw, const Blob
 
 void add_configuration(Header& header, std::size_t slot, std::uint32_t name_pointer, std::uint32_t data_pointer,
                        const Blobs& blobs) {
-    if (name_pointer == 0 && data_pointer == 0)
-        return;
+    if (name_pointer == 0 && data_pointer == 0) return;
     Configuration config;
     const BlobResult name = name_pointer == 0 ? std::nullopt : blobs.name_at(name_pointer);
     const BlobResult data = data_pointer == 0 ? std::nullopt : blobs.at(data_pointer);
     config.name = name.value_or("");
     config.data = data.value_or("");
-    if (!name)
-        config.problem = fmt::format("its name at {} of the blob buffer is damaged", name_pointer);
-    if (!data)
-        config.problem = fmt::format("its content at {} of the blob buffer is damaged", data_pointer);
+    if (!name) config.problem = fmt::format("its name at {} of the blob buffer is damaged", name_pointer);
+    if (!data) config.problem = fmt::format("its content at {} of the blob buffer is damaged", data_pointer);
     if (!config.problem.empty())
         header.remarks.push_back(
             fmt::format("configuration {} '{}': {}", slot, shown_name(config.name), config.problem));
@@ -158,15 +149,13 @@ Result<Header> Header::read(ForwardReader& reader, std::string_view name, const 
     header.size = bytes.size();
     for (std::size_t i = 0; i < raw.config_names.size(); ++i)
         add_configuration(header, i, raw.config_names[i].value(), raw.config_data[i].value(), blobs);
-    for (std::size_t i = 0; i < raw.dev_info.size(); ++i)
-        add_device(header, i, raw.dev_info[i], blobs);
+    for (std::size_t i = 0; i < raw.dev_info.size(); ++i) add_device(header, i, raw.dev_info[i], blobs);
     return header;
 }
 
 std::string uuid_text(const Uuid& uuid) {
     std::string text = hex(uuid);
-    for (const std::size_t at : {8U, 13U, 18U, 23U})
-        text.insert(at, "-");
+    for (const std::size_t at : {8U, 13U, 18U, 23U}) text.insert(at, "-");
     return text;
 }
 

@@ -33,8 +33,7 @@ Result<Extent> DeviceLayout::map(GuestOffset at, std::uint64_t wanted) const {
     VDISK_TRY(run, piece_at(at.value));
     while (run.length < wanted && at.value + run.length < device_.size) {
         VDISK_TRY(next, piece_at(at.value + run.length));
-        if (!run.goes_on_in(next))
-            break;
+        if (!run.goes_on_in(next)) break;
         run.length += next.length;
     }
     return run;
@@ -45,12 +44,9 @@ Result<Extent> DeviceLayout::piece_at(std::uint64_t at) const {
     const ClusterMap::Found found = map_.find(static_cast<std::uint32_t>(at / kClusterBytes));
     const std::uint64_t end = std::min((std::uint64_t{found.last} + 1) * kClusterBytes, device_.size);
     switch (found.kind) {
-    case ClusterMap::Found::Kind::zero:
-        return Extent::zero(end - at);
-    case ClusterMap::Found::Kind::stored:
-        return stored_piece(found.runs.front(), at);
-    case ClusterMap::Found::Kind::duplicate:
-        return duplicate_piece(found.runs, at);
+    case ClusterMap::Found::Kind::zero: return Extent::zero(end - at);
+    case ClusterMap::Found::Kind::stored: return stored_piece(found.runs.front(), at);
+    case ClusterMap::Found::Kind::duplicate: return duplicate_piece(found.runs, at);
     case ClusterMap::Found::Kind::lost:
         return unreadable(at, end - at, "is in no sound extent of the archive: lost, not zeros");
     }
@@ -61,11 +57,9 @@ Extent DeviceLayout::stored_piece(const Run& run, std::uint64_t at) const {
     const std::uint64_t index = at / kClusterBytes - run.first();
     const auto block = static_cast<std::uint32_t>(at % kClusterBytes / kBlockBytes);
     std::uint64_t blocks = same_blocks(run.mask(), block);
-    if (run.mask() == kAllBlocks)
-        blocks += std::uint64_t{kBlocks} * (run.count() - 1 - index);
+    if (run.mask() == kAllBlocks) blocks += std::uint64_t{kBlocks} * (run.count() - 1 - index);
     const std::uint64_t length = std::min(blocks * kBlockBytes - at % kBlockBytes, device_.size - at);
-    if ((run.mask() >> block & 1) == 0)
-        return Extent::zero(length);
+    if ((run.mask() >> block & 1) == 0) return Extent::zero(length);
 
     const std::uint64_t before =
         index * popcount(run.mask()) + popcount(run.mask() & ((std::uint32_t{1} << block) - 1));
@@ -79,10 +73,8 @@ Result<void> DeviceLayout::read_cluster(const Run& copy, std::span<std::byte> ou
         const auto piece = copy.mask() == 0 ? Extent::zero(out.size()) : stored_piece(copy, start + done);
         const auto part =
             out.subspan(done, std::min<std::size_t>(static_cast<std::size_t>(piece.length), out.size() - done));
-        if (piece.kind == Extent::Kind::zero)
-            std::ranges::fill(part, std::byte{0});
-        else
-            VDISK_CHECK(read_exact(*archive_->source, piece.host.value, part));
+        if (piece.kind == Extent::Kind::zero) std::ranges::fill(part, std::byte{0});
+        else VDISK_CHECK(read_exact(*archive_->source, piece.host.value, part));
         done += part.size();
     }
     return ok();
@@ -104,8 +96,7 @@ Result<Extent> DeviceLayout::duplicate_piece(std::span<const Run> copies, std::u
         if (other != first)
             return unreadable(at, start + length - at, "is stored more than once with different content");
     }
-    if (copies.front().mask() == 0)
-        return Extent::zero(start + length - at);
+    if (copies.front().mask() == 0) return Extent::zero(start + length - at);
     return stored_piece(copies.front(), at);
 }
 

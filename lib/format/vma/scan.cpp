@@ -54,8 +54,7 @@ public:
         if (buffer_.size() - taken_ < count) {
             auto filled = fill(std::max(count, ahead));
             // What is not needed yet may be what can't be read.
-            if (filled.has_error() && ahead > count)
-                filled = fill(count);
+            if (filled.has_error() && ahead > count) filled = fill(count);
             VDISK_CHECK(filled);
         }
         return std::span<const std::byte>(buffer_).subspan(taken_);
@@ -65,8 +64,7 @@ public:
     Result<std::uint64_t> skip(std::uint64_t count) {
         const std::uint64_t buffered = std::min<std::uint64_t>(count, buffer_.size() - taken_);
         taken_ += static_cast<std::size_t>(buffered);
-        if (buffered == count)
-            return count;
+        if (buffered == count) return count;
         VDISK_TRY(moved, reader_.skip(count - buffered));
         return buffered + moved;
     }
@@ -76,13 +74,11 @@ private:
         buffer_.erase(buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(taken_));
         taken_ = 0;
         const std::size_t had = buffer_.size();
-        if (had >= count)
-            return ok();
+        if (had >= count) return ok();
         buffer_.resize(count);
         auto got = reader_.read(std::span(buffer_).subspan(had));
         buffer_.resize(had + (got.has_value() ? got.value() : 0));
-        if (got.has_error())
-            return std::move(got).error();
+        if (got.has_error()) return std::move(got).error();
         return ok();
     }
 
@@ -97,8 +93,7 @@ public:
         : name_(name), header_(header), options_(options), window_(reader), total_(reader.size()),
           builders_(header.devices.size()), next_memory_cluster_(header.devices.size(), 0) {
         device_of_.fill(-1);
-        for (std::size_t i = 0; i < header.devices.size(); ++i)
-            device_of_[header.devices[i].id] = static_cast<int>(i);
+        for (std::size_t i = 0; i < header.devices.size(); ++i) device_of_[header.devices[i].id] = static_cast<int>(i);
     }
 
     Result<Contents> run() {
@@ -108,8 +103,7 @@ public:
             VDISK_CHECK(tell_progress());
         }
         contents_.size = window_.position();
-        for (std::size_t i = 0; i < builders_.size(); ++i)
-            VDISK_CHECK(finish(i));
+        for (std::size_t i = 0; i < builders_.size(); ++i) VDISK_CHECK(finish(i));
         return std::move(contents_);
     }
 
@@ -142,16 +136,14 @@ private:
         const std::uint64_t collected = builders_[device].bytes();
         auto map = builders_[device].finish(header_.devices[device].clusters(),
                                             options_.limits.cluster_map_bytes - map_bytes_);
-        if (map.has_error())
-            return map_too_large();
+        if (map.has_error()) return map_too_large();
         map_bytes_ += std::max(map.value().bytes(), collected) - collected;
         contents_.maps.push_back(std::move(map).value());
         return ok();
     }
 
     Result<void> tell_progress() const {
-        if (!total_)
-            return ok();
+        if (!total_) return ok();
         return tell(options_.progress, std::min(window_.position(), *total_), *total_);
     }
 
@@ -186,33 +178,28 @@ Result<bool> Scanner::next_extent() {
     const std::uint64_t at = window_.position();
     auto bytes = window_.peek(sizeof(RawExtent), dense_ ? kReadAhead : sizeof(RawExtent));
     if (bytes.has_error()) {
-        if (bytes.error().kind == ErrorKind::cancelled)
-            return std::move(bytes).error();
+        if (bytes.error().kind == ErrorKind::cancelled) return std::move(bytes).error();
         note_error(bytes.error());
         add_finding(Oddity::damaged_extent, at, "extent {} can't be read: {}", contents_.extents, bytes.error().what);
         return search(at);
     }
-    if (bytes.value().size() < sizeof(RawExtent))
-        return end_of_archive(bytes.value());
+    if (bytes.value().size() < sizeof(RawExtent)) return end_of_archive(bytes.value());
     RawExtent extent;
     std::memcpy(&extent, bytes.value().data(), sizeof extent);
     VDISK_TRY(wrong, fault(extent));
-    if (!wrong)
-        return take(extent);
+    if (!wrong) return take(extent);
     add_finding(Oddity::damaged_extent, at, "extent {}: {}", contents_.extents, *wrong);
     return search(at);
 }
 
 Result<bool> Scanner::end_of_archive(std::span<const std::byte> rest) {
     const std::uint64_t at = window_.position();
-    if (rest.empty())
-        return false;
+    if (rest.empty()) return false;
     const std::size_t compared = std::min(rest.size(), kExtentMagic.size());
     if (std::memcmp(rest.data(), kExtentMagic.data(), compared) == 0)
         add_finding(Oddity::truncated, at, "the archive is truncated: it ends {} bytes into the header of an extent",
                     rest.size());
-    else
-        add_finding(Oddity::trailing_bytes, at, "{} stray bytes follow the last extent", rest.size());
+    else add_finding(Oddity::trailing_bytes, at, "{} stray bytes follow the last extent", rest.size());
     VDISK_CHECK(window_.skip(rest.size()));
     return false;
 }
@@ -220,21 +207,17 @@ Result<bool> Scanner::end_of_archive(std::span<const std::byte> rest) {
 // Why an extent's header can't be trusted, if it can't.
 Result<std::optional<std::string>> Scanner::fault(const RawExtent& extent) {
     using Fault = std::optional<std::string>;
-    if (extent.magic != kExtentMagic)
-        return Fault("its magic is wrong");
+    if (extent.magic != kExtentMagic) return Fault("its magic is wrong");
     RawExtent unsummed = extent;
     unsummed.md5sum = {};
     hasher_.add_struct(unsummed);
     const auto md5 = hasher_.finish<sizeof(Md5)>();
-    if (!md5)
-        return md5_missing(name_);
-    if (*md5 != extent.md5sum)
-        return Fault("its checksum is wrong");
+    if (!md5) return md5_missing(name_);
+    if (*md5 != extent.md5sum) return Fault("its checksum is wrong");
     if (extent.uuid != header_.uuid)
         return Fault(fmt::format("its uuid is {}: it is another archive's", uuid_text(extent.uuid)));
     std::uint64_t blocks = 0;
-    for (const RawBlockInfo& slot : extent.blockinfo)
-        blocks += data_bytes(slot) / kBlockBytes;
+    for (const RawBlockInfo& slot : extent.blockinfo) blocks += data_bytes(slot) / kBlockBytes;
     if (blocks != extent.block_count.value())
         return Fault(
             fmt::format("block_count is {}, but its masks have {} blocks", extent.block_count.value(), blocks));
@@ -246,32 +229,26 @@ Result<bool> Scanner::search(std::uint64_t from) {
     std::uint64_t step = kAlignment;
     for (std::uint64_t steps = 0;; ++steps) {
         VDISK_TRY(moved, window_.skip(step));
-        if (steps % 4096 == 0)
-            VDISK_CHECK(tell_progress());
+        if (steps % 4096 == 0) VDISK_CHECK(tell_progress());
         auto bytes = window_.peek(sizeof(RawExtent), kReadAhead);
-        if (bytes.has_error() && bytes.error().kind == ErrorKind::cancelled)
-            return std::move(bytes).error();
-        if (bytes.has_error())
-            note_error(bytes.error());
+        if (bytes.has_error() && bytes.error().kind == ErrorKind::cancelled) return std::move(bytes).error();
+        if (bytes.has_error()) note_error(bytes.error());
         if (bytes.has_error() && moved == step) {
             step = std::min(step * 2, kMostStep);
             continue;
         }
         step = kAlignment;
         if (bytes.has_error() || bytes.value().size() < sizeof(RawExtent)) {
-            if (bytes.has_value())
-                VDISK_CHECK(window_.skip(bytes.value().size()));
+            if (bytes.has_value()) VDISK_CHECK(window_.skip(bytes.value().size()));
             add_finding(Oddity::skipped_bytes, from, "no sound extent is found from here to the end, {} bytes on",
                         window_.position() - from);
             return false;
         }
-        if (std::memcmp(bytes.value().data(), kExtentMagic.data(), kExtentMagic.size()) != 0)
-            continue;
+        if (std::memcmp(bytes.value().data(), kExtentMagic.data(), kExtentMagic.size()) != 0) continue;
         RawExtent extent;
         std::memcpy(&extent, bytes.value().data(), sizeof extent);
         VDISK_TRY(wrong, fault(extent));
-        if (wrong)
-            continue;
+        if (wrong) continue;
         add_finding(Oddity::skipped_bytes, from, "{} bytes skipped up to the next sound extent",
                     window_.position() - from);
         return true;
@@ -307,8 +284,7 @@ Result<bool> Scanner::take(const RawExtent& extent) {
         add_finding(Oddity::truncated, end,
                     "the archive is truncated: it ends inside the data of extent {}; {} bytes of them are missing",
                     contents_.extents, offset - end);
-    for (ClusterMapBuilder& builder : builders_)
-        builder.end_extent();
+    for (ClusterMapBuilder& builder : builders_) builder.end_extent();
     dense_ = extent.block_count.value() < kReadAhead / kBlockBytes;
     ++contents_.extents;
     return offset <= end;
@@ -316,27 +292,23 @@ Result<bool> Scanner::take(const RawExtent& extent) {
 
 // Moves over an extent's data; returns how many bytes of them are there.
 Result<std::uint64_t> Scanner::take_data(const RawExtent& extent, std::array<bool, kSlots>& readable) {
-    if (!options_.read_data)
-        return window_.skip(std::uint64_t{extent.block_count.value()} * kBlockBytes);
+    if (!options_.read_data) return window_.skip(std::uint64_t{extent.block_count.value()} * kBlockBytes);
     std::uint64_t there = 0;
     for (std::size_t i = 0; i < kSlots; ++i) {
         const std::uint64_t length = data_bytes(extent.blockinfo[i]);
         VDISK_TRY(moved, read_data(length, readable[i]));
         there += moved;
-        if (moved < length)
-            break;
+        if (moved < length) break;
     }
     return there;
 }
 
 Result<std::uint64_t> Scanner::read_data(std::uint64_t count, bool& readable) {
-    if (count == 0)
-        return std::uint64_t{0};
+    if (count == 0) return std::uint64_t{0};
     const std::uint64_t at = window_.position();
     auto bytes = window_.peek(static_cast<std::size_t>(count), static_cast<std::size_t>(count));
     if (bytes.has_error()) {
-        if (bytes.error().kind == ErrorKind::cancelled)
-            return std::move(bytes).error();
+        if (bytes.error().kind == ErrorKind::cancelled) return std::move(bytes).error();
         readable = false;
         add_finding(Oddity::unreadable_data, at, "{}", bytes.error().what);
     }
@@ -353,8 +325,7 @@ Result<void> Scanner::record(const RawBlockInfo& raw, const Slot& slot) {
     }
     const auto device_index = static_cast<std::size_t>(index);
     const Device& device = header_.devices[device_index];
-    if (device.is_memory())
-        check_order(device_index, slot);
+    if (device.is_memory()) check_order(device_index, slot);
     if (slot.cluster >= device.clusters()) {
         // The machine runs on while its state is saved: what is saved may outgrow the size that was announced.
         add_finding(device.is_memory() ? Oddity::memory_past_end : Oddity::cluster_past_end, at,
@@ -368,8 +339,7 @@ Result<void> Scanner::record(const RawBlockInfo& raw, const Slot& slot) {
         add_finding(Oddity::block_past_end, at,
                     "extent {}, slot {}: cluster {} has blocks stored beyond the end of device '{}'", contents_.extents,
                     slot.number, slot.cluster, shown_name(device.name));
-    if (!slot.readable)
-        return ok();
+    if (!slot.readable) return ok();
     return add(device_index, slot);
 }
 
@@ -393,8 +363,7 @@ Result<void> Scanner::add(std::size_t device, const Slot& slot) {
         builder.add_stored(Run(slot.cluster, slot.mask, units));
     }
     map_bytes_ += builder.bytes() - before;
-    if (map_bytes_ > options_.limits.cluster_map_bytes)
-        return map_too_large();
+    if (map_bytes_ > options_.limits.cluster_map_bytes) return map_too_large();
     return ok();
 }
 

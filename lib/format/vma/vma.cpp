@@ -20,8 +20,7 @@ constexpr std::uint64_t kExtentsWorthKeeping = 256;
 // Firmware variables, TPM state, RAM: devices that nobody means who does not name them.
 bool is_side_device(std::string_view name) {
     for (const std::string_view part : {"efidisk", "tpmstate", "vmstate"})
-        if (name.find(part) != std::string_view::npos)
-            return true;
+        if (name.find(part) != std::string_view::npos) return true;
     return false;
 }
 
@@ -35,8 +34,7 @@ Disk disk_of(const Device& device, const ClusterMap& map) {
     disk.facts["clusters"] = device.clusters();
     disk.facts["zero clusters"] = map.zero_clusters();
     disk.facts["lost clusters"] = map.lost_clusters();
-    if (map.duplicate_clusters() != 0)
-        disk.facts["clusters stored more than once"] = map.duplicate_clusters();
+    if (map.duplicate_clusters() != 0) disk.facts["clusters stored more than once"] = map.duplicate_clusters();
     return disk;
 }
 
@@ -56,8 +54,7 @@ std::vector<std::string> problems(const Archive& archive) {
     std::array<bool, kOddities> told{};
     for (const Findings::Kept& finding : archive.contents.findings.kept()) {
         bool& known = told[static_cast<std::size_t>(finding.oddity)];
-        if (std::exchange(known, true) || severity_of(finding.oddity) == Severity::note)
-            continue;
+        if (std::exchange(known, true) || severity_of(finding.oddity) == Severity::note) continue;
         const std::uint64_t more = archive.contents.findings.count(finding.oddity) - 1;
         lines.push_back(fmt::format("at offset {}: {}{}", finding.offset, finding.what,
                                     more == 0 ? "" : fmt::format(" (and {} more such)", more)));
@@ -84,8 +81,7 @@ void report_duplicates(AuditReport& report, const ArchivePtr& archive, std::size
     const DeviceLayout layout(archive, index);
     std::optional<std::uint32_t> before;
     for (const Run& copy : archive->contents.maps[index].parts().duplicates) {
-        if (before == copy.first())
-            continue;
+        if (before == copy.first()) continue;
         before = copy.first();
         const std::uint64_t start = std::uint64_t{copy.first()} * kClusterBytes;
         const std::uint64_t length = std::min<std::uint64_t>(kClusterBytes, device.size - start);
@@ -150,8 +146,7 @@ Facts File::facts() const {
     facts["configurations"] = Facts::array();
     for (const Configuration& config : archive_->header.configurations)
         facts["configurations"].push_back(Facts{{"name", printable(config.name)}, {"size", config.data.size()}});
-    for (const std::string& line : problems(*archive_))
-        facts["problems"].push_back(line);
+    for (const std::string& line : problems(*archive_)) facts["problems"].push_back(line);
     return facts;
 }
 
@@ -186,11 +181,9 @@ Result<AuditReport> File::verify(const Progress& progress) const {
 
 // The key under which a pass over the file is remembered; nothing if it can't be.
 std::optional<IndexKey> cache_key(const OpenContext& context) {
-    if (!context.index_cache.enabled() || !context.file)
-        return std::nullopt;
+    if (!context.index_cache.enabled() || !context.file) return std::nullopt;
     auto key = IndexKey::of(*context.file, kContentsKind);
-    if (key.has_error())
-        return std::nullopt;
+    if (key.has_error()) return std::nullopt;
     return std::move(key).value();
 }
 

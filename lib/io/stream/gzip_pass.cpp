@@ -36,7 +36,8 @@ struct MemberHeader {
 };
 
 bool is_member(std::span<const std::byte> head) noexcept {
-    return head.size() >= 4 && head[0] == std::byte{0x1F} && head[1] == std::byte{0x8B} && head[2] == std::byte{8} && (head[3] & std::byte{0xE0}) == std::byte{0};
+    return head.size() >= 4 && head[0] == std::byte{0x1F} && head[1] == std::byte{0x8B} && head[2] == std::byte{8} &&
+           (head[3] & std::byte{0xE0}) == std::byte{0};
 }
 
 // bgzip's field in the extra field: 'B', 'C', 2, 0, the member's size less one.
@@ -65,7 +66,8 @@ std::optional<MemberHeader> parse_member(std::span<const std::byte> bytes) {
     }
     for (const unsigned text : {unsigned{kName}, unsigned{kComment}}) {
         if ((flags & text) == 0) continue;
-        const auto end = std::find(bytes.begin() + static_cast<std::ptrdiff_t>(header.length), bytes.end(), std::byte{0});
+        const auto end =
+            std::find(bytes.begin() + static_cast<std::ptrdiff_t>(header.length), bytes.end(), std::byte{0});
         if (end == bytes.end()) return std::nullopt;
         header.length = static_cast<std::size_t>(end - bytes.begin()) + 1;
     }
@@ -88,14 +90,17 @@ public:
 
     /// From the byte at `offset`, of the byte before which `bits` belong to it too.
     Result<void> start(std::uint64_t offset, unsigned bits, std::span<const std::byte> window) {
-        if (ready_ ? inflateReset(&stream_) != Z_OK : inflateInit2(&stream_, -MAX_WBITS) != Z_OK) return fail(ErrorKind::io, "no memory for a decompressor");
+        if (ready_ ? inflateReset(&stream_) != Z_OK : inflateInit2(&stream_, -MAX_WBITS) != Z_OK)
+            return fail(ErrorKind::io, "no memory for a decompressor");
         ready_ = true;
         at_ = offset;
         if (bits > 0) {
             VDISK_TRY(byte, input_.at(offset - 1, 1));
             inflatePrime(&stream_, static_cast<int>(bits), std::to_integer<int>(byte[0]) >> (8 - bits));
         }
-        if (!window.empty()) inflateSetDictionary(&stream_, reinterpret_cast<const Bytef*>(window.data()), static_cast<uInt>(window.size()));
+        if (!window.empty())
+            inflateSetDictionary(&stream_, reinterpret_cast<const Bytef*>(window.data()),
+                                 static_cast<uInt>(window.size()));
         return ok();
     }
 
@@ -114,7 +119,8 @@ public:
             if (status == Z_STREAM_END) return Stop::member_end;
             if (status == Z_MEM_ERROR) return fail(ErrorKind::io, "no memory for a decompressor");
             if (status != Z_OK && status != Z_BUF_ERROR)
-                return fail(ErrorKind::corrupt, "deflate data before offset {}: {}", at_, stream_.msg != nullptr ? stream_.msg : "bad");
+                return fail(ErrorKind::corrupt, "deflate data before offset {}: {}", at_,
+                            stream_.msg != nullptr ? stream_.msg : "bad");
             if ((stream_.data_type & 128) != 0 && (stream_.data_type & 64) == 0) return Stop::block_end;
             if (filled == out.size()) return Stop::output_full;
             if (some.empty()) return Stop::input_end;
@@ -135,7 +141,8 @@ private:
 
 class GzipPass final : public StreamPass {
 public:
-    GzipPass(const ByteSource& packed, WindowStore& windows) : inflater_(packed), windows_(windows), buffer_(kWindow + kChunk) {}
+    GzipPass(const ByteSource& packed, WindowStore& windows)
+        : inflater_(packed), windows_(windows), buffer_(kWindow + kChunk) {}
 
     Result<PlainChunk> next() override;
     std::uint64_t packed_position() const noexcept override { return at_; }
@@ -170,7 +177,7 @@ private:
     std::vector<std::byte> buffer_; ///< kWindow bytes, and behind them the latest ones
     std::size_t filled_ = 0;        ///< how many those are
     std::uint64_t size_ = inflater_.input().size();
-    std::uint64_t at_ = 0;          ///< between members: where the next one starts
+    std::uint64_t at_ = 0; ///< between members: where the next one starts
     std::uint64_t plain_ = 0;
     std::optional<Member> member_;
     bool ended_ = false;
@@ -200,7 +207,8 @@ Result<void> GzipPass::start_member() {
         return ok();
     }
     ended_ = false;
-    member_.emplace(Member{.packed = at_, .plain = plain_, .blocked_size = header->blocked_size, .first_segment = index_.segments.size()});
+    member_.emplace(Member{
+        .packed = at_, .plain = plain_, .blocked_size = header->blocked_size, .first_segment = index_.segments.size()});
     index_.segments.push_back({.plain = plain_, .packed = at_});
     return inflater_.start(at_ + header->length, 0, {});
 }
@@ -238,7 +246,9 @@ Result<PlainChunk> GzipPass::next_bytes() {
         break;
     case Inflater::Stop::member_end: VDISK_CHECK(finish_member()); break;
     case Inflater::Stop::input_end:
-        index_.findings.push_back(fmt::format("the stream is cut off at {} of its compressed bytes, in the gzip member at offset {}", size_, member_->packed));
+        index_.findings.push_back(
+            fmt::format("the stream is cut off at {} of its compressed bytes, in the gzip member at offset {}", size_,
+                        member_->packed));
         end_member(0, size_);
         ended_ = true;
         break;
@@ -267,8 +277,11 @@ void GzipPass::add_point() {
     const unsigned bits = inflater_.bits();
     Segment& before = index_.segments.back();
     before.packed_length = at_ - before.packed;
-    index_.segments.push_back({.kind = Segment::Kind::inner, .detail = static_cast<std::uint8_t>(bits), .plain = plain_,
-                               .packed = at_ - (bits > 0 ? 1 : 0), .window = range.value()});
+    index_.segments.push_back({.kind = Segment::Kind::inner,
+                               .detail = static_cast<std::uint8_t>(bits),
+                               .plain = plain_,
+                               .packed = at_ - (bits > 0 ? 1 : 0),
+                               .window = range.value()});
 }
 
 void GzipPass::go_on_with_segment() {
@@ -284,7 +297,8 @@ void GzipPass::go_on_with_segment() {
 Result<void> GzipPass::finish_member() {
     VDISK_TRY(trailer, inflater_.input().at(at_, kTrailer));
     if (trailer.size() < kTrailer) {
-        index_.findings.push_back(fmt::format("the stream is cut off in the trailer of the gzip member at offset {}", member_->packed));
+        index_.findings.push_back(
+            fmt::format("the stream is cut off in the trailer of the gzip member at offset {}", member_->packed));
         end_member(0, size_);
         ended_ = true;
         return ok();
@@ -298,18 +312,23 @@ void GzipPass::check_trailer(std::uint32_t crc, std::uint32_t length) {
     const auto computed_length = static_cast<std::uint32_t>(member_length());
     std::uint32_t reason = 0;
     if (crc != member_->crc) {
-        const std::string what = fmt::format("gzip member at offset {}: its CRC is {:08x} for {} bytes, but that of its {} plain bytes is {:08x}",
-                                             member_->packed, crc, length, member_length(), member_->crc);
+        const std::string what = fmt::format(
+            "gzip member at offset {}: its CRC is {:08x} for {} bytes, but that of its {} plain bytes is {:08x}",
+            member_->packed, crc, length, member_length(), member_->crc);
         if (length == computed_length && differ_in_one_byte(crc, member_->crc))
-            index_.findings.push_back(what + "; they differ in one byte, so the CRC itself is damaged and the bytes are sound");
-        else if (length == computed_length) reason = add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what));
+            index_.findings.push_back(
+                what + "; they differ in one byte, so the CRC itself is damaged and the bytes are sound");
+        else if (length == computed_length)
+            reason = add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what));
         else {
-            reason = add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered; what follows can't be placed", what));
+            reason = add_reason(
+                fail(ErrorKind::corrupt, "{}: something in them is altered; what follows can't be placed", what));
             ended_ = true;
         }
     } else if (length != computed_length)
-        index_.findings.push_back(fmt::format("gzip member at offset {}: its length is {}, but it has {} plain bytes, and their CRC is right", member_->packed,
-                                              length, member_length()));
+        index_.findings.push_back(
+            fmt::format("gzip member at offset {}: its length is {}, but it has {} plain bytes, and their CRC is right",
+                        member_->packed, length, member_length()));
     end_member(reason, at_);
 }
 
@@ -327,7 +346,8 @@ void GzipPass::merge_group() {
     if (index_.segments.size() < 2) return;
     const Segment& last = index_.segments.back();
     Segment& before = index_.segments[index_.segments.size() - 2];
-    const bool joins = before.kind == Segment::Kind::whole && before.lead == 0 && last.reason == 0 && before.reason == 0 && before.length + last.length <= kGroup &&
+    const bool joins = before.kind == Segment::Kind::whole && before.lead == 0 && last.reason == 0 &&
+                       before.reason == 0 && before.length + last.length <= kGroup &&
                        before.packed + before.packed_length == last.packed;
     if (!joins) return;
     before.crc = crc32_joined(before.crc, last.crc, last.length);
@@ -336,13 +356,14 @@ void GzipPass::merge_group() {
     index_.segments.pop_back();
 }
 
-// What was decoded of a damaged member can't be vouched for; what follows can be placed only behind a member that tells both
-// its lengths.
+// What was decoded of a damaged member can't be vouched for; what follows can be placed only behind a member that tells
+// both its lengths.
 Result<PlainChunk> GzipPass::damaged(const Error& why) {
     const Member member = *member_;
     const std::uint64_t rest = blocked_rest(member_length());
-    const std::uint32_t reason = add_reason(fail(ErrorKind::corrupt, "gzip member at offset {} is damaged: {}{}", member.packed, why.what,
-                                                 rest > 0 ? "" : "; what follows can't be placed"));
+    const std::uint32_t reason =
+        add_reason(fail(ErrorKind::corrupt, "gzip member at offset {} is damaged: {}{}", member.packed, why.what,
+                        rest > 0 ? "" : "; what follows can't be placed"));
     end_member(reason, at_);
     ended_ = rest == 0;
     if (rest == 0) return PlainChunk{};
@@ -382,7 +403,8 @@ public:
     Result<void> begin(const Segment& segment, std::span<const std::byte> window, std::uint64_t at) {
         if (segment.kind == Segment::Kind::whole) return start_member(at);
         std::vector<std::byte> plain(kWindow);
-        const std::size_t size = window.empty() ? 0 : ZSTD_decompress(plain.data(), plain.size(), window.data(), window.size());
+        const std::size_t size =
+            window.empty() ? 0 : ZSTD_decompress(plain.data(), plain.size(), window.data(), window.size());
         if (ZSTD_isError(size)) return fail(ErrorKind::corrupt, "stream index: a window is damaged");
         return inflater_.start(at + (segment.detail > 0 ? 1 : 0), segment.detail & 7U, std::span(plain).first(size));
     }
@@ -391,7 +413,8 @@ public:
         for (std::size_t filled = 0; filled < out.size();) {
             VDISK_TRY(stop, inflater_.run(out, filled));
             if (stop == Inflater::Stop::input_end) return fail(ErrorKind::corrupt, "deflate data ends early");
-            if (stop == Inflater::Stop::member_end && filled < out.size()) VDISK_CHECK(start_member(inflater_.position() + kTrailer));
+            if (stop == Inflater::Stop::member_end && filled < out.size())
+                VDISK_CHECK(start_member(inflater_.position() + kTrailer));
         }
         return ok();
     }
@@ -407,7 +430,8 @@ private:
     Inflater inflater_;
 };
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows, const Limits& /*limits*/) {
+Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows,
+                                              const Limits& /*limits*/) {
     return std::unique_ptr<StreamPass>(std::make_unique<GzipPass>(packed, windows));
 }
 
@@ -418,7 +442,8 @@ Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
     return reader.read(out);
 }
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment, std::span<const std::byte> window) {
+Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment,
+                                                   std::span<const std::byte> window) {
     auto reader = std::make_unique<GzipReader>(packed);
     VDISK_CHECK(reader->begin(segment, window, segment.packed));
     return std::unique_ptr<SegmentReader>(std::move(reader));

@@ -14,16 +14,19 @@ constexpr std::uint32_t kLargeWindowLog = 24;
 constexpr std::size_t kDropped = 1U << 20;
 
 bool one_start(const Segment& left, const Segment& right) {
-    return left.kind == right.kind && left.kind != Segment::Kind::lost && left.packed == right.packed && left.window.offset == right.window.offset &&
-           left.window.length == right.window.length && left.plain - left.lead == right.plain - right.lead;
+    return left.kind == right.kind && left.kind != Segment::Kind::lost && left.packed == right.packed &&
+           left.window.offset == right.window.offset && left.window.length == right.window.length &&
+           left.plain - left.lead == right.plain - right.lead;
 }
 
 } // namespace
 
 IndexedStream::IndexedStream(Parts parts)
-    : parts_(std::move(parts)), readers_most_(parts_.index.window_log > kLargeWindowLog ? 1 : kReaders), cache_(parts_.limits.stream_cache_bytes, readers_most_) {}
+    : parts_(std::move(parts)), readers_most_(parts_.index.window_log > kLargeWindowLog ? 1 : kReaders),
+      cache_(parts_.limits.stream_cache_bytes, readers_most_) {}
 
-Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::byte> out, Unverified unverified) const {
+Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::byte> out,
+                                           Unverified unverified) const {
     const StreamIndex& index = parts_.index;
     if (offset >= index.size) return std::size_t{0};
     out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), index.size - offset)));
@@ -31,7 +34,8 @@ Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::
     for (std::size_t done = 0; done < out.size(); ++number) {
         const Segment& segment = index.segments[number];
         const std::uint64_t from = offset + done - segment.plain;
-        const auto piece = out.subspan(done, static_cast<std::size_t>(std::min<std::uint64_t>(out.size() - done, segment.length - from)));
+        const auto piece = out.subspan(
+            done, static_cast<std::size_t>(std::min<std::uint64_t>(out.size() - done, segment.length - from)));
         VDISK_CHECK(check_segment(segment, from, unverified));
         VDISK_TRY(bytes, cache_.get_or_make(number, [&] { return expand(number); }));
         std::memcpy(piece.data(), bytes->data() + from, piece.size());
@@ -52,7 +56,8 @@ Result<void> IndexedStream::check_segment(const Segment& segment, std::uint64_t 
 
 Error IndexedStream::in_segment(Error error, const Segment& segment) const {
     error.offset = segment.plain;
-    return std::move(error).in(fmt::format("{}: segment at offset {} of the decompressed bytes", parts_.packed->name(), segment.plain));
+    return std::move(error).in(
+        fmt::format("{}: segment at offset {} of the decompressed bytes", parts_.packed->name(), segment.plain));
 }
 
 Result<std::vector<std::byte>> IndexedStream::window_of(const Segment& segment) const {
@@ -63,7 +68,8 @@ Result<std::vector<std::byte>> IndexedStream::window_of(const Segment& segment) 
 
 Result<PlainBytes> IndexedStream::expand(std::size_t number) const {
     const std::vector<Segment>& segments = parts_.index.segments;
-    const bool alone = segments[number].lead == 0 && (number + 1 == segments.size() || !one_start(segments[number], segments[number + 1]));
+    const bool alone = segments[number].lead == 0 &&
+                       (number + 1 == segments.size() || !one_start(segments[number], segments[number + 1]));
     auto made = alone ? expand_alone(segments[number]) : expand_in_run(number);
     return made.has_error() ? Result<PlainBytes>(in_segment(std::move(made).error(), segments[number])) : made;
 }
@@ -76,10 +82,12 @@ Result<PlainBytes> IndexedStream::expand_alone(const Segment& segment) const {
     return verified(std::move(plain), segment);
 }
 
-// Whatever may be wrong, with the index or with a file that has changed since: other bytes than the pass saw are not handed out.
+// Whatever may be wrong, with the index or with a file that has changed since: other bytes than the pass saw are not
+// handed out.
 Result<PlainBytes> IndexedStream::verified(std::vector<std::byte> plain, const Segment& segment) const {
     decoded_.fetch_add(plain.size(), std::memory_order_relaxed);
-    if (crc32_of(0, plain) != segment.crc) return fail(ErrorKind::corrupt, "the bytes are not those that the index was made of");
+    if (crc32_of(0, plain) != segment.crc)
+        return fail(ErrorKind::corrupt, "the bytes are not those that the index was made of");
     return PlainBytes(std::make_shared<const std::vector<std::byte>>(std::move(plain)));
 }
 
@@ -100,7 +108,8 @@ Result<PlainBytes> IndexedStream::expand_in_run(std::size_t number) const {
 std::optional<IndexedStream::PlacedReader> IndexedStream::take_reader(const Segment& segment) const {
     const std::lock_guard lock(readers_mutex_);
     const auto waiting = std::ranges::find_if(readers_, [&](const PlacedReader& reader) {
-        return one_start(reader.run, segment) && reader.at <= segment.plain && segment.plain + segment.length <= reader.run.plain + reader.run.length;
+        return one_start(reader.run, segment) && reader.at <= segment.plain &&
+               segment.plain + segment.length <= reader.run.plain + reader.run.length;
     });
     std::optional<PlacedReader> taken;
     if (waiting != readers_.end()) {
@@ -143,7 +152,8 @@ Result<PlainBytes> IndexedStream::advance_to(PlacedReader& reader, std::size_t n
             cache_.put(next, std::move(bytes));
             continue;
         }
-        std::vector<std::byte> dropped(static_cast<std::size_t>(std::min<std::uint64_t>(kDropped, passed.plain + passed.length - reader.at)));
+        std::vector<std::byte> dropped(
+            static_cast<std::size_t>(std::min<std::uint64_t>(kDropped, passed.plain + passed.length - reader.at)));
         VDISK_CHECK(reader.reader->read(dropped));
         decoded_.fetch_add(dropped.size(), std::memory_order_relaxed);
         reader.at += dropped.size();

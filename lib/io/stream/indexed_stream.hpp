@@ -26,7 +26,8 @@ public:
 
     [[nodiscard]] const StreamIndex& index() const noexcept { return parts_.index; }
     [[nodiscard]] const ByteSource& windows() const noexcept { return *parts_.windows; }
-    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out, Unverified unverified) const;
+    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out,
+                                              Unverified unverified) const;
 
     /// Whether a window could not be read back: then the index is of no use.
     [[nodiscard]] bool spoilt() const noexcept { return spoilt_.load(std::memory_order_relaxed); }

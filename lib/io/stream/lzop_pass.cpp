@@ -77,12 +77,13 @@ std::optional<Header> parse_header(std::span<const std::byte> bytes) {
     header.many_parts = (flags & 0x400) != 0;
     numbers.skip(header.filtered ? 4 : 0);
     numbers.skip(version >= kHasMoreFields ? 12 : 8); // mode, time
-    numbers.skip(numbers.get(1)); // name
-    numbers.skip(4);              // checksum
+    numbers.skip(numbers.get(1));                     // name
+    numbers.skip(4);                                  // checksum
     if ((flags & 0x40) != 0) numbers.skip(std::size_t{numbers.get(4)} + 4);
     header.length = numbers.position();
-    header.checks = static_cast<std::uint8_t>(((flags & 0x1) != 0 ? kPlainAdler : 0) | ((flags & 0x100) != 0 ? kPlainCrc : 0) |
-                                              ((flags & 0x2) != 0 ? kPackedAdler : 0) | ((flags & 0x200) != 0 ? kPackedCrc : 0));
+    header.checks =
+        static_cast<std::uint8_t>(((flags & 0x1) != 0 ? kPlainAdler : 0) | ((flags & 0x100) != 0 ? kPlainCrc : 0) |
+                                  ((flags & 0x2) != 0 ? kPackedAdler : 0) | ((flags & 0x200) != 0 ? kPackedCrc : 0));
     return numbers.good() ? std::optional(header) : std::nullopt;
 }
 
@@ -110,7 +111,9 @@ std::optional<Block> parse_block(std::span<const std::byte> bytes, std::uint8_t 
     return numbers.good() ? std::optional(block) : std::nullopt;
 }
 
-bool plausible(const Block& block) { return block.plain_length <= kBlockMax && block.packed_length > 0 && block.packed_length <= block.plain_length; }
+bool plausible(const Block& block) {
+    return block.plain_length <= kBlockMax && block.packed_length > 0 && block.packed_length <= block.plain_length;
+}
 
 bool expand_block(std::span<const std::byte> packed, std::span<std::byte> out) {
     if (packed.size() == out.size()) {
@@ -130,28 +133,35 @@ struct Difference {
 
 std::optional<Difference> compare(std::string_view name, std::uint32_t stored, std::uint32_t computed) {
     if (stored == computed) return std::nullopt;
-    return Difference{fmt::format("its {} is {:08x}, but that of its bytes is {:08x}", name, stored, computed), differ_in_one_byte(stored, computed)};
+    return Difference{fmt::format("its {} is {:08x}, but that of its bytes is {:08x}", name, stored, computed),
+                      differ_in_one_byte(stored, computed)};
 }
 
 // What the checks of the plain bytes say against them.
 std::optional<Difference> plain_difference(const Block& block, std::span<const std::byte> plain, std::uint8_t checks) {
     std::optional<Difference> found;
-    if ((checks & kPlainAdler) != 0) found = compare("Adler-32", block.plain_adler, libdeflate_adler32(1, plain.data(), plain.size()));
+    if ((checks & kPlainAdler) != 0)
+        found = compare("Adler-32", block.plain_adler, libdeflate_adler32(1, plain.data(), plain.size()));
     if (!found && (checks & kPlainCrc) != 0) found = compare("CRC", block.plain_crc, crc32_of(0, plain));
     return found;
 }
 
 // What the checks of the compressed bytes say against them. A block that is stored as it is has none.
-std::optional<Difference> packed_difference(const Block& block, std::span<const std::byte> packed, std::uint8_t checks) {
+std::optional<Difference> packed_difference(const Block& block, std::span<const std::byte> packed,
+                                            std::uint8_t checks) {
     if (block.packed_length == block.plain_length) return std::nullopt;
     std::optional<Difference> found;
-    if ((checks & kPackedAdler) != 0) found = compare("Adler-32 of compressed bytes", block.packed_adler, libdeflate_adler32(1, packed.data(), packed.size()));
-    if (!found && (checks & kPackedCrc) != 0) found = compare("CRC of compressed bytes", block.packed_crc, crc32_of(0, packed));
+    if ((checks & kPackedAdler) != 0)
+        found = compare("Adler-32 of compressed bytes", block.packed_adler,
+                        libdeflate_adler32(1, packed.data(), packed.size()));
+    if (!found && (checks & kPackedCrc) != 0)
+        found = compare("CRC of compressed bytes", block.packed_crc, crc32_of(0, packed));
     return found;
 }
 
 // What all checks say. Where those of the plain bytes are right the bytes are, whatever another check says.
-std::optional<Difference> difference(const Block& block, std::span<const std::byte> packed, std::span<const std::byte> plain, std::uint8_t checks) {
+std::optional<Difference> difference(const Block& block, std::span<const std::byte> packed,
+                                     std::span<const std::byte> plain, std::uint8_t checks) {
     if (auto found = plain_difference(block, plain, checks)) return found;
     auto found = packed_difference(block, packed, checks);
     if (found && (checks & (kPlainAdler | kPlainCrc)) != 0) found->in_check_alone = true;
@@ -189,7 +199,8 @@ Result<void> LzopPass::begin() {
     const auto header = parse_header(bytes);
     if (!header) return fail(ErrorKind::truncated, "{}: the lzop header is cut off", input_.source().name());
     if (header->filtered) return fail(ErrorKind::unsupported, "{}: lzop stream with a filter", input_.source().name());
-    if (header->many_parts) return fail(ErrorKind::unsupported, "{}: one of several parts of an lzop stream", input_.source().name());
+    if (header->many_parts)
+        return fail(ErrorKind::unsupported, "{}: one of several parts of an lzop stream", input_.source().name());
     return ok();
 }
 
@@ -218,7 +229,8 @@ Result<void> LzopPass::start_part() {
     }
     const auto header = detect(bytes) ? parse_header(bytes) : std::nullopt;
     if (!header || header->filtered || header->many_parts)
-        end_with(fmt::format("{} bytes from offset {} on are no lzop stream that can be read", input_.size() - at_, at_));
+        end_with(
+            fmt::format("{} bytes from offset {} on are no lzop stream that can be read", input_.size() - at_, at_));
     else {
         part_ = header;
         at_ += header->length;
@@ -230,7 +242,8 @@ Result<PlainChunk> LzopPass::next_block() {
     VDISK_TRY(start, input_.at(at_, kBlockHeaderMax));
     const auto block = parse_block(start, part_->checks);
     if (!block) {
-        end_with(fmt::format("the stream is cut off at {} of its compressed bytes, before the end of its blocks", input_.size()));
+        end_with(fmt::format("the stream is cut off at {} of its compressed bytes, before the end of its blocks",
+                             input_.size()));
         return PlainChunk{};
     }
     if (block->plain_length == 0) {
@@ -239,15 +252,17 @@ Result<PlainChunk> LzopPass::next_block() {
         return PlainChunk{};
     }
     if (!plausible(*block)) {
-        end_with(fmt::format("lzop block at offset {} has impossible lengths: {} bytes from {}; what follows can't be placed", at_, block->plain_length,
-                             block->packed_length));
+        end_with(fmt::format(
+            "lzop block at offset {} has impossible lengths: {} bytes from {}; what follows can't be placed", at_,
+            block->plain_length, block->packed_length));
         return PlainChunk{};
     }
     VDISK_TRY(whole, input_.at(at_, block->header + block->packed_length));
     if (whole.size() < block->header + block->packed_length) {
         ended_ = true;
-        const std::uint32_t reason = add_reason(fail(ErrorKind::truncated, "the stream is cut off at {} of its compressed bytes, in the lzop block at offset {}",
-                                                     input_.size(), at_));
+        const std::uint32_t reason = add_reason(fail(
+            ErrorKind::truncated, "the stream is cut off at {} of its compressed bytes, in the lzop block at offset {}",
+            input_.size(), at_));
         add_segment({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = block->plain_length});
         return PlainChunk{.lost = block->plain_length, .why = &index_.reasons[reason - 1]};
     }
@@ -258,12 +273,18 @@ Result<PlainChunk> LzopPass::next_block() {
 // A block is sound, or its bytes are doubtful, or there are none; the next one is found in any case.
 PlainChunk LzopPass::take(const Block& block, std::span<const std::byte> packed) {
     const bool decoded = expand_block(packed, buffer_);
-    Segment segment{.detail = part_->checks, .plain = plain_, .length = block.plain_length, .packed = at_, .packed_length = block.header + block.packed_length};
-    const auto wrong = decoded ? difference(block, packed, buffer_, part_->checks) : Difference{"it can't be decompressed"};
+    Segment segment{.detail = part_->checks,
+                    .plain = plain_,
+                    .length = block.plain_length,
+                    .packed = at_,
+                    .packed_length = block.header + block.packed_length};
+    const auto wrong =
+        decoded ? difference(block, packed, buffer_, part_->checks) : Difference{"it can't be decompressed"};
     if (wrong && wrong->in_check_alone)
-        index_.findings.push_back(
-            fmt::format("lzop block at offset {}: {}, so the check itself is damaged and the bytes are sound", at_, wrong->what));
-    else if (wrong) segment.reason = add_reason(fail(ErrorKind::corrupt, "lzop block at offset {}: {}", at_, wrong->what));
+        index_.findings.push_back(fmt::format(
+            "lzop block at offset {}: {}, so the check itself is damaged and the bytes are sound", at_, wrong->what));
+    else if (wrong)
+        segment.reason = add_reason(fail(ErrorKind::corrupt, "lzop block at offset {}: {}", at_, wrong->what));
     if (!decoded) segment.kind = Segment::Kind::lost;
     else segment.crc = crc32_of(0, buffer_);
     at_ += segment.packed_length;
@@ -276,8 +297,9 @@ PlainChunk LzopPass::take(const Block& block, std::span<const std::byte> packed)
 void LzopPass::add_segment(const Segment& segment) {
     plain_ += segment.length;
     Segment* before = index_.segments.empty() ? nullptr : &index_.segments.back();
-    const bool joins = before != nullptr && before->kind == Segment::Kind::whole && segment.kind == Segment::Kind::whole && before->reason == 0 &&
-                       segment.reason == 0 && before->detail == segment.detail && before->packed + before->packed_length == segment.packed &&
+    const bool joins = before != nullptr && before->kind == Segment::Kind::whole &&
+                       segment.kind == Segment::Kind::whole && before->reason == 0 && segment.reason == 0 &&
+                       before->detail == segment.detail && before->packed + before->packed_length == segment.packed &&
                        before->length + segment.length <= kGroup;
     if (!joins) {
         index_.segments.push_back(segment);
@@ -299,7 +321,8 @@ Result<StreamIndex> LzopPass::finish() {
     return std::move(index_);
 }
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/, const Limits& /*limits*/) {
+Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/,
+                                              const Limits& /*limits*/) {
     auto pass = std::make_unique<LzopPass>(packed);
     VDISK_CHECK(pass->begin());
     return std::unique_ptr<StreamPass>(std::move(pass));
@@ -309,7 +332,8 @@ Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
     std::span<const std::byte> packed = bytes.packed;
     while (!out.empty()) {
         const auto block = parse_block(packed, bytes.segment.detail);
-        if (!block || !plausible(*block) || block->plain_length > out.size() || packed.size() - block->header < block->packed_length ||
+        if (!block || !plausible(*block) || block->plain_length > out.size() ||
+            packed.size() - block->header < block->packed_length ||
             !expand_block(packed.subspan(block->header, block->packed_length), out.first(block->plain_length)))
             return fail(ErrorKind::corrupt, "lzop blocks are not what they were");
         packed = packed.subspan(block->header + block->packed_length);
@@ -334,8 +358,10 @@ private:
     std::size_t at_ = 0;
 };
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment, std::span<const std::byte> window) {
-    if (segment.length > kBlockMax || segment.packed_length > 2 * std::uint64_t{kBlockMax}) return fail(ErrorKind::corrupt, "stream index: no lzop block is as long");
+Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment,
+                                                   std::span<const std::byte> window) {
+    if (segment.length > kBlockMax || segment.packed_length > 2 * std::uint64_t{kBlockMax})
+        return fail(ErrorKind::corrupt, "stream index: no lzop block is as long");
     std::vector<std::byte> bytes(static_cast<std::size_t>(segment.packed_length));
     VDISK_CHECK(read_exact(packed, segment.packed, bytes));
     std::vector<std::byte> plain(static_cast<std::size_t>(segment.length));
@@ -345,15 +371,18 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, con
 
 #else
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/, const Limits& /*limits*/) {
-    return fail(ErrorKind::unsupported, "{}: this build can't read lzop streams: it was made without liblzo2", packed.name());
+Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/,
+                                              const Limits& /*limits*/) {
+    return fail(ErrorKind::unsupported, "{}: this build can't read lzop streams: it was made without liblzo2",
+                packed.name());
 }
 
 Result<void> expand(const SegmentBytes& /*bytes*/, std::span<std::byte> /*out*/) {
     return fail(ErrorKind::unsupported, "this build can't read lzop streams");
 }
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& /*packed*/, const Segment& /*segment*/, std::span<const std::byte> /*window*/) {
+Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& /*packed*/, const Segment& /*segment*/,
+                                                   std::span<const std::byte> /*window*/) {
     return fail(ErrorKind::unsupported, "this build can't read lzop streams");
 }
 

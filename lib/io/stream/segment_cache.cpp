@@ -11,7 +11,8 @@ PlainBytes SegmentCache::claim(std::size_t segment, std::unique_lock<std::mutex>
             order_.splice(order_.begin(), order_, found->second);
             return found->second->bytes;
         }
-        if (in_the_making_.size() < makers_ && std::ranges::find(in_the_making_, segment) == in_the_making_.end()) break;
+        if (in_the_making_.size() < makers_ && std::ranges::find(in_the_making_, segment) == in_the_making_.end())
+            break;
         changed_.wait(lock);
     }
     in_the_making_.push_back(segment);

@@ -13,8 +13,8 @@ namespace vdisk {
 
 using PlainBytes = std::shared_ptr<const std::vector<std::byte>>;
 
-/// Least recently used out. What one thread is making another waits for, and no more than `makers` make something at once: both because what
-/// is kept here is large. Thread-safe.
+/// Least recently used out. What one thread is making another waits for, and no more than `makers` make something at
+/// once: both because what is kept here is large. Thread-safe.
 class SegmentCache {
 public:
     SegmentCache(std::size_t capacity, std::size_t makers) : capacity_(capacity), makers_(makers) {}

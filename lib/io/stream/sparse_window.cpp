@@ -22,7 +22,9 @@ void put_number(std::vector<std::byte>& out, std::uint64_t value) {
     out.push_back(static_cast<std::byte>(value));
 }
 
-Error bad_window() { return fail(ErrorKind::corrupt, "stream index: a window is damaged"); }
+Error bad_window() {
+    return fail(ErrorKind::corrupt, "stream index: a window is damaged");
+}
 
 class NumberReader {
 public:
@@ -69,7 +71,8 @@ Result<std::vector<std::byte>> compress(std::span<const std::byte> bytes) {
 
 Result<std::vector<std::byte>> decompress(std::span<const std::byte> packed) {
     const unsigned long long size = ZSTD_getFrameContentSize(packed.data(), packed.size());
-    constexpr std::size_t kNumbersBefore = 64; // more than the size, the offsets and the number of runs take; no run's take more than a WindowRun
+    constexpr std::size_t kNumbersBefore =
+        64; // more than the size, the offsets and the number of runs take; no run's take more than a WindowRun
     if (size > kSparseWindowMost + kNumbersBefore) return bad_window();
     std::vector<std::byte> bytes(static_cast<std::size_t>(size));
     if (ZSTD_decompress(bytes.data(), bytes.size(), packed.data(), packed.size()) != bytes.size()) return bad_window();
@@ -109,12 +112,15 @@ std::size_t WindowMarks::next_gap(std::size_t at) const noexcept {
 
 Result<SparseBuffer> SparseBuffer::make(std::size_t size) {
     // Not by calloc(), which may clear recycled memory by writing to all of it.
-    void* memory = ::mmap(nullptr, kZstdPrefixRoom + size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* memory = ::mmap(nullptr, kZstdPrefixRoom + size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
     return SparseBuffer(static_cast<std::byte*>(memory), size);
 }
 
-void SparseBuffer::Unmap::operator()(std::byte* memory) const noexcept { ::munmap(memory, size); }
+void SparseBuffer::Unmap::operator()(std::byte* memory) const noexcept {
+    ::munmap(memory, size);
+}
 
 void PlainRing::copy(std::uint64_t at, std::span<std::byte> out) const noexcept {
     while (!out.empty()) {
@@ -126,7 +132,8 @@ void PlainRing::copy(std::uint64_t at, std::span<std::byte> out) const noexcept 
     }
 }
 
-void keep_marked(const WindowMarks& marks, std::size_t end, const PlainRing& ring, std::uint64_t first, SparseWindow& window) {
+void keep_marked(const WindowMarks& marks, std::size_t end, const PlainRing& ring, std::uint64_t first,
+                 SparseWindow& window) {
     for (std::size_t at = marks.next(window.end()); at < end; at = marks.next(window.end())) {
         const std::size_t stop = std::min(end, marks.next_gap(at));
         const bool joins = !window.runs.empty() && at - window.end() <= kSmallGap;
@@ -139,7 +146,8 @@ void keep_marked(const WindowMarks& marks, std::size_t end, const PlainRing& rin
     }
 }
 
-// The size of the window, the offsets and the number of runs; for each run the gap before it and its length; all bytes of all runs.
+// The size of the window, the offsets and the number of runs; for each run the gap before it and its length; all bytes
+// of all runs.
 Result<std::vector<std::byte>> pack_window(const SparseWindow& window) {
     std::vector<std::byte> plain;
     plain.reserve(window.cost());

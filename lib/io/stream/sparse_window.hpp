@@ -6,14 +6,17 @@
 
 namespace vdisk {
 
-/// Zeros with holes that get filled: pages that nobody touches take no memory. There is room for a ZstdPrefix before them.
+/// Zeros with holes that get filled: pages that nobody touches take no memory. There is room for a ZstdPrefix before
+/// them.
 class SparseBuffer {
 public:
     /// `io` if there is no memory.
     [[nodiscard]] static Result<SparseBuffer> make(std::size_t size);
     [[nodiscard]] std::span<std::byte> bytes() const noexcept { return {memory_.get() + kZstdPrefixRoom, size_}; }
     /// The first `window` bytes, and the room before them.
-    [[nodiscard]] ZstdPrefix prefix(std::size_t window) const noexcept { return {{memory_.get(), kZstdPrefixRoom}, bytes().first(window)}; }
+    [[nodiscard]] ZstdPrefix prefix(std::size_t window) const noexcept {
+        return {{memory_.get(), kZstdPrefixRoom}, bytes().first(window)};
+    }
 
 private:
     struct Unmap {
@@ -40,7 +43,8 @@ public:
 
 private:
     WindowMarks(SparseBuffer bits, std::size_t size)
-        : size_(size), memory_(std::move(bits)), bits_(reinterpret_cast<std::uint64_t*>(memory_.bytes().data())), words_(div_ceil(size, 64)) {}
+        : size_(size), memory_(std::move(bits)), bits_(reinterpret_cast<std::uint64_t*>(memory_.bytes().data())),
+          words_(div_ceil(size, 64)) {}
     std::size_t size_;
     SparseBuffer memory_;
     std::uint64_t* bits_;
@@ -69,8 +73,8 @@ struct WindowRun {
 struct SparseWindow {
     std::uint32_t size = 0; ///< of all of it
     RepeatOffsets offsets{};
-    std::vector<WindowRun> runs;   ///< in order, apart from one another
-    std::vector<std::byte> bytes;  ///< of all runs
+    std::vector<WindowRun> runs;  ///< in order, apart from one another
+    std::vector<std::byte> bytes; ///< of all runs
 
     /// Behind the last of them.
     [[nodiscard]] std::size_t end() const noexcept {
@@ -81,8 +85,10 @@ struct SparseWindow {
     [[nodiscard]] std::size_t cost() const noexcept { return bytes.size() + 3 * runs.size(); }
 };
 
-/// Adds the marked ones of the bytes up to `end`, which are those behind what `window` has. The window's first byte is the plain one at `first`.
-void keep_marked(const WindowMarks& marks, std::size_t end, const PlainRing& ring, std::uint64_t first, SparseWindow& window);
+/// Adds the marked ones of the bytes up to `end`, which are those behind what `window` has. The window's first byte is
+/// the plain one at `first`.
+void keep_marked(const WindowMarks& marks, std::size_t end, const PlainRing& ring, std::uint64_t first,
+                 SparseWindow& window);
 
 /// A window as bytes, compressed. `io` if there is no memory.
 [[nodiscard]] Result<std::vector<std::byte>> pack_window(const SparseWindow& window);
@@ -96,7 +102,9 @@ struct DecoderState {
     [[nodiscard]] ZstdPrefix prefix() const noexcept { return memory.prefix(window); }
 };
 
-/// The window again, in memory of `room` bytes more than itself and than `least`. `corrupt` if `packed` does not hold one.
-[[nodiscard]] Result<DecoderState> unpack_window(std::span<const std::byte> packed, std::size_t least, std::size_t room);
+/// The window again, in memory of `room` bytes more than itself and than `least`. `corrupt` if `packed` does not hold
+/// one.
+[[nodiscard]] Result<DecoderState> unpack_window(std::span<const std::byte> packed, std::size_t least,
+                                                 std::size_t room);
 
 } // namespace vdisk

@@ -13,16 +13,18 @@ struct StreamCodec {
     /// Whether a file that starts with these bytes is of it.
     bool (*detect)(std::span<const std::byte> head);
 
-    /// `windows` gets what segments need; it and `packed` must outlive the pass. `unsupported` for what the first header asks for
-    /// that can't be had.
-    Result<std::unique_ptr<StreamPass>> (*make_pass)(const ByteSource& packed, WindowStore& windows, const Limits& limits);
+    /// `windows` gets what segments need; it and `packed` must outlive the pass. `unsupported` for what the first
+    /// header asks for that can't be had.
+    Result<std::unique_ptr<StreamPass>> (*make_pass)(const ByteSource& packed, WindowStore& windows,
+                                                     const Limits& limits);
 
     /// Decodes a segment that has no lead. `out` is as long as it.
     Result<void> (*expand)(const SegmentBytes& bytes, std::span<std::byte> out);
 
-    /// Decodes several segments from one start, one after the other. `run` is the first of them made as long as all; `packed` and
-    /// `window` must outlive the reader.
-    Result<std::unique_ptr<SegmentReader>> (*make_reader)(const ByteSource& packed, const Segment& run, std::span<const std::byte> window);
+    /// Decodes several segments from one start, one after the other. `run` is the first of them made as long as all;
+    /// `packed` and `window` must outlive the reader.
+    Result<std::unique_ptr<SegmentReader>> (*make_reader)(const ByteSource& packed, const Segment& run,
+                                                          std::span<const std::byte> window);
 };
 
 extern const StreamCodec kZstdCodec;

@@ -54,7 +54,9 @@ public:
     std::vector<std::byte> bytes;
 };
 
-Error damaged(std::string_view what) { return fail(ErrorKind::corrupt, "stream index: {}", what); }
+Error damaged(std::string_view what) {
+    return fail(ErrorKind::corrupt, "stream index: {}", what);
+}
 
 struct Text {
     ErrorKind kind;
@@ -81,7 +83,8 @@ public:
         VDISK_TRY(raw, get<RawText>());
         VDISK_TRY(bytes, take(raw.length.value()));
         if (raw.kind > kLastErrorKind) return damaged("unknown kind of error");
-        return Text{static_cast<ErrorKind>(raw.kind), std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
+        return Text{static_cast<ErrorKind>(raw.kind),
+                    std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
     }
     std::size_t left() const noexcept { return rest_.size(); }
 
@@ -106,9 +109,16 @@ RawSegment raw_segment(const Segment& segment) {
 }
 
 Segment segment_of(const RawSegment& raw) {
-    return {.kind = static_cast<Segment::Kind>(raw.kind), .detail = raw.detail, .reason = raw.reason.value(), .crc = raw.crc.value(),
-            .plain = raw.plain.value(), .length = raw.length.value(), .lead = raw.lead.value(), .packed = raw.packed.value(),
-            .packed_length = raw.packed_length.value(), .window = {raw.window_offset.value(), raw.window_length.value()}};
+    return {.kind = static_cast<Segment::Kind>(raw.kind),
+            .detail = raw.detail,
+            .reason = raw.reason.value(),
+            .crc = raw.crc.value(),
+            .plain = raw.plain.value(),
+            .length = raw.length.value(),
+            .lead = raw.lead.value(),
+            .packed = raw.packed.value(),
+            .packed_length = raw.packed_length.value(),
+            .window = {raw.window_offset.value(), raw.window_length.value()}};
 }
 
 struct Bounds {
@@ -120,12 +130,15 @@ struct Bounds {
 Result<void> check(const RawSegment& raw, std::uint64_t expected_start, const Bounds& bounds) {
     const bool lost = raw.kind == static_cast<std::uint8_t>(Segment::Kind::lost);
     if (raw.kind > static_cast<std::uint8_t>(Segment::Kind::lost)) return damaged("unknown kind of segment");
-    if (raw.plain.value() != expected_start || raw.length.value() == 0) return damaged("segments do not lie end to end");
+    if (raw.plain.value() != expected_start || raw.length.value() == 0)
+        return damaged("segments do not lie end to end");
     if (!lost && raw.length.value() > kSegmentMost) return damaged("a segment is longer than any is");
     if (!checked_add(raw.plain.value(), raw.length.value())) return damaged("a segment is too long");
     if (raw.lead.value() > raw.plain.value()) return damaged("a segment starts before the stream");
-    if (!fits(raw.packed.value(), raw.packed_length.value(), bounds.packed_size)) return damaged("a segment lies behind the file");
-    if (!fits(raw.window_offset.value(), raw.window_length.value(), bounds.windows_size)) return damaged("a window is missing");
+    if (!fits(raw.packed.value(), raw.packed_length.value(), bounds.packed_size))
+        return damaged("a segment lies behind the file");
+    if (!fits(raw.window_offset.value(), raw.window_length.value(), bounds.windows_size))
+        return damaged("a window is missing");
     if (raw.reason.value() > bounds.reasons || (lost && raw.reason.value() == 0)) return damaged("a reason is missing");
     return ok();
 }
@@ -152,7 +165,8 @@ std::vector<std::byte> encode(const StreamIndex& index) {
     return std::move(writer.bytes);
 }
 
-Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, std::uint64_t packed_size, std::uint64_t windows_size) {
+Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, std::uint64_t packed_size,
+                                        std::uint64_t windows_size) {
     Reader reader(bytes);
     VDISK_TRY(header, reader.get<RawHeader>());
     StreamIndex index;
@@ -183,7 +197,8 @@ WindowStore::~WindowStore() {
 Result<WindowRange> WindowStore::add(std::span<const std::byte> window) {
     const std::lock_guard lock(mutex_);
     const WindowRange range{memory_.size() + file_bytes_, window.size()};
-    if (file_bytes_ == 0 && memory_.size() + window.size() <= most_in_memory_) memory_.insert(memory_.end(), window.begin(), window.end());
+    if (file_bytes_ == 0 && memory_.size() + window.size() <= most_in_memory_)
+        memory_.insert(memory_.end(), window.begin(), window.end());
     else VDISK_CHECK(write_file(window));
     return range;
 }
@@ -192,9 +207,11 @@ Result<void> WindowStore::write_file(std::span<const std::byte> window) {
     std::error_code error;
     const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
     if (descriptor_ < 0 && !error) descriptor_ = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (descriptor_ < 0) return fail(ErrorKind::io, "no temporary file for decompression windows: {}", std::strerror(errno));
+    if (descriptor_ < 0)
+        return fail(ErrorKind::io, "no temporary file for decompression windows: {}", std::strerror(errno));
     for (std::size_t done = 0; done < window.size();) {
-        const ssize_t put = ::pwrite(descriptor_, window.data() + done, window.size() - done, static_cast<off_t>(file_bytes_ + done));
+        const ssize_t put =
+            ::pwrite(descriptor_, window.data() + done, window.size() - done, static_cast<off_t>(file_bytes_ + done));
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return fail(ErrorKind::io, "writing decompression windows: {}", std::strerror(errno));
         done += static_cast<std::size_t>(put);
@@ -213,7 +230,8 @@ Result<std::size_t> WindowStore::read_at(std::uint64_t offset, std::span<std::by
     const std::uint64_t end = memory_.size() + file_bytes_;
     if (offset >= end) return std::size_t{0};
     out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), end - offset)));
-    const std::size_t kept = offset < memory_.size() ? std::min(out.size(), memory_.size() - static_cast<std::size_t>(offset)) : 0;
+    const std::size_t kept =
+        offset < memory_.size() ? std::min(out.size(), memory_.size() - static_cast<std::size_t>(offset)) : 0;
     if (kept > 0) std::memcpy(out.data(), memory_.data() + offset, kept);
     if (kept < out.size()) VDISK_CHECK(read_file(offset + kept - memory_.size(), out.subspan(kept)));
     return out.size();
@@ -221,7 +239,8 @@ Result<std::size_t> WindowStore::read_at(std::uint64_t offset, std::span<std::by
 
 Result<void> WindowStore::read_file(std::uint64_t offset, std::span<std::byte> out) const {
     for (std::size_t done = 0; done < out.size();) {
-        const ssize_t got = ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+        const ssize_t got =
+            ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return fail(ErrorKind::io, "reading decompression windows: {}", std::strerror(errno));
         done += static_cast<std::size_t>(got);

@@ -14,8 +14,8 @@ struct WindowRange {
     std::uint64_t length = 0; ///< 0: there is none
 };
 
-/// Plain bytes that are verified as one. Segments lie end to end and tile the stream. Several of them can be decoded from one start: then the
-/// later ones have what is before them for a lead.
+/// Plain bytes that are verified as one. Segments lie end to end and tile the stream. Several of them can be decoded
+/// from one start: then the later ones have what is before them for a lead.
 struct Segment {
     enum class Kind : std::uint8_t {
         whole, ///< from a header of the format on: zstd frames, gzip members, lzop blocks
@@ -23,7 +23,7 @@ struct Segment {
         lost,  ///< can't be decoded, but its length is known
     };
     Kind kind = Kind::whole;
-    std::uint8_t detail = 0;         ///< gzip: how many bits of the byte before `packed` belong to it; zstd: log2 of the window
+    std::uint8_t detail = 0; ///< gzip: how many bits of the byte before `packed` belong to it; zstd: log2 of the window
     std::uint32_t reason = 0;        ///< 0: good; else one more than the index of what is wrong in StreamIndex::reasons
     std::uint32_t crc = 0;           ///< CRC-32 of the plain bytes; 0 in a lost segment
     std::uint64_t plain = 0;         ///< offset of its first plain byte
@@ -38,11 +38,11 @@ struct Segment {
 constexpr std::uint64_t kSegmentMost = 64U << 20;
 
 struct StreamIndex {
-    std::uint64_t size = 0;             ///< plain bytes
+    std::uint64_t size = 0; ///< plain bytes
     std::vector<Segment> segments;
-    std::vector<Error> reasons;         ///< why segments can't be vouched for or are lost
-    std::vector<std::string> findings;  ///< what is wrong with the stream, a line each
-    std::uint32_t window_log = 0;       ///< of the largest zstd window
+    std::vector<Error> reasons;        ///< why segments can't be vouched for or are lost
+    std::vector<std::string> findings; ///< what is wrong with the stream, a line each
+    std::uint32_t window_log = 0;      ///< of the largest zstd window
 
     /// The segment that holds the plain byte at `offset` (< size).
     [[nodiscard]] std::size_t segment_at(std::uint64_t offset) const noexcept;
@@ -51,8 +51,8 @@ struct StreamIndex {
 /// The index as bytes; windows are kept beside it.
 [[nodiscard]] std::vector<std::byte> encode(const StreamIndex& index);
 
-/// The index in `bytes`, every number checked against the sizes of the compressed file and of all windows together; `corrupt`
-/// if anything does not fit.
+/// The index in `bytes`, every number checked against the sizes of the compressed file and of all windows together;
+/// `corrupt` if anything does not fit.
 [[nodiscard]] Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, std::uint64_t packed_size,
                                                       std::uint64_t windows_size);
 
@@ -76,7 +76,7 @@ private:
     mutable std::mutex mutex_;
     std::size_t most_in_memory_;
     std::vector<std::byte> memory_;
-    int descriptor_ = -1;             ///< for what lies behind memory_
+    int descriptor_ = -1; ///< for what lies behind memory_
     std::uint64_t file_bytes_ = 0;
 };
 

@@ -14,8 +14,8 @@ struct PlainChunk {
     const Error* why = nullptr;         ///< where `lost`; valid as long as the pass
 };
 
-/// One pass over a compressed stream. One thread's, though it may use others. Damage in the stream is no error but ends up in
-/// the index; errors are those of reading the file.
+/// One pass over a compressed stream. One thread's, though it may use others. Damage in the stream is no error but ends
+/// up in the index; errors are those of reading the file.
 class StreamPass {
 public:
     StreamPass() = default;
@@ -33,8 +33,8 @@ public:
 /// What decoding a segment needs.
 struct SegmentBytes {
     const Segment& segment;
-    std::span<const std::byte> packed;    ///< all of the segment's compressed bytes
-    std::span<const std::byte> window;    ///< as the pass stored it
+    std::span<const std::byte> packed; ///< all of the segment's compressed bytes
+    std::span<const std::byte> window; ///< as the pass stored it
 };
 
 /// Decodes from one start, a piece after the other. One thread's.
@@ -85,10 +85,11 @@ private:
 /// CRC-32 as gzip has it, of `bytes` appended to what `crc` is of (0: nothing).
 [[nodiscard]] std::uint32_t crc32_of(std::uint32_t crc, std::span<const std::byte> bytes) noexcept;
 /// The CRC-32 of two runs one after the other.
-[[nodiscard]] std::uint32_t crc32_joined(std::uint32_t first, std::uint32_t second, std::uint64_t second_length) noexcept;
+[[nodiscard]] std::uint32_t crc32_joined(std::uint32_t first, std::uint32_t second,
+                                         std::uint64_t second_length) noexcept;
 
-/// Whether two checks of 32 bits differ in one byte only: then the check was damaged and not the data, for which one altered byte in
-/// the data would do with a chance of 1 in 4 million.
+/// Whether two checks of 32 bits differ in one byte only: then the check was damaged and not the data, for which one
+/// altered byte in the data would do with a chance of 1 in 4 million.
 [[nodiscard]] bool differ_in_one_byte(std::uint32_t stored, std::uint32_t computed) noexcept;
 
 } // namespace vdisk

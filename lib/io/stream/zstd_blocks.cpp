@@ -24,7 +24,9 @@ std::uint64_t little(std::span<const std::byte> bytes, std::size_t at, std::size
     return value;
 }
 
-Error cut_header() { return fail(ErrorKind::truncated, "zstd frame header is cut off"); }
+Error cut_header() {
+    return fail(ErrorKind::truncated, "zstd frame header is cut off");
+}
 
 std::uint64_t window_of(std::uint64_t descriptor) {
     const std::uint64_t base = std::uint64_t{1} << (10 + (descriptor >> 3));
@@ -55,7 +57,8 @@ Result<ZstdFrameHeader> parse_frame(std::span<const std::byte> bytes) {
 }
 
 ZSTD_DCtx* thread_decoder() {
-    static thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> decoder(ZSTD_createDCtx(), ZSTD_freeDCtx);
+    static thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> decoder(ZSTD_createDCtx(),
+                                                                                           ZSTD_freeDCtx);
     if (decoder) ZSTD_DCtx_reset(decoder.get(), ZSTD_reset_session_and_parameters);
     return decoder.get();
 }
@@ -66,15 +69,19 @@ Result<void> check_expanded(std::size_t status, std::size_t wanted) {
     return ok();
 }
 
-// What a zstd dictionary has before its content, the repeat offsets last. libzstd makes tables of what it is shown: any will do.
+// What a zstd dictionary has before its content, the repeat offsets last. libzstd makes tables of what it is shown: any
+// will do.
 std::span<const std::byte> dictionary_header() {
     static const std::vector<std::byte> made = [] {
-        constexpr std::string_view kText = "any bytes will do, as the tables are unused. But there have to be some of them, and enough that libzstd finds something "
-                                           "to count in them: 0123456789 times the quick brown fox jumps over the lazy dog.";
+        constexpr std::string_view kText =
+            "any bytes will do, as the tables are unused. But there have to be some of them, and enough that libzstd "
+            "finds something "
+            "to count in them: 0123456789 times the quick brown fox jumps over the lazy dog.";
         std::vector<std::byte> dictionary(4096);
         const std::array<std::size_t, 2> samples{kText.size() / 2, kText.size() / 2};
-        const std::size_t size = ZDICT_finalizeDictionary(dictionary.data(), dictionary.size(), kText.data(), kText.size(), kText.data(), samples.data(),
-                                                          static_cast<unsigned>(samples.size()), {});
+        const std::size_t size =
+            ZDICT_finalizeDictionary(dictionary.data(), dictionary.size(), kText.data(), kText.size(), kText.data(),
+                                     samples.data(), static_cast<unsigned>(samples.size()), {});
         if (ZDICT_isError(size)) return std::vector<std::byte>();
         const std::size_t header = ZDICT_getDictHeaderSize(dictionary.data(), size);
         dictionary.resize(ZDICT_isError(header) ? 0 : header);
@@ -109,7 +116,9 @@ Result<ZstdFrameHeader> parse_zstd_frame_header(std::span<const std::byte> bytes
 
 ZstdBlock parse_zstd_block(std::span<const std::byte> bytes) noexcept {
     const std::uint64_t header = little(bytes, 0, kZstdBlockHeader);
-    ZstdBlock block{.kind = static_cast<ZstdBlock::Kind>(header >> 1 & 3), .last = (header & 1) != 0, .size = static_cast<std::uint32_t>(header >> 3)};
+    ZstdBlock block{.kind = static_cast<ZstdBlock::Kind>(header >> 1 & 3),
+                    .last = (header & 1) != 0,
+                    .size = static_cast<std::uint32_t>(header >> 3)};
     block.packed = block.kind == ZstdBlock::Kind::rle ? 1 : block.size;
     return block;
 }
@@ -130,11 +139,16 @@ std::optional<ZstdLiterals> parse_zstd_literals(std::span<const std::byte> block
     }
     const unsigned bits = format < 2 ? 10 : format == 2 ? 14 : 18; // of each of the sizes
     const std::size_t most = (std::size_t{1} << bits) - 1;
-    return ZstdLiterals{kind, header + static_cast<std::size_t>(sizes >> (4 + bits) & most), static_cast<std::size_t>(sizes >> 4 & most)};
+    return ZstdLiterals{kind, header + static_cast<std::size_t>(sizes >> (4 + bits) & most),
+                        static_cast<std::size_t>(sizes >> 4 & most)};
 }
 
-void ZstdBlockDecoder::Free::operator()(ZSTD_DCtx_s* decoder) const noexcept { ZSTD_freeDCtx(decoder); }
-void ZstdBlockDecoder::Free::operator()(ZSTD_DDict_s* prefix) const noexcept { ZSTD_freeDDict(prefix); }
+void ZstdBlockDecoder::Free::operator()(ZSTD_DCtx_s* decoder) const noexcept {
+    ZSTD_freeDCtx(decoder);
+}
+void ZstdBlockDecoder::Free::operator()(ZSTD_DDict_s* prefix) const noexcept {
+    ZSTD_freeDDict(prefix);
+}
 
 Result<void> ZstdBlockDecoder::begin() {
     if (!decoder_) decoder_.reset(ZSTD_createDCtx());
@@ -147,15 +161,18 @@ Result<void> ZstdBlockDecoder::begin() {
 Result<void> ZstdBlockDecoder::begin(const ZstdPrefix& prefix, const RepeatOffsets& offsets) {
     if (!decoder_) decoder_.reset(ZSTD_createDCtx());
     VDISK_TRY(dictionary, zstd_dictionary(prefix, offsets));
-    prefix_.reset(ZSTD_createDDict_advanced(dictionary.data(), dictionary.size(), ZSTD_dlm_byRef, ZSTD_dct_fullDict, ZSTD_defaultCMem));
+    prefix_.reset(ZSTD_createDDict_advanced(dictionary.data(), dictionary.size(), ZSTD_dlm_byRef, ZSTD_dct_fullDict,
+                                            ZSTD_defaultCMem));
     if (!decoder_ || !prefix_) return fail(ErrorKind::io, "no memory for a decompressor");
     ZSTD_decompressBegin_usingDDict(decoder_.get(), prefix_.get());
     return feed_header();
 }
 
-// A made-up header without content size and checksum. The window in it (2^27 bytes) bounds nothing here: matches reach as far as there is prefix.
+// A made-up header without content size and checksum. The window in it (2^27 bytes) bounds nothing here: matches reach
+// as far as there is prefix.
 Result<void> ZstdBlockDecoder::feed_header() {
-    constexpr std::array header{std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F}, std::byte{0xFD}, std::byte{0}, std::byte{(27 - 10) << 3}};
+    constexpr std::array header{std::byte{0x28}, std::byte{0xB5}, std::byte{0x2F},
+                                std::byte{0xFD}, std::byte{0},    std::byte{(27 - 10) << 3}};
     std::size_t status = 0;
     for (std::size_t at = 0; at < header.size() && !ZSTD_isError(status);) {
         const std::size_t wanted = ZSTD_nextSrcSizeToDecompress(decoder_.get());
@@ -178,7 +195,8 @@ Result<std::size_t> ZstdBlockDecoder::decode(std::span<const std::byte> block, s
     std::array<std::byte, kZstdBlockHeader> header{block[0] & ~std::byte{1}, block[1], block[2]};
     std::size_t status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, header.data(), header.size());
     if (!ZSTD_isError(status) && block.size() > header.size())
-        status = ZSTD_decompressContinue(decoder_.get(), out, kZstdBlockMax, &block[header.size()], block.size() - header.size());
+        status = ZSTD_decompressContinue(decoder_.get(), out, kZstdBlockMax, &block[header.size()],
+                                         block.size() - header.size());
     if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
     return status;
 }
@@ -186,7 +204,8 @@ Result<std::size_t> ZstdBlockDecoder::decode(std::span<const std::byte> block, s
 Result<void> expand_zstd_frames(std::span<const std::byte> packed, std::span<std::byte> out) {
     ZSTD_DCtx* decoder = thread_decoder();
     if (decoder == nullptr) return fail(ErrorKind::io, "no memory for a decompressor");
-    return check_expanded(ZSTD_decompressDCtx(decoder, out.data(), out.size(), packed.data(), packed.size()), out.size());
+    return check_expanded(ZSTD_decompressDCtx(decoder, out.data(), out.size(), packed.data(), packed.size()),
+                          out.size());
 }
 
 } // namespace vdisk

@@ -22,15 +22,15 @@ constexpr std::uint64_t kUnknownSize = ~std::uint64_t{0};
 struct ZstdFrameHeader {
     enum class Kind : std::uint8_t { frame, skippable, other };
     Kind kind = Kind::other;
-    std::uint64_t length = 0;                    ///< of the header; of all of it where skippable
-    std::uint64_t window = 0;                    ///< bytes that a match can reach back
-    std::uint64_t content_size = kUnknownSize;   ///< plain bytes, if the header tells
-    std::uint32_t dictionary = 0;                ///< 0: none
+    std::uint64_t length = 0;                  ///< of the header; of all of it where skippable
+    std::uint64_t window = 0;                  ///< bytes that a match can reach back
+    std::uint64_t content_size = kUnknownSize; ///< plain bytes, if the header tells
+    std::uint32_t dictionary = 0;              ///< 0: none
     bool checksum = false;
 };
 
-/// The header at the start of `bytes`, which must be kZstdFrameHeaderMax long unless the file ends; `truncated` if that is too
-/// short, `corrupt` for a frame header with a reserved bit.
+/// The header at the start of `bytes`, which must be kZstdFrameHeaderMax long unless the file ends; `truncated` if that
+/// is too short, `corrupt` for a frame header with a reserved bit.
 [[nodiscard]] Result<ZstdFrameHeader> parse_zstd_frame_header(std::span<const std::byte> bytes);
 
 struct ZstdBlock {
@@ -78,8 +78,8 @@ public:
     /// How long the block at the start of `packed` is, with its header; `corrupt` if `packed` ends before it does.
     [[nodiscard]] static Result<std::size_t> length_of(std::span<const std::byte> packed);
 
-    /// Decodes one block, its header included, and returns how many bytes it has. `out` has room for kZstdBlockMax bytes and lies
-    /// directly behind the bytes of the block before. `corrupt` if it can't be decoded.
+    /// Decodes one block, its header included, and returns how many bytes it has. `out` has room for kZstdBlockMax
+    /// bytes and lies directly behind the bytes of the block before. `corrupt` if it can't be decoded.
     [[nodiscard]] Result<std::size_t> decode(std::span<const std::byte> block, std::byte* out);
 
 private:

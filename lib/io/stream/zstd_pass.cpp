@@ -33,22 +33,24 @@ struct Piece {
 
 struct Frame {
     ZstdFrameHeader header;
-    std::uint64_t plain = 0;       ///< where it starts
+    std::uint64_t plain = 0; ///< where it starts
     std::uint64_t packed = 0;
     std::uint64_t first_block = 0;
     std::size_t first_segment = 0;
-    std::uint64_t window = 0;      ///< bytes that matches can reach back
+    std::uint64_t window = 0; ///< bytes that matches can reach back
     XXH64_state_t hash{};
 };
 
 std::uint8_t log_of(std::uint64_t window) {
-    return static_cast<std::uint8_t>(std::max<std::uint64_t>(10, static_cast<std::uint64_t>(std::bit_width(std::max<std::uint64_t>(window, 1) - 1))));
+    return static_cast<std::uint8_t>(std::max<std::uint64_t>(
+        10, static_cast<std::uint64_t>(std::bit_width(std::max<std::uint64_t>(window, 1) - 1))));
 }
 
 class ZstdPass final : public StreamPass {
 public:
     ZstdPass(const ByteSource& packed, WindowStore& windows, const Limits& limits)
-        : input_(packed), windows_(windows), limits_(limits), distances_(std::max<std::uint64_t>(limits.stream_decode_bytes, kZstdBlockMax)), decoder_(ZSTD_createDCtx()) {}
+        : input_(packed), windows_(windows), limits_(limits),
+          distances_(std::max<std::uint64_t>(limits.stream_decode_bytes, kZstdBlockMax)), decoder_(ZSTD_createDCtx()) {}
 
     Result<void> begin();
     Result<PlainChunk> next() override;
@@ -85,7 +87,9 @@ private:
 
     std::string name() const { return std::string(input_.source().name()); }
     /// What must be there still behind the bytes that matches reach.
-    [[nodiscard]] std::uint64_t kept(std::uint64_t window) const noexcept { return window + distances_.keep + kZstdBlockMax; }
+    [[nodiscard]] std::uint64_t kept(std::uint64_t window) const noexcept {
+        return window + distances_.keep + kZstdBlockMax;
+    }
 
     PackedInput input_;
     WindowStore& windows_;
@@ -105,8 +109,8 @@ private:
     std::optional<Frame> frame_;
     bool ended_ = false;
 
-    std::deque<Piece> pieces_;        ///< of the frame, those of which it is not known yet from where they are decoded
-    RunBegin run_;                    ///< from which the first piece is
+    std::deque<Piece> pieces_; ///< of the frame, those of which it is not known yet from where they are decoded
+    RunBegin run_;             ///< from which the first piece is
     StreamIndex index_;
 };
 
@@ -114,16 +118,19 @@ Result<void> ZstdPass::begin() {
     if (!decoder_) return fail(ErrorKind::io, "no memory for a decompressor");
     VDISK_TRY(bytes, input_.at(0, kZstdFrameHeaderMax));
     const auto header = parse_zstd_frame_header(bytes);
-    if (header.has_value() && header.value().kind == ZstdFrameHeader::Kind::frame) VDISK_CHECK(check_frame(header.value()));
+    if (header.has_value() && header.value().kind == ZstdFrameHeader::Kind::frame)
+        VDISK_CHECK(check_frame(header.value()));
     return ok();
 }
 
 // What can't be decoded here although it may be sound.
 Result<void> ZstdPass::check_frame(const ZstdFrameHeader& header) const {
     if (header.dictionary != 0)
-        return fail_at(packed_, ErrorKind::unsupported, "{}: zstd frame at offset {} needs dictionary {}", name(), packed_, header.dictionary);
+        return fail_at(packed_, ErrorKind::unsupported, "{}: zstd frame at offset {} needs dictionary {}", name(),
+                       packed_, header.dictionary);
     if (std::min(header.window, header.content_size) > limits_.stream_window_bytes)
-        return fail_at(packed_, ErrorKind::unsupported, "{}: zstd frame at offset {} needs a window of {} bytes, more than the {} that are allowed",
+        return fail_at(packed_, ErrorKind::unsupported,
+                       "{}: zstd frame at offset {} needs a window of {} bytes, more than the {} that are allowed",
                        name(), packed_, header.window, limits_.stream_window_bytes);
     return ok();
 }
@@ -167,8 +174,12 @@ Result<void> ZstdPass::open_frame(const ZstdFrameHeader& header) {
     const std::uint64_t window = std::min(header.window, header.content_size);
     VDISK_CHECK(make_ring(window));
     index_.window_log = std::max<std::uint32_t>(index_.window_log, log_of(window));
-    frame_.emplace(Frame{.header = header, .plain = plain_, .packed = packed_, .first_block = packed_ + header.length,
-                         .first_segment = index_.segments.size(), .window = window});
+    frame_.emplace(Frame{.header = header,
+                         .plain = plain_,
+                         .packed = packed_,
+                         .first_block = packed_ + header.length,
+                         .first_segment = index_.segments.size(),
+                         .window = window});
     XXH64_reset(&frame_->hash, 0);
     VDISK_CHECK(feed_header(header));
     packed_ = frame_->first_block;
@@ -197,9 +208,12 @@ Result<void> ZstdPass::feed_header(const ZstdFrameHeader& header) {
     ZSTD_DCtx_setParameter(decoder_.get(), ZSTD_d_forceIgnoreChecksum, ZSTD_d_ignoreChecksum); // it is computed here
     for (std::size_t at = 0; at < bytes.size();) {
         const std::size_t wanted = ZSTD_nextSrcSizeToDecompress(decoder_.get());
-        if (wanted == 0 || wanted > bytes.size() - at) return fail(ErrorKind::io, "{}: zstd frame header at offset {} is not taken", name(), frame_->packed);
+        if (wanted == 0 || wanted > bytes.size() - at)
+            return fail(ErrorKind::io, "{}: zstd frame header at offset {} is not taken", name(), frame_->packed);
         const std::size_t status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, &bytes[at], wanted);
-        if (ZSTD_isError(status)) return fail(ErrorKind::io, "{}: zstd frame header at offset {}: {}", name(), frame_->packed, ZSTD_getErrorName(status));
+        if (ZSTD_isError(status))
+            return fail(ErrorKind::io, "{}: zstd frame header at offset {}: {}", name(), frame_->packed,
+                        ZSTD_getErrorName(status));
         at += wanted;
     }
     return ok();
@@ -224,8 +238,10 @@ Result<PlainChunk> ZstdPass::next_block() {
 Result<std::size_t> ZstdPass::decode_block(std::span<const std::byte> framed, std::span<std::byte> out) {
     std::size_t status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, framed.data(), kZstdBlockHeader);
     if (!ZSTD_isError(status) && framed.size() > kZstdBlockHeader)
-        status = ZSTD_decompressContinue(decoder_.get(), out.data(), out.size(), &framed[kZstdBlockHeader], framed.size() - kZstdBlockHeader);
-    if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd block at offset {}: {}", packed_, ZSTD_getErrorName(status));
+        status = ZSTD_decompressContinue(decoder_.get(), out.data(), out.size(), &framed[kZstdBlockHeader],
+                                         framed.size() - kZstdBlockHeader);
+    if (ZSTD_isError(status))
+        return fail(ErrorKind::corrupt, "zstd block at offset {}: {}", packed_, ZSTD_getErrorName(status));
     return status;
 }
 
@@ -239,8 +255,12 @@ Result<PlainChunk> ZstdPass::took_block(const ZstdBlock& block, std::span<const 
     const bool begins_piece = add_to_piece(plain);
     if (frame_->header.checksum) XXH64_update(&frame_->hash, plain.data(), plain.size());
     const auto packed_length = static_cast<std::uint32_t>(kZstdBlockHeader + block.packed);
-    finder_->add({.plain = plain_, .packed = packed_, .plain_length = static_cast<std::uint32_t>(plain.size()), .packed_length = packed_length,
-                  .compressed = block.kind == ZstdBlock::Kind::compressed, .begins_piece = begins_piece});
+    finder_->add({.plain = plain_,
+                  .packed = packed_,
+                  .plain_length = static_cast<std::uint32_t>(plain.size()),
+                  .packed_length = packed_length,
+                  .compressed = block.kind == ZstdBlock::Kind::compressed,
+                  .begins_piece = begins_piece});
     plain_ += plain.size();
     packed_ += packed_length;
     VDISK_CHECK(take_starts());
@@ -285,10 +305,19 @@ void ZstdPass::flush(std::size_t count) {
 
 void ZstdPass::add_segment(const Piece& piece, std::uint64_t packed_end) {
     if (piece.length == 0) return;
-    Segment segment{.kind = Segment::Kind::inner, .detail = log_of(frame_->window), .crc = piece.crc, .plain = piece.plain, .length = piece.length,
-                    .lead = piece.plain - run_.plain, .packed = run_.packed, .packed_length = packed_end - run_.packed, .window = run_.window};
+    Segment segment{.kind = Segment::Kind::inner,
+                    .detail = log_of(frame_->window),
+                    .crc = piece.crc,
+                    .plain = piece.plain,
+                    .length = piece.length,
+                    .lead = piece.plain - run_.plain,
+                    .packed = run_.packed,
+                    .packed_length = packed_end - run_.packed,
+                    .window = run_.window};
     Segment* last = index_.segments.size() > frame_->first_segment ? &index_.segments.back() : nullptr;
-    const bool joins = last != nullptr && last->packed == segment.packed && last->length + segment.length <= (last->lead == 0 ? distances_.first_segment : distances_.segment);
+    const bool joins =
+        last != nullptr && last->packed == segment.packed &&
+        last->length + segment.length <= (last->lead == 0 ? distances_.first_segment : distances_.segment);
     if (!joins) {
         index_.segments.push_back(segment);
         return;
@@ -315,7 +344,8 @@ Result<void> ZstdPass::finish_frame() {
     if (frame_->header.checksum) {
         VDISK_TRY(stored, input_.at(packed_, 4));
         if (stored.size() < 4) {
-            index_.findings.push_back(fmt::format("the stream is cut off in the checksum of the zstd frame at offset {}", frame_->packed));
+            index_.findings.push_back(
+                fmt::format("the stream is cut off in the checksum of the zstd frame at offset {}", frame_->packed));
             end_frame(0);
             ended_ = true;
             return ok();
@@ -331,14 +361,18 @@ Result<void> ZstdPass::finish_frame() {
 void ZstdPass::check_hash(std::uint32_t stored) {
     const auto computed = static_cast<std::uint32_t>(XXH64_digest(&frame_->hash));
     if (stored == computed) return add_whole_frame();
-    const std::string what = fmt::format("zstd frame at offset {}: its checksum is {:08x}, but that of its {} plain bytes is {:08x}", frame_->packed, stored,
-                                         plain_ - frame_->plain, computed);
-    if (!differ_in_one_byte(stored, computed)) return end_frame(add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what)));
-    index_.findings.push_back(what + "; they differ in one byte, so the checksum itself is damaged and the bytes are sound");
+    const std::string what =
+        fmt::format("zstd frame at offset {}: its checksum is {:08x}, but that of its {} plain bytes is {:08x}",
+                    frame_->packed, stored, plain_ - frame_->plain, computed);
+    if (!differ_in_one_byte(stored, computed))
+        return end_frame(add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what)));
+    index_.findings.push_back(what +
+                              "; they differ in one byte, so the checksum itself is damaged and the bytes are sound");
     end_frame(0);
 }
 
-// Ends a frame whose blocks are decoded without its header and checksum, with what was decoded of it. `reason` 0: it is sound.
+// Ends a frame whose blocks are decoded without its header and checksum, with what was decoded of it. `reason` 0: it is
+// sound.
 void ZstdPass::end_frame(std::uint32_t reason) {
     flush(pieces_.size());
     for (std::size_t i = frame_->first_segment; i < index_.segments.size(); ++i) index_.segments[i].reason = reason;
@@ -356,10 +390,15 @@ void ZstdPass::add_whole_frame() {
     const std::uint64_t length = plain_ - frame_->plain;
     if (length == 0 || length > group_) return end_frame(0);
     const std::uint64_t packed_end = packed_ + (frame_->header.checksum ? 4 : 0);
-    Segment whole{.detail = log_of(frame_->window), .plain = frame_->plain, .length = length, .packed = frame_->packed, .packed_length = packed_end - frame_->packed};
+    Segment whole{.detail = log_of(frame_->window),
+                  .plain = frame_->plain,
+                  .length = length,
+                  .packed = frame_->packed,
+                  .packed_length = packed_end - frame_->packed};
     for (const Piece& piece : pieces_) whole.crc = crc32_joined(whole.crc, piece.crc, piece.length);
     Segment* before = index_.segments.empty() ? nullptr : &index_.segments.back();
-    if (before != nullptr && before->kind == Segment::Kind::whole && before->reason == 0 && before->length + length <= group_) {
+    if (before != nullptr && before->kind == Segment::Kind::whole && before->reason == 0 &&
+        before->length + length <= group_) {
         before->crc = crc32_joined(before->crc, whole.crc, length);
         before->length += length;
         before->packed_length = packed_end - before->packed;
@@ -368,9 +407,12 @@ void ZstdPass::add_whole_frame() {
 }
 
 Result<PlainChunk> ZstdPass::cut_off() {
-    const Error why = fail(ErrorKind::truncated, "the stream is cut off at {} of its compressed bytes, in the zstd frame at offset {}", input_.size(), frame_->packed);
+    const Error why = fail(ErrorKind::truncated,
+                           "the stream is cut off at {} of its compressed bytes, in the zstd frame at offset {}",
+                           input_.size(), frame_->packed);
     VDISK_CHECK(end_blocks());
-    const std::uint64_t content_end = frame_->header.content_size == kUnknownSize ? plain_ : frame_->plain + frame_->header.content_size;
+    const std::uint64_t content_end =
+        frame_->header.content_size == kUnknownSize ? plain_ : frame_->plain + frame_->header.content_size;
     end_frame(0);
     ended_ = true;
     if (content_end <= plain_) {
@@ -379,25 +421,28 @@ Result<PlainChunk> ZstdPass::cut_off() {
     }
     const std::uint32_t reason = add_reason(why);
     const std::uint64_t lost = content_end - plain_;
-    index_.segments.push_back({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost, .packed = packed_});
+    index_.segments.push_back(
+        {.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost, .packed = packed_});
     plain_ += lost;
     return PlainChunk{.lost = lost, .why = &index_.reasons[reason - 1]};
 }
 
-// What was decoded of a damaged frame can't be vouched for; the rest of it is lost, and what follows too unless the frame's
-// size is known.
+// What was decoded of a damaged frame can't be vouched for; the rest of it is lost, and what follows too unless the
+// frame's size is known.
 Result<PlainChunk> ZstdPass::damaged(Error why) {
     VDISK_CHECK(end_blocks());
     const std::uint64_t content = frame_->header.content_size;
     const std::uint64_t done = plain_ - frame_->plain;
     const bool placed = content != kUnknownSize && content >= done;
     const bool checksum = frame_->header.checksum;
-    const std::uint32_t reason = add_reason(fail(ErrorKind::corrupt, "zstd frame at offset {} is damaged: {}{}", frame_->packed, why.what,
-                                                 placed ? "" : "; what follows can't be placed"));
+    const std::uint32_t reason =
+        add_reason(fail(ErrorKind::corrupt, "zstd frame at offset {} is damaged: {}{}", frame_->packed, why.what,
+                        placed ? "" : "; what follows can't be placed"));
     end_frame(reason);
     ended_ = !placed || !walk_blocks(checksum);
     const std::uint64_t lost = placed ? content - done : 0;
-    if (lost > 0) index_.segments.push_back({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost});
+    if (lost > 0)
+        index_.segments.push_back({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost});
     plain_ += lost;
     return PlainChunk{.lost = lost, .why = &index_.reasons[reason - 1]};
 }
@@ -431,7 +476,8 @@ Result<StreamIndex> ZstdPass::finish() {
 class ZstdRunReader final : public SegmentReader {
 public:
     ZstdRunReader(const ByteSource& packed, const Segment& run)
-        : input_(packed), at_(run.packed), end_(run.packed + run.packed_length), left_(run.length), reach_(std::size_t{1} << std::min<unsigned>(run.detail, kReachLog)) {}
+        : input_(packed), at_(run.packed), end_(run.packed + run.packed_length), left_(run.length),
+          reach_(std::size_t{1} << std::min<unsigned>(run.detail, kReachLog)) {}
 
     Result<void> begin(std::span<const std::byte> window) {
         // Behind what matches reach there is room for one block before the ring's end and one behind its start.
@@ -485,8 +531,8 @@ private:
     std::size_t place_ = 0;              ///< of the next block
     std::uint64_t at_;
     std::uint64_t end_;
-    std::uint64_t left_;  ///< plain bytes
-    std::size_t reach_;   ///< of matches
+    std::uint64_t left_; ///< plain bytes
+    std::size_t reach_;  ///< of matches
 };
 
 bool detect(std::span<const std::byte> head) {
@@ -503,12 +549,14 @@ Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowSt
 Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
     if (bytes.segment.kind == Segment::Kind::whole) return expand_zstd_frames(bytes.packed, out);
     const SpanSource packed(bytes.packed);
-    ZstdRunReader reader(packed, {.detail = bytes.segment.detail, .length = out.size(), .packed_length = bytes.packed.size()});
+    ZstdRunReader reader(packed,
+                         {.detail = bytes.segment.detail, .length = out.size(), .packed_length = bytes.packed.size()});
     VDISK_CHECK(reader.begin(bytes.window));
     return reader.read(out);
 }
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& run, std::span<const std::byte> window) {
+Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& run,
+                                                   std::span<const std::byte> window) {
     auto reader = std::make_unique<ZstdRunReader>(packed, run);
     VDISK_CHECK(reader->begin(window));
     return std::unique_ptr<SegmentReader>(std::move(reader));

@@ -17,7 +17,8 @@ constexpr RepeatOffsets kFirstRepeats{1, 4, 8};
 constexpr std::size_t kSequencesMost = kZstdBlockMax / 3; // no copy is shorter than three bytes
 constexpr std::size_t kCodesMost = 53;
 
-template<std::size_t Count> constexpr std::array<Code, Count> codes_of(std::uint32_t first, const std::array<std::uint8_t, Count>& bits) {
+template<std::size_t Count>
+constexpr std::array<Code, Count> codes_of(std::uint32_t first, const std::array<std::uint8_t, Count>& bits) {
     std::array<Code, Count> codes{};
     for (std::size_t i = 0; i < Count; ++i) {
         codes[i] = {first, bits[i]};
@@ -27,21 +28,29 @@ template<std::size_t Count> constexpr std::array<Code, Count> codes_of(std::uint
 }
 
 // RFC 8878, 3.1.1.3.2.1.1: each code's range begins behind that of the one before.
-constexpr auto kLiteralLengths = codes_of<36>(0, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
-constexpr auto kMatchLengths = codes_of<53>(3, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,
-                                                0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
+constexpr auto kLiteralLengths = codes_of<36>(0, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  1,  1,
+                                                  1, 1, 2, 2, 3, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
+constexpr auto kMatchLengths =
+    codes_of<53>(3, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,  0,  0,  0,  0,  0,  0, 0,
+                     0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16});
 constexpr auto kOffsets = codes_of<32>(1, {0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
                                            16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31});
 
-static_assert(kLiteralLengths.back().base == 65536 && kMatchLengths[32].base == 35 && kMatchLengths.back().base == 65539);
+static_assert(kLiteralLengths.back().base == 65536 && kMatchLengths[32].base == 35 &&
+              kMatchLengths.back().base == 65539);
 
 // RFC 8878, 3.1.1.3.2.2: the counts of the predefined tables.
-constexpr std::array<std::int16_t, 36> kLiteralCounts{4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1};
-constexpr std::array<std::int16_t, 53> kMatchCounts{1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,  1,  1,
-                                                    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1};
-constexpr std::array<std::int16_t, 29> kOffsetCounts{1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1};
+constexpr std::array<std::int16_t, 36> kLiteralCounts{4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1,  1,  2,  2,
+                                                      2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1, -1, -1, -1, -1};
+constexpr std::array<std::int16_t, 53> kMatchCounts{1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1,  1,  1,  1,  1,  1,  1, 1,
+                                                    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,  1,  1,  1,  1,  1,  1, 1,
+                                                    1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1};
+constexpr std::array<std::int16_t, 29> kOffsetCounts{1, 1, 1, 1, 1, 1, 2, 2, 2, 1,  1,  1,  1,  1, 1,
+                                                     1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1};
 
-Error bad(std::string_view what) { return fail(ErrorKind::corrupt, "zstd block: {}", what); }
+Error bad(std::string_view what) {
+    return fail(ErrorKind::corrupt, "zstd block: {}", what);
+}
 
 // Bits from the lowest of the first byte up. Behind the end come zeros.
 class ForwardBits {
@@ -49,7 +58,8 @@ public:
     explicit ForwardBits(std::span<const std::byte> bytes) : bytes_(bytes) {}
     std::uint32_t peek(unsigned count) const noexcept {
         std::uint32_t value = 0;
-        for (std::size_t i = 0, at = position_ / 8; i < 4 && at + i < bytes_.size(); ++i) value |= std::to_integer<std::uint32_t>(bytes_[at + i]) << (8 * i);
+        for (std::size_t i = 0, at = position_ / 8; i < 4 && at + i < bytes_.size(); ++i)
+            value |= std::to_integer<std::uint32_t>(bytes_[at + i]) << (8 * i);
         return value >> position_ % 8 & ((std::uint32_t{1} << count) - 1);
     }
     void skip(unsigned count) noexcept { position_ += count; }
@@ -65,19 +75,23 @@ private:
     std::size_t position_ = 0;
 };
 
-// Bits from the end of some bytes backwards; the highest set bit of the last one tells where they begin. Before the bytes there are kPadding others.
+// Bits from the end of some bytes backwards; the highest set bit of the last one tells where they begin. Before the
+// bytes there are kPadding others.
 class BackwardBits {
 public:
     static constexpr std::size_t kPadding = 8;
 
     explicit BackwardBits(std::span<const std::byte> padded) : bytes_(padded.data() + kPadding) {
         const auto last = std::to_integer<unsigned>(padded.back());
-        left_ = last == 0 ? -1 : static_cast<std::int64_t>((padded.size() - kPadding) * 8) - std::countl_zero(static_cast<std::uint8_t>(last)) - 1;
+        left_ = last == 0 ? -1
+                          : static_cast<std::int64_t>((padded.size() - kPadding) * 8) -
+                                std::countl_zero(static_cast<std::uint8_t>(last)) - 1;
     }
     // Then 57 bits can be read. left() must not be below 0.
     void refill() noexcept {
         const std::int64_t end = (left_ + 7) >> 3;
-        word_ = boost::endian::load_little_u64(reinterpret_cast<const unsigned char*>(bytes_ + end - 8)) << (end * 8 - left_);
+        word_ = boost::endian::load_little_u64(reinterpret_cast<const unsigned char*>(bytes_ + end - 8))
+                << (end * 8 - left_);
     }
     std::uint32_t get(unsigned count) noexcept {
         const std::uint64_t value = word_ >> 1 >> (63 - count);
@@ -148,8 +162,8 @@ std::optional<SequenceCount> read_sequence_count(std::span<const std::byte> sect
     return SequenceCount{(at(1) | at(2) << 8) + 0x7F00, 3};
 }
 
-// RFC 8878, 3.1.1.5: the three smallest values are offsets that came before, and which of them depends on whether there are literals. Returns the
-// offset, 0 if it is impossible.
+// RFC 8878, 3.1.1.5: the three smallest values are offsets that came before, and which of them depends on whether there
+// are literals. Returns the offset, 0 if it is impossible.
 std::uint32_t take_offset(RepeatOffsets& repeats, std::uint32_t value, std::uint32_t literals) noexcept {
     const auto [latest, second, third] = repeats;
     if (value > 3) repeats = {value - 3, latest, second};
@@ -182,7 +196,8 @@ constinit const std::array<ZstdSequenceReader::Field, 3> ZstdSequenceReader::kFi
 }};
 
 // RFC 8878, 4.1.1: codes that come less than once get the last states, the others are strewn over the rest.
-void ZstdSequenceTable::build(std::span<const std::int16_t> counts, unsigned log, std::span<const Code> codes) noexcept {
+void ZstdSequenceTable::build(std::span<const std::int16_t> counts, unsigned log,
+                              std::span<const Code> codes) noexcept {
     log_ = log;
     const std::uint32_t size = std::uint32_t{1} << log;
     std::array<std::uint8_t, std::size_t{1} << kLogMost> code_of{};
@@ -203,7 +218,8 @@ void ZstdSequenceTable::build(std::span<const std::int16_t> counts, unsigned log
         const std::uint8_t code = code_of[state];
         const std::uint16_t number = next[code]++;
         const auto bits = static_cast<std::uint8_t>(log + 1 - static_cast<unsigned>(std::bit_width(number)));
-        states_[state] = {codes[code].base, static_cast<std::uint16_t>((std::uint32_t{number} << bits) - size), bits, codes[code].bits};
+        states_[state] = {codes[code].base, static_cast<std::uint16_t>((std::uint32_t{number} << bits) - size), bits,
+                          codes[code].bits};
     }
 }
 
@@ -232,7 +248,8 @@ Result<ZstdBlockSequences> ZstdSequenceReader::read(std::span<const std::byte> b
     VDISK_TRY(own, read_tables(modes, rest));
     read.own_tables = own;
     VDISK_TRY(lengths, read_sequences(count->count, rest));
-    if (lengths.literals > literals->plain || literals->plain + lengths.copies != plain_length) return bad("its sequences don't fill it");
+    if (lengths.literals > literals->plain || literals->plain + lengths.copies != plain_length)
+        return bad("its sequences don't fill it");
     read.sequences = sequences_;
     return read;
 }
@@ -262,8 +279,10 @@ Result<bool> ZstdSequenceReader::read_tables(unsigned modes, std::span<const std
     return own;
 }
 
-// RFC 8878, 3.1.1.3.2.1: from the states the numbers' bases, then the bits that are added to them, then those to the next states.
-Result<ZstdSequenceReader::Lengths> ZstdSequenceReader::read_sequences(std::size_t count, std::span<const std::byte> bits) {
+// RFC 8878, 3.1.1.3.2.1: from the states the numbers' bases, then the bits that are added to them, then those to the
+// next states.
+Result<ZstdSequenceReader::Lengths> ZstdSequenceReader::read_sequences(std::size_t count,
+                                                                       std::span<const std::byte> bits) {
     constexpr unsigned kExtraAtOnce = 57 - 26; // more leave no room for the states
     if (bits.empty()) return bad("its sequences are cut off");
     padded_.resize(BackwardBits::kPadding + bits.size());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The sequences of zstd blocks (RFC 8878, 3.1.1.3.2): which earlier bytes a block copies. libzstd decodes them too, but tells nobody.
+/// The sequences of zstd blocks (RFC 8878, 3.1.1.3.2): which earlier bytes a block copies. libzstd decodes them too,
+/// but tells nobody.
 #pragma once
 
 #include "io/stream/zstd_blocks.hpp"
@@ -30,8 +31,8 @@ class ZstdSequenceTable {
 public:
     static constexpr unsigned kLogMost = 9;
     struct State {
-        std::uint32_t base;     ///< the number, less its extra bits
-        std::uint16_t next;     ///< the state that follows, less the bits to read for it
+        std::uint32_t base; ///< the number, less its extra bits
+        std::uint16_t next; ///< the state that follows, less the bits to read for it
         std::uint8_t next_bits;
         std::uint8_t extra_bits;
     };
@@ -60,8 +61,9 @@ class ZstdSequenceReader {
 public:
     void begin_frame() noexcept;
 
-    /// The sequences of a compressed block that expands to so many bytes, its header left off; valid until the next call. Literals and copies are as
-    /// long together as the block. `corrupt` if they can't be read: then what comes behind it in the frame can't either.
+    /// The sequences of a compressed block that expands to so many bytes, its header left off; valid until the next
+    /// call. Literals and copies are as long together as the block. `corrupt` if they can't be read: then what comes
+    /// behind it in the frame can't either.
     [[nodiscard]] Result<ZstdBlockSequences> read(std::span<const std::byte> block, std::size_t plain_length);
 
     /// What the next block may repeat, the latest first.

@@ -11,8 +11,8 @@ namespace {
 constexpr std::uint64_t kCandidates = 6;
 // An open candidate takes a bit for every byte of the window; all together no more than this.
 constexpr std::uint64_t kMarksMost = 32U << 20;
-// From far before so much is copied that starts as near as they should be would make for large indexes. So long windows may take one of so many
-// compressed bytes, and some more at first, and runs last until they do.
+// From far before so much is copied that starts as near as they should be would make for large indexes. So long windows
+// may take one of so many compressed bytes, and some more at first, and runs last until they do.
 constexpr std::uint64_t kLongShare = 72;
 constexpr std::uint64_t kLongFree = 1U << 20;
 // A candidate's cost that does not matter.
@@ -29,8 +29,8 @@ std::uint64_t candidate_step(const StartDistances& distances, std::uint64_t wind
 } // namespace
 
 StartDistances::StartDistances(std::uint64_t read_most)
-    : most(read_most), near(most / 2), far(most - most / 16 - most / 64), first_segment(most / 16), segment(most / 4), batch(most / 16), ahead(most / 2),
-      keep(most / 8) {}
+    : most(read_most), near(most / 2), far(most - most / 16 - most / 64), first_segment(most / 16), segment(most / 4),
+      batch(most / 16), ahead(most / 2), keep(most / 8) {}
 
 void StartChooser::begin_frame(const FrameBegin& frame) {
     frame_ = frame;
@@ -100,13 +100,19 @@ void StartChooser::look_at_tables(const ZstdBlockSequences& block) {
 void StartChooser::consider(const FrameBlock& block, const ZstdBlockSequences& read, const RepeatOffsets& repeats) {
     using HuffmanTable = ZstdBlockSequences::HuffmanTable;
     const std::uint64_t reach = reach_of(block.plain);
-    if (!block.begins_piece || !read.own_tables || read.literals == HuffmanTable::earlier || block.plain < candidate_from_ || reach < kZstdWindowLeast) return;
+    if (!block.begins_piece || !read.own_tables || read.literals == HuffmanTable::earlier ||
+        block.plain < candidate_from_ || reach < kZstdWindowLeast)
+        return;
     if (std::ranges::any_of(repeats, [&](std::uint32_t offset) { return offset == 0 || offset > reach; })) return;
     if (long_window() && room_for_windows(block.packed) < window_expected_) return;
     auto marks = WindowMarks::make(static_cast<std::size_t>(reach));
     if (marks.has_error()) return;
-    candidates_.push_back({.plain = block.plain, .packed = block.packed, .marks = std::move(marks).value(), .huffman_table = read.literals == HuffmanTable::own,
-                           .window = {.size = static_cast<std::uint32_t>(reach), .offsets = repeats, .runs = {}, .bytes = {}}});
+    candidates_.push_back(
+        {.plain = block.plain,
+         .packed = block.packed,
+         .marks = std::move(marks).value(),
+         .huffman_table = read.literals == HuffmanTable::own,
+         .window = {.size = static_cast<std::uint32_t>(reach), .offsets = repeats, .runs = {}, .bytes = {}}});
     candidate_from_ = block.plain + candidate_step(distances_, frame_.window);
 }
 
@@ -131,10 +137,12 @@ bool StartChooser::look_at_copies(const FrameBlock& block, std::span<const ZstdS
 
 // A block copies these bytes.
 void StartChooser::mark(std::uint64_t from, std::uint64_t to) noexcept {
-    for (auto candidate = candidates_.rbegin(); candidate != candidates_.rend() && candidate->plain > from; ++candidate) {
+    for (auto candidate = candidates_.rbegin(); candidate != candidates_.rend() && candidate->plain > from;
+         ++candidate) {
         if (!candidate->marks) return; // nor do those before it
         const std::uint64_t first = candidate->plain - candidate->window.size;
-        candidate->marks->set(static_cast<std::size_t>(from - first), static_cast<std::size_t>(std::min(to, candidate->plain) - first));
+        candidate->marks->set(static_cast<std::size_t>(from - first),
+                              static_cast<std::size_t>(std::min(to, candidate->plain) - first));
     }
 }
 
@@ -144,7 +152,8 @@ void StartChooser::keep_copies(bool all) {
     for (Candidate& candidate : candidates_) {
         if (!candidate.marks) continue;
         const std::uint64_t first = candidate.plain - candidate.window.size;
-        const std::uint64_t reached = all ? candidate.plain : std::min(candidate.plain, position_ - std::min(position_, frame_.window));
+        const std::uint64_t reached =
+            all ? candidate.plain : std::min(candidate.plain, position_ - std::min(position_, frame_.window));
         if (reached <= first) continue;
         keep_marked(*candidate.marks, static_cast<std::size_t>(reached - first), ring_, first, candidate.window);
         if (reached == candidate.plain) candidate.marks.reset();
@@ -154,7 +163,9 @@ void StartChooser::keep_copies(bool all) {
 
 // So much for all windows together; beyond that the dearest goes.
 void StartChooser::keep_within_memory() {
-    const auto cost = [](const Candidate& candidate) { return candidate.window.bytes.size() + candidate.window.runs.size() * sizeof(WindowRun); };
+    const auto cost = [](const Candidate& candidate) {
+        return candidate.window.bytes.size() + candidate.window.runs.size() * sizeof(WindowRun);
+    };
     for (;;) {
         std::size_t all = 0;
         for (const Candidate& candidate : candidates_) all += cost(candidate);
@@ -174,18 +185,24 @@ void StartChooser::choose() {
     }
 }
 
-// Of those that are neither near nor far the one whose window takes least for the length of the run before it. Where there is none the first.
+// Of those that are neither near nor far the one whose window takes least for the length of the run before it. Where
+// there is none the first.
 std::optional<std::size_t> StartChooser::best() const {
     const std::uint64_t range_end = run_.plain + distances_.far;
     if (candidates_.empty() || position_ <= range_end) return std::nullopt;
-    const auto beyond = std::ranges::find_if(candidates_, [&](const Candidate& candidate) { return candidate.plain > range_end; });
+    const auto beyond =
+        std::ranges::find_if(candidates_, [&](const Candidate& candidate) { return candidate.plain > range_end; });
     const auto end = std::max(beyond, candidates_.begin() + 1);
-    if (std::any_of(candidates_.begin(), end, [](const Candidate& candidate) { return candidate.marks.has_value(); })) return std::nullopt;
+    if (std::any_of(candidates_.begin(), end, [](const Candidate& candidate) { return candidate.marks.has_value(); }))
+        return std::nullopt;
     const auto cost = [&](const Candidate& candidate) {
-        return static_cast<double>(candidate.window.cost() + kSmallCost) / static_cast<double>(candidate.plain - run_.plain);
+        return static_cast<double>(candidate.window.cost() + kSmallCost) /
+               static_cast<double>(candidate.plain - run_.plain);
     };
-    return static_cast<std::size_t>(std::min_element(candidates_.begin(), end, [&](const Candidate& left, const Candidate& right) { return cost(left) < cost(right); }) -
-                                    candidates_.begin());
+    return static_cast<std::size_t>(
+        std::min_element(candidates_.begin(), end,
+                         [&](const Candidate& left, const Candidate& right) { return cost(left) < cost(right); }) -
+        candidates_.begin());
 }
 
 // If there is room for its window.
@@ -238,7 +255,9 @@ void StartFinder::begin_frame(const FrameBegin& frame) {
 
 void StartFinder::add(const FrameBlock& block) {
     next_.blocks.push_back(block);
-    if (block.plain + block.plain_length - next_.blocks.front().plain >= distances_.batch || next_.blocks.size() >= kBatchBlocks) hand_over();
+    if (block.plain + block.plain_length - next_.blocks.front().plain >= distances_.batch ||
+        next_.blocks.size() >= kBatchBlocks)
+        hand_over();
 }
 
 void StartFinder::end_frame() {

@@ -17,8 +17,9 @@ struct StartDistances {
     explicit StartDistances(std::uint64_t read_most);
 
     std::uint64_t most;
-    std::uint64_t near;  ///< from one start to the next, at least
-    std::uint64_t far;   ///< at most, where there is any: a read may have to decode all before it and the first segment behind it
+    std::uint64_t near; ///< from one start to the next, at least
+    std::uint64_t
+        far; ///< at most, where there is any: a read may have to decode all before it and the first segment behind it
     std::uint64_t first_segment; ///< a run's: short for reads that go over from the run before
     std::uint64_t segment;
     std::uint64_t batch; ///< blocks are looked at so many at a time
@@ -53,9 +54,10 @@ struct RunBegin {
 
 /// What has been looked at.
 struct StartsFound {
-    std::vector<RunBegin> runs;  ///< new ones, in order
-    std::uint64_t decided = 0;   ///< none comes any more that begins before
-    std::uint64_t position = 0;  ///< plain bytes before it are not looked at any more, but for those that matches behind it reach
+    std::vector<RunBegin> runs; ///< new ones, in order
+    std::uint64_t decided = 0;  ///< none comes any more that begins before
+    std::uint64_t position =
+        0; ///< plain bytes before it are not looked at any more, but for those that matches behind it reach
 };
 
 /// What is looked at: the compressed file, and the plain bytes before the end of each block that is passed.
@@ -64,8 +66,8 @@ struct FrameBytes {
     const PlainRing& plain;
 };
 
-/// Chooses starts, so that little of the bytes before them is used. Each is exact: all that blocks behind it copy from before it is in its
-/// window. One thread's.
+/// Chooses starts, so that little of the bytes before them is used. Each is exact: all that blocks behind it copy from
+/// before it is in its window. One thread's.
 class StartChooser {
 public:
     StartChooser(const FrameBytes& bytes, WindowStore& store, const StartDistances& distances)
@@ -111,7 +113,9 @@ private:
     void begin_free_run(const FrameBlock& block);
     void leave_run();
 
-    [[nodiscard]] std::uint64_t reach_of(std::uint64_t plain) const noexcept { return std::min(frame_.window, plain - frame_.plain); }
+    [[nodiscard]] std::uint64_t reach_of(std::uint64_t plain) const noexcept {
+        return std::min(frame_.window, plain - frame_.plain);
+    }
     [[nodiscard]] std::uint64_t room_for_windows(std::uint64_t packed) const noexcept;
     [[nodiscard]] bool long_window() const noexcept { return frame_.window > distances_.most / 4; }
 
@@ -122,25 +126,26 @@ private:
     ZstdSequenceReader sequences_;
 
     FrameBegin frame_{};
-    bool on_track_ = false;            ///< the frame's blocks could be followed
-    std::uint64_t position_ = 0;       ///< behind the last block
-    std::uint64_t piece_ = 0;          ///< where the last piece began
-    std::uint64_t kept_at_ = 0;        ///< where keep_copies() was last
-    std::deque<Candidate> candidates_; ///< in order
-    std::uint64_t candidate_from_ = 0; ///< where the next may be
-    std::uint64_t windows_bytes_ = 0;  ///< kept for the frame
+    bool on_track_ = false;             ///< the frame's blocks could be followed
+    std::uint64_t position_ = 0;        ///< behind the last block
+    std::uint64_t piece_ = 0;           ///< where the last piece began
+    std::uint64_t kept_at_ = 0;         ///< where keep_copies() was last
+    std::deque<Candidate> candidates_;  ///< in order
+    std::uint64_t candidate_from_ = 0;  ///< where the next may be
+    std::uint64_t windows_bytes_ = 0;   ///< kept for the frame
     std::uint64_t window_expected_ = 0; ///< bytes of the next window
-    RunBegin run_{};                   ///< the latest
-    RunKind kind_ = RunKind::lasting;  ///< of it
-    RunBegin lasting_{};               ///< the latest that lasts
+    RunBegin run_{};                    ///< the latest
+    RunKind kind_ = RunKind::lasting;   ///< of it
+    RunBegin lasting_{};                ///< the latest that lasts
     std::vector<RunBegin> found_;
 };
 
-/// Makes a StartChooser look in a second thread, or in the caller's where none can be had. A frame of less than a batch it never sees.
-/// One thread's.
+/// Makes a StartChooser look in a second thread, or in the caller's where none can be had. A frame of less than a batch
+/// it never sees. One thread's.
 class StartFinder {
 public:
-    StartFinder(const FrameBytes& bytes, WindowStore& store, const StartDistances& distances) : distances_(distances), chooser_(bytes, store, distances) {}
+    StartFinder(const FrameBytes& bytes, WindowStore& store, const StartDistances& distances)
+        : distances_(distances), chooser_(bytes, store, distances) {}
     /// Leaves what was not looked at yet.
     ~StartFinder();
     StartFinder(const StartFinder&) = delete;

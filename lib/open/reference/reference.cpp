@@ -42,18 +42,22 @@ public:
         line = trimmed(line);
         if (line.empty() || line.starts_with('#')) return ok();
         const std::size_t equals = line.find('=');
-        if (equals == std::string_view::npos) return fail(ErrorKind::corrupt, "'{}' is not KEY = VALUE", printable(line));
+        if (equals == std::string_view::npos)
+            return fail(ErrorKind::corrupt, "'{}' is not KEY = VALUE", printable(line));
         const std::string_view key = trimmed(line.substr(0, equals));
         VDISK_TRY(value, value_of(trimmed(line.substr(equals + 1))));
         if (value.empty()) return fail(ErrorKind::corrupt, "'{}' has no value", printable(key));
-        if (value.find('\0') != std::string::npos) return fail(ErrorKind::corrupt, "'{}' has a NUL byte in its value", printable(key));
+        if (value.find('\0') != std::string::npos)
+            return fail(ErrorKind::corrupt, "'{}' has a NUL byte in its value", printable(key));
         return assign(key, std::move(value));
     }
 
     Result<Selector> result() && {
         if (!image_) return fail(ErrorKind::corrupt, "names no image: there is no line '{} = PATH'", kImageKey);
-        if (selector_.device && selector_.snapshot) return fail(ErrorKind::corrupt, "'device' and 'snapshot' are both given");
-        if (selector_.backing && selector_.parent) return fail(ErrorKind::corrupt, "'backing' and 'parent' are both given");
+        if (selector_.device && selector_.snapshot)
+            return fail(ErrorKind::corrupt, "'device' and 'snapshot' are both given");
+        if (selector_.backing && selector_.parent)
+            return fail(ErrorKind::corrupt, "'backing' and 'parent' are both given");
         selector_.path = std::move(*image_);
         return std::move(selector_);
     }
@@ -83,7 +87,9 @@ Result<std::string> written(std::string_view key, const std::string& value) {
     const bool controls = std::ranges::any_of(value, [](unsigned char c) { return c < 0x20 || c == 0x7F; });
     if (!controls && trimmed(value) == value && !value.starts_with('"')) return fmt::format("{} = {}\n", key, value);
     if (!is_utf8(value))
-        return fail(ErrorKind::usage, "'{}' can't be written into a reference file: it has control characters or blanks at an end, and is not UTF-8",
+        return fail(ErrorKind::usage,
+                    "'{}' can't be written into a reference file: it has control characters or blanks at an end, and "
+                    "is not UTF-8",
                     printable(value));
     return fmt::format("{} = {}\n", key, nlohmann::json(value).dump());
 }
@@ -95,7 +101,8 @@ Result<void> add_selected(Selector& selector, const Selector& selected) {
         return fail(ErrorKind::usage, "says already which disk, so a selector can't");
     for (const SelectorKey& key : selector_keys()) {
         const std::optional<std::string>& value = selected.*key.member;
-        if (value && selector.*key.member) return fail(ErrorKind::usage, "says '{}' already, so a selector can't", key.name);
+        if (value && selector.*key.member)
+            return fail(ErrorKind::usage, "says '{}' already, so a selector can't", key.name);
         if (value) selector.*key.member = value;
     }
     selector.word = selected.word;
@@ -122,7 +129,8 @@ Result<Redirection> open_target(Selector selector, const OpenContext& context) {
     const auto nested = [&](std::string_view text) { return read_nested(text, gate.folders()); };
     VDISK_CHECK(change_paths(selector, nested, path_of, context.limits.chain_depth));
     auto found = gate.open(selector.path.native());
-    if (found.has_error()) return std::move(found).error().in(fmt::format("image '{}'", printable(selector.path.native())));
+    if (found.has_error())
+        return std::move(found).error().in(fmt::format("image '{}'", printable(selector.path.native())));
     if (context.file && found.value().file->identity() == context.file->identity())
         return fail(ErrorKind::corrupt, "image '{}' is the reference file itself", printable(selector.path.native()));
     selector.path = found.value().file->path();
@@ -133,7 +141,8 @@ Result<Redirection> open_target(Selector selector, const OpenContext& context) {
 Result<Redirection> follow(const ByteSource& source, const OpenContext& context) {
     const std::string_view name = source.name();
     if (source.size() > context.limits.reference_bytes)
-        return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for a reference file is {}", name, source.size(), context.limits.reference_bytes);
+        return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for a reference file is {}", name,
+                    source.size(), context.limits.reference_bytes);
     std::string text(static_cast<std::size_t>(source.size()), '\0');
     VDISK_CHECK(read_exact(source, 0, std::as_writable_bytes(std::span(text))));
     VDISK_TRY(selector, parse_reference(text, name));
@@ -162,9 +171,11 @@ const Format kReferenceFormat{.name = "reference",
 
 Result<Selector> parse_reference(std::string_view text, std::string_view name) {
     const std::string_view first = take_line(text);
-    if (!first.starts_with(kReferenceMagic)) return fail(ErrorKind::not_this_format, "{}: does not begin with '{}1'", name, kReferenceMagic);
+    if (!first.starts_with(kReferenceMagic))
+        return fail(ErrorKind::not_this_format, "{}: does not begin with '{}1'", name, kReferenceMagic);
     if (first != fmt::format("{}1", kReferenceMagic))
-        return fail(ErrorKind::unsupported, "{}: line 1: '{}': only version 1 is known", name, printable(shortened(first, 80)));
+        return fail(ErrorKind::unsupported, "{}: line 1: '{}': only version 1 is known", name,
+                    printable(shortened(first, 80)));
     Reader reader;
     for (std::size_t number = 2; !text.empty(); ++number) {
         auto read = reader.read_line(take_line(text));

@@ -2,8 +2,8 @@
 #include "open/vbox/vbox.hpp"
 
 #include "base/text.hpp"
-#include "open/registry.hpp"
 #include "format/vbox/media.hpp"
+#include "open/registry.hpp"
 
 #include <algorithm>
 #include <map>
@@ -18,7 +18,9 @@ class PassThrough final : public Layout {
 public:
     explicit PassThrough(std::uint64_t size) : size_(size) {}
     std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override { return Extent::from_parent(size_ - at.value); }
+    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+        return Extent::from_parent(size_ - at.value);
+    }
 
 private:
     std::uint64_t size_;
@@ -38,7 +40,8 @@ Result<std::uint64_t> size_of(const Machine& machine, const Medium& medium, cons
 
 class File final : public DiskFile {
 public:
-    File(Machine machine, const OpenContext& context) : machine_(std::make_shared<const Machine>(std::move(machine))), context_(context) {
+    File(Machine machine, const OpenContext& context)
+        : machine_(std::make_shared<const Machine>(std::move(machine))), context_(context) {
         for (const MachineState& state : machine_->states)
             for (const Attachment& attachment : state.attachments) add(state, attachment);
         for (const Medium& medium : machine_->media)
@@ -66,7 +69,8 @@ private:
 
 void File::add(const MachineState& state, const Attachment& attachment) {
     attached_.insert(attachment.medium);
-    Disk disk{.kind = state.is_snapshot ? Disk::Kind::snapshot : Disk::Kind::device, .chosen_by_default = !state.is_snapshot};
+    Disk disk{.kind = state.is_snapshot ? Disk::Kind::snapshot : Disk::Kind::device,
+              .chosen_by_default = !state.is_snapshot};
     const bool alone = state.attachments.size() == 1;
     if (!state.is_snapshot) {
         disk.name = attachment.port;
@@ -110,11 +114,14 @@ std::string File::snapshot_name(const Uuid& uuid) const {
 Result<Layer> File::layer(std::size_t index) const {
     const Medium* const medium = machine_->find(media_[index]);
     if (medium == nullptr)
-        return fail(ErrorKind::corrupt, "{}: the registry does not know image {}", printable(machine_->file.native()), to_string(media_[index]));
+        return fail(ErrorKind::corrupt, "{}: the registry does not know image {}", printable(machine_->file.native()),
+                    to_string(media_[index]));
     if (const auto& size = sizes_.at(medium->uuid); size.has_error()) return Error(size.error());
     Layer layer(std::make_shared<const PassThrough>(disks_[index].size), {});
     layer.parent = ParentLink{.described = fmt::format("image {}", to_string(medium->uuid)),
-                              .locate = [machine = machine_, medium](const References& references) { return open_medium(*machine, *medium, references); }};
+                              .locate = [machine = machine_, medium](const References& references) {
+                                  return open_medium(*machine, *medium, references);
+                              }};
     return layer;
 }
 
@@ -129,7 +136,9 @@ Facts File::facts() const {
 Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
     const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
     const std::size_t root = text.find("<VirtualBox");
-    return root != std::string_view::npos && text.find_first_not_of(" \t\r\n\xEF\xBB\xBF") == text.find('<') ? Match::sure : Match::no;
+    return root != std::string_view::npos && text.find_first_not_of(" \t\r\n\xEF\xBB\xBF") == text.find('<')
+               ? Match::sure
+               : Match::no;
 }
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
@@ -138,11 +147,13 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     std::size_t disks = machine.media.size();
     for (const MachineState& state : machine.states) disks += state.attachments.size();
     if (disks > context.limits.search_files)
-        return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", source->name(), disks, context.limits.search_files);
+        return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", source->name(), disks,
+                    context.limits.search_files);
     auto file = std::make_shared<File>(std::move(machine), context);
     if (file->disks().empty())
         return fail(ErrorKind::corrupt, "{}: names no disk{}", source->name(),
-                    file->facts().contains("damage") ? fmt::format(": {}", file->facts()["damage"].get<std::string>()) : "");
+                    file->facts().contains("damage") ? fmt::format(": {}", file->facts()["damage"].get<std::string>())
+                                                     : "");
     return std::shared_ptr<const DiskFile>(std::move(file));
 }
 
