@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "open/report.hpp"
 #include "vdisk/commands.hpp"
 
 namespace vdisk::tools {
