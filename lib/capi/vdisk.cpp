@@ -39,8 +39,7 @@ vdisk_extent_kind to_c(Extent::Kind kind) {
     switch (kind) {
     case Extent::Kind::stored: return VDISK_EXTENT_STORED;
     case Extent::Kind::packed: return VDISK_EXTENT_PACKED;
-    case Extent::Kind::zero:
-    case Extent::Kind::parent: return VDISK_EXTENT_ZERO; // resolve() leaves no parent to ask
+    case Extent::Kind::zero: return VDISK_EXTENT_ZERO;
     case Extent::Kind::unreadable: return VDISK_EXTENT_UNREADABLE;
     }
     return VDISK_EXTENT_STORED;

@@ -13,7 +13,6 @@ std::string_view to_string(Extent::Kind kind) noexcept {
     case Extent::Kind::zero: return "zero";
     case Extent::Kind::stored: return "stored";
     case Extent::Kind::packed: return "packed";
-    case Extent::Kind::parent: return "parent";
     case Extent::Kind::unreadable: return "unreadable";
     }
     return "unreadable";
@@ -50,24 +49,24 @@ Result<ResolvedExtent> Image::resolve(GuestOffset at, std::uint64_t wanted) cons
     wanted = std::min(wanted, size_ - at.value);
     const Image* layer = this;
     for (std::size_t depth = 0;; ++depth, layer = layer->parts_.parent.get()) {
-        VDISK_TRY(extent, layer->map_here(at, wanted));
-        if (extent.kind != Extent::Kind::parent) return ResolvedExtent{std::move(extent), layer, depth};
-        wanted = extent.length;
+        VDISK_TRY(mapping, layer->map_here(at, wanted));
+        if (const Extent* own = mapping.own()) return ResolvedExtent{layer->clip_to_source(*own), layer, depth};
+        wanted = mapping.length();
         const Image* parent = layer->parts_.parent.get();
         if (parent == nullptr || at.value >= parent->size_) return ResolvedExtent{Extent::zero(wanted), layer, depth};
     }
 }
 
-// This layer's own answer, cut to `wanted`, to the disk's end and to the bytes that the source really has.
-Result<Extent> Image::map_here(GuestOffset at, std::uint64_t wanted) const {
+// This layer's own answer, cut to `wanted` and to the disk's end.
+Result<Mapping> Image::map_here(GuestOffset at, std::uint64_t wanted) const {
     wanted = std::min(wanted, size_ - at.value);
-    VDISK_TRY(extent, parts_.layout->map(at, wanted));
-    if (extent.length == 0)
+    VDISK_TRY(mapping, parts_.layout->map(at, wanted));
+    if (mapping.length() == 0)
         return fail_at(at.value, ErrorKind::corrupt, "{}: empty extent at disk offset {}", parts_.name, at.value);
-    extent.length = std::min(extent.length, wanted);
-    return clip_to_source(std::move(extent));
+    return mapping.cut_to(wanted);
 }
 
+// Cut to the bytes that the source really has.
 Extent Image::clip_to_source(Extent extent) const {
     if (extent.kind != Extent::Kind::stored) return extent;
     const ByteSource& source = *parts_.sources[extent.source];
@@ -85,10 +84,7 @@ Extent Image::clip_to_source(Extent extent) const {
 
 Result<void> Image::read_extent(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {
     switch (extent.kind) {
-    case Extent::Kind::zero:
-    case Extent::Kind::parent: // resolve() gives zeros where there is no parent
-        std::ranges::fill(out, std::byte{0});
-        return ok();
+    case Extent::Kind::zero: std::ranges::fill(out, std::byte{0}); return ok();
     case Extent::Kind::stored: return read_stored(extent, at, out);
     case Extent::Kind::packed: return read_packed(extent, at, out);
     case Extent::Kind::unreadable: return Error(*extent.why);

@@ -15,7 +15,7 @@ namespace vdisk {
 class Image;
 using ImagePtr = std::shared_ptr<const Image>;
 
-/// An extent and the layer that it was found in. Its kind is never `parent`.
+/// An extent and the layer that it was found in.
 struct ResolvedExtent {
     Extent extent;
     const Image* layer = nullptr; ///< valid as long as the image that was asked
@@ -53,7 +53,7 @@ public:
     [[nodiscard]] const Caches& caches() const noexcept { return *parts_.caches; }
 
 private:
-    Result<Extent> map_here(GuestOffset at, std::uint64_t wanted) const;
+    Result<Mapping> map_here(GuestOffset at, std::uint64_t wanted) const;
     Extent clip_to_source(Extent extent) const;
     Result<void> read_extent(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;
     Result<void> read_stored(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;

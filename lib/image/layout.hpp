@@ -21,7 +21,7 @@ public:
     /// and not past the end of the disk. Asked only with `at` inside the disk and `wanted` > 0. Damaged metadata are an
     /// unreadable extent as long as what they describe; an Error is for the passing kind (the file could not be read
     /// just now).
-    [[nodiscard]] virtual Result<Extent> map(GuestOffset at, std::uint64_t wanted) const = 0;
+    [[nodiscard]] virtual Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const = 0;
 };
 
 } // namespace vdisk

@@ -23,13 +23,10 @@ public:
         file_.resize(file_.size() + 17); // a file that ends somewhere
     }
     std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
         const std::uint64_t index = at.value / kCluster;
         const std::uint64_t skipped = at.value % kCluster;
-        Extent extent = extents_[index];
-        extent.length = std::min(kCluster, size_ - index * kCluster) - skipped;
-        if (extent.kind == Extent::Kind::stored) extent.host.value += skipped;
-        return extent;
+        return runs_[index].cut_to(size_ - index * kCluster).without_start(skipped);
     }
 
     Bytes file() const { return file_; }
@@ -41,7 +38,7 @@ public:
             const std::uint64_t length = std::min(kCluster, size_ - at);
             const Bytes& content = contents_[at / kCluster];
             for (std::uint64_t i = 0; i < length; ++i) {
-                const bool from_below = extents_[at / kCluster].kind == Extent::Kind::parent;
+                const bool from_below = runs_[at / kCluster].asks_parent();
                 if (from_below) disk[at + i] = at + i < below.size() ? below[at + i] : std::byte{0};
                 else disk[at + i] = content.empty() ? std::byte{0} : content[i];
             }
@@ -53,7 +50,7 @@ private:
     void add(Random& random) {
         switch (below(random, 4)) {
         case 0: return keep(Extent::zero(kCluster), {});
-        case 1: return keep(Extent::from_parent(kCluster), {});
+        case 1: return keep(Mapping::ask_parent(kCluster), {});
         case 2: {
             Bytes content = random_bytes(random, kCluster);
             const Extent extent = Extent::stored(kCluster, HostOffset{file_.size()});
@@ -78,22 +75,20 @@ private:
                                                  packed.size());
         }
         Extent extent{.kind = Extent::Kind::packed, .length = kCluster, .host = HostOffset{file_.size()}};
-        extent.packed = {.codec = codec,
-                         .start = GuestOffset{extents_.size() * kCluster},
-                         .expanded = kCluster,
-                         .host_length = length};
+        extent.packed = {
+            .codec = codec, .start = GuestOffset{runs_.size() * kCluster}, .expanded = kCluster, .host_length = length};
         file_.insert(file_.end(), packed.begin(), packed.begin() + static_cast<std::ptrdiff_t>(length));
         keep(extent, std::move(content));
     }
 
-    void keep(Extent extent, Bytes content) {
-        extents_.push_back(std::move(extent));
+    void keep(Mapping run, Bytes content) {
+        runs_.push_back(std::move(run));
         contents_.push_back(std::move(content));
     }
 
     std::uint64_t size_;
     Bytes file_;
-    std::vector<Extent> extents_;
+    std::vector<Mapping> runs_;
     std::vector<Bytes> contents_;
 };
 
@@ -102,7 +97,7 @@ class OneExtent final : public Layout {
 public:
     OneExtent(Extent extent, std::uint64_t size) : extent_(std::move(extent)), size_(size) {}
     std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
         Extent extent = extent_;
         extent.length = size_ - at.value;
         if (extent.kind == Extent::Kind::stored) extent.host.value += at.value;
@@ -252,7 +247,6 @@ BOOST_AUTO_TEST_CASE(resolved_extents_tile_any_range_exactly) {
             const auto found = chain.image->resolve(GuestOffset{at}, end - at);
             BOOST_REQUIRE(found.has_value());
             BOOST_REQUIRE(found.value().extent.length > 0U);
-            BOOST_REQUIRE(found.value().extent.kind != Extent::Kind::parent);
             at += found.value().extent.length;
         }
         BOOST_TEST(at == end);
@@ -263,7 +257,7 @@ BOOST_AUTO_TEST_CASE(an_unreadable_extent_spoils_only_reads_that_touch_it) {
     class Holed final : public Layout {
     public:
         std::uint64_t disk_size() const noexcept override { return 3 * kCluster; }
-        Result<Extent> map(GuestOffset at, std::uint64_t) const override {
+        Result<Mapping> map(GuestOffset at, std::uint64_t) const override {
             const std::uint64_t left = kCluster - at.value % kCluster;
             if (at.value / kCluster == 1) return Extent::unreadable(left, fail(ErrorKind::corrupt, "bad entry"));
             return Extent::stored(left, HostOffset{at.value});

@@ -190,7 +190,7 @@ BOOST_AUTO_TEST_CASE(every_mask_is_laid_out_block_by_block) {
     std::size_t wrong = 0;
     for (std::uint64_t block = 0; block < expected.size(); ++block) {
         const std::uint64_t at = block * kBlock + block % kBlock;
-        const Extent extent = layout.map(GuestOffset{at}, 1).value();
+        const Extent extent = *layout.map(GuestOffset{at}, 1).value().own();
         const bool stored = expected[block] != 0;
         wrong += (extent.kind == Extent::Kind::stored) != stored ||
                          (stored && extent.host.value != expected[block] + block % kBlock)

@@ -63,19 +63,18 @@ std::optional<ClusterLayout::Entry> ClusterLayout::l2_entry(const Block& block, 
     return Entry{big_endian_at(block, within), extended_ ? big_endian_at(block, within + 8) : 0};
 }
 
-Result<Extent> ClusterLayout::map(GuestOffset at, std::uint64_t wanted) const {
+Result<Mapping> ClusterLayout::map(GuestOffset at, std::uint64_t wanted) const {
     wanted = std::min(wanted, state_.disk_size - at.value);
     VDISK_TRY(run, map_piece(at, wanted));
-    for (unsigned pieces = 1; run.length < wanted && pieces < kMostPieces; ++pieces) {
-        VDISK_TRY(next, map_piece(GuestOffset{at.value + run.length}, wanted - run.length));
-        if (!run.goes_on_in(next)) break;
-        run.length += next.length;
+    for (unsigned pieces = 1; run.length() < wanted && pieces < kMostPieces; ++pieces) {
+        VDISK_TRY(next, map_piece(GuestOffset{at.value + run.length()}, wanted - run.length()));
+        if (!run.absorb(next)) break;
     }
     return run;
 }
 
 // The run from `at` as far as one L1 entry, and of its L2 table one block, tells.
-Result<Extent> ClusterLayout::map_piece(GuestOffset at, std::uint64_t wanted) const {
+Result<Mapping> ClusterLayout::map_piece(GuestOffset at, std::uint64_t wanted) const {
     const std::uint64_t index = at.value / l1_covers_;
     const std::uint64_t left = std::min(l1_covers_ - at.value % l1_covers_, state_.disk_size - at.value);
     if (index >= state_.l1_size)
@@ -85,7 +84,7 @@ Result<Extent> ClusterLayout::map_piece(GuestOffset at, std::uint64_t wanted) co
                                           state_.l1_size, at.value, index));
     VDISK_TRY(entry, l1_entry(index));
     const std::uint64_t table = entry & kOffsetMask;
-    if (table == 0) return Extent::from_parent(left);
+    if (table == 0) return Mapping::ask_parent(left);
     if (table % cluster_size() != 0 || table >= table_.source().size())
         return Extent::unreadable(left,
                                   fail_at(table, ErrorKind::corrupt,
@@ -96,7 +95,7 @@ Result<Extent> ClusterLayout::map_piece(GuestOffset at, std::uint64_t wanted) co
 
 // The run that starts at `at`: cluster after cluster, or subcluster after subcluster, while each goes on where the one
 // before ends.
-Result<Extent> ClusterLayout::map_in_l2(std::uint64_t table, GuestOffset at, std::uint64_t wanted) const {
+Result<Mapping> ClusterLayout::map_in_l2(std::uint64_t table, GuestOffset at, std::uint64_t wanted) const {
     const std::uint64_t entry_bytes = extended_ ? 16 : 8;
     const auto entry_offset = [&](std::uint64_t guest) {
         return table + guest % l1_covers_ / cluster_size() * entry_bytes;
@@ -110,22 +109,20 @@ Result<Extent> ClusterLayout::map_in_l2(std::uint64_t table, GuestOffset at, std
                                   fail_at(entry_offset(at.value), ErrorKind::truncated,
                                           "{}: L2 entry at offset {} lies past the end of the file at {}", name(),
                                           entry_offset(at.value), table_.source().size()));
-    Extent run = decode(*first, at);
-    while (run.length < wanted) {
-        const GuestOffset behind{at.value + run.length};
+    Mapping run = decode(*first, at);
+    while (run.length() < wanted) {
+        const GuestOffset behind{at.value + run.length()};
         const auto entry = l2_entry(*block, entry_offset(behind.value) - block_start);
-        if (!entry) break;
-        const Extent next = decode(*entry, behind);
-        if (!run.goes_on_in(next)) break;
-        run.length += next.length;
+        if (!entry || !run.absorb(decode(*entry, behind))) break;
     }
     return run;
 }
 
 // What `entry` says from `at`, which lies in its cluster, to the end of the cluster or of the subclusters that are
 // alike.
-Extent ClusterLayout::decode(Entry entry, GuestOffset at) const {
-    return (entry.descriptor & kCompressed) != 0 ? packed(entry, at) : standard(entry, at);
+Mapping ClusterLayout::decode(Entry entry, GuestOffset at) const {
+    if ((entry.descriptor & kCompressed) != 0) return packed(entry, at);
+    return standard(entry, at);
 }
 
 // Offset 0 means "none", but in a data file, where the guest's cluster 0 lies there.
@@ -156,13 +153,13 @@ ClusterLayout::Part ClusterLayout::part_at(Entry entry, GuestOffset at) const {
     return {has_host(entry) ? Allocation::stored : Allocation::unallocated, cluster_left};
 }
 
-Extent ClusterLayout::standard(Entry entry, GuestOffset at) const {
+Mapping ClusterLayout::standard(Entry entry, GuestOffset at) const {
     if (const std::string_view rule = broken_rule(entry, at); !rule.empty())
         return damaged(entry, at, left_in_cluster(at), rule);
     const Part part = part_at(entry, at);
     const HostOffset host{(entry.descriptor & kOffsetMask) + at.value % cluster_size()};
     switch (part.allocation) {
-    case Allocation::unallocated: return Extent::from_parent(part.length);
+    case Allocation::unallocated: return Mapping::ask_parent(part.length);
     case Allocation::zero: return Extent::zero(part.length);
     case Allocation::stored:
         if (!has_host(entry)) return damaged(entry, at, part.length, "allocates subclusters, but has no data offset");

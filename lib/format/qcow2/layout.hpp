@@ -28,7 +28,7 @@ public:
     ClusterLayout(const Header& header, State state, SourcePtr file, CachesPtr caches);
 
     [[nodiscard]] std::uint64_t disk_size() const noexcept override { return state_.disk_size; }
-    [[nodiscard]] Result<Extent> map(GuestOffset at, std::uint64_t wanted) const override;
+    [[nodiscard]] Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const override;
 
 private:
     /// An L2 entry; the bitmap is 0 where entries have none.
@@ -44,14 +44,14 @@ private:
     };
 
     Result<std::uint64_t> l1_entry(std::uint64_t index) const;
-    Result<Extent> map_piece(GuestOffset at, std::uint64_t wanted) const;
-    Result<Extent> map_in_l2(std::uint64_t table, GuestOffset at, std::uint64_t wanted) const;
+    Result<Mapping> map_piece(GuestOffset at, std::uint64_t wanted) const;
+    Result<Mapping> map_in_l2(std::uint64_t table, GuestOffset at, std::uint64_t wanted) const;
     std::optional<Entry> l2_entry(const Block& block, std::uint64_t within) const;
-    Extent decode(Entry entry, GuestOffset at) const;
+    Mapping decode(Entry entry, GuestOffset at) const;
     bool has_host(Entry entry) const noexcept;
     std::string_view broken_rule(Entry entry, GuestOffset at) const;
     Part part_at(Entry entry, GuestOffset at) const;
-    Extent standard(Entry entry, GuestOffset at) const;
+    Mapping standard(Entry entry, GuestOffset at) const;
     Extent stored(std::uint64_t length, HostOffset host) const;
     Extent packed(Entry entry, GuestOffset at) const;
     Extent damaged(Entry entry, GuestOffset at, std::uint64_t length, std::string_view rule) const;

@@ -8,7 +8,7 @@ class RawLayout final : public Layout {
 public:
     explicit RawLayout(std::uint64_t size) : size_(size) {}
     std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
         return Extent::stored(size_ - at.value, HostOffset{at.value});
     }
 

@@ -23,7 +23,7 @@ Result<std::vector<little_uint32_buf_t>> BlockLayout::entries(std::uint64_t firs
     return read;
 }
 
-Result<Extent> BlockLayout::map(GuestOffset at, std::uint64_t wanted) const {
+Result<Mapping> BlockLayout::map(GuestOffset at, std::uint64_t wanted) const {
     const std::uint64_t left = header_.disk_size - at.value;
     const std::uint64_t first = at.value / header_.block_size;
     if (first >= header_.blocks)
@@ -33,19 +33,17 @@ Result<Extent> BlockLayout::map(GuestOffset at, std::uint64_t wanted) const {
     const std::uint64_t end = div_ceil(at.value + std::min(wanted, left), header_.block_size);
     VDISK_TRY(found, entries(first, std::min({end, std::uint64_t{header_.blocks}, first + kMostEntries}) - first));
 
-    Extent run = decode(found.front().value(), first).without_start(at.value % header_.block_size);
+    Mapping run = decode(found.front().value(), first).without_start(at.value % header_.block_size);
     for (std::size_t i = 1; i < found.size(); ++i) {
-        const Extent next = decode(found[i].value(), first + i);
-        if (!run.goes_on_in(next)) break;
-        run.length += next.length;
+        if (!run.absorb(decode(found[i].value(), first + i))) break;
     }
     return run;
 }
 
-Extent BlockLayout::decode(std::uint32_t entry, std::uint64_t block) const {
+Mapping BlockLayout::decode(std::uint32_t entry, std::uint64_t block) const {
     const std::uint64_t start = block * header_.block_size;
     const std::uint64_t length = std::min<std::uint64_t>(header_.block_size, header_.disk_size - start);
-    if (entry == kBlockFree) return Extent::from_parent(length);
+    if (entry == kBlockFree) return Mapping::ask_parent(length);
     if (entry == kBlockZero) return Extent::zero(length);
     const auto host = data_offset_of(header_, entry);
     if (!host)

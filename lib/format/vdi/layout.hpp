@@ -21,11 +21,11 @@ public:
         : header_(std::move(header)), table_(std::move(file), std::move(caches)) {}
 
     [[nodiscard]] std::uint64_t disk_size() const noexcept override { return header_.disk_size; }
-    [[nodiscard]] Result<Extent> map(GuestOffset at, std::uint64_t wanted) const override;
+    [[nodiscard]] Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const override;
 
 private:
     Result<std::vector<little_uint32_buf_t>> entries(std::uint64_t first, std::uint64_t count) const;
-    Extent decode(std::uint32_t entry, std::uint64_t block) const;
+    Mapping decode(std::uint32_t entry, std::uint64_t block) const;
 
     Header header_;
     CachedTable table_;

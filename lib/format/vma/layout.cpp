@@ -29,7 +29,7 @@ std::uint32_t same_blocks(std::uint16_t mask, std::uint32_t block) {
 DeviceLayout::DeviceLayout(std::shared_ptr<const Archive> archive, std::size_t device)
     : archive_(std::move(archive)), device_(archive_->header.devices[device]), map_(archive_->contents.maps[device]) {}
 
-Result<Extent> DeviceLayout::map(GuestOffset at, std::uint64_t wanted) const {
+Result<Mapping> DeviceLayout::map(GuestOffset at, std::uint64_t wanted) const {
     VDISK_TRY(run, piece_at(at.value));
     while (run.length < wanted && at.value + run.length < device_.size) {
         VDISK_TRY(next, piece_at(at.value + run.length));

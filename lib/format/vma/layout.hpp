@@ -22,7 +22,7 @@ public:
     DeviceLayout(std::shared_ptr<const Archive> archive, std::size_t device);
 
     [[nodiscard]] std::uint64_t disk_size() const noexcept override { return device_.size; }
-    [[nodiscard]] Result<Extent> map(GuestOffset at, std::uint64_t wanted) const override;
+    [[nodiscard]] Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const override;
 
 private:
     Result<Extent> piece_at(std::uint64_t at) const;

@@ -86,15 +86,16 @@ void report_duplicates(AuditReport& report, const ArchivePtr& archive, std::size
         const std::uint64_t start = std::uint64_t{copy.first()} * kClusterBytes;
         const std::uint64_t length = std::min<std::uint64_t>(kClusterBytes, device.size - start);
         const Place place{.disk = name, .guest = GuestOffset{start}, .length = length};
-        const auto extent = layout.map(GuestOffset{start}, length);
-        const bool agree = extent.has_value() && extent.value().kind != Extent::Kind::unreadable;
+        const auto mapping = layout.map(GuestOffset{start}, length);
+        const bool agree = mapping.has_value() && mapping.value().own()->kind != Extent::Kind::unreadable;
         if (agree)
             report.add(Severity::warning, "duplicate", place,
                        "device '{}': bytes {} to {} are stored more than once, always the same", name, start,
                        start + length - 1);
         else
             report.add(Severity::error, "conflict", place, "device '{}': bytes {} to {}: {}", name, start,
-                       start + length - 1, extent.has_error() ? extent.error().what : extent.value().why->what);
+                       start + length - 1,
+                       mapping.has_error() ? mapping.error().what : mapping.value().own()->why->what);
     }
 }
 

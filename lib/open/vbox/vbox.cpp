@@ -18,8 +18,8 @@ class PassThrough final : public Layout {
 public:
     explicit PassThrough(std::uint64_t size) : size_(size) {}
     std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
-        return Extent::from_parent(size_ - at.value);
+    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+        return Mapping::ask_parent(size_ - at.value);
     }
 
 private:
