@@ -9,10 +9,12 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.request
 
@@ -41,15 +43,38 @@ def setUpModule():
         raise unittest.SkipTest("python3-selenium is missing")
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def end_group(process):
+    """Ends a program that leads a process group, and what it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    process.wait()
+
+
+def wait_for_page(address):
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            with urllib.request.urlopen(address, timeout=PATIENCE):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
 class Server:
     """Autopsy on a port of 127.0.0.1, with an evidence locker of its own."""
 
     def __init__(self, folder):
         self.locker = folder / "locker"
         self.locker.mkdir()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.log = open(folder / "autopsy.log", "wb")
         self.process = subprocess.Popen(["autopsy", "-C", "-d", str(self.locker), "-p", str(self.port), "127.0.0.1"], env=tsk.plugin_environment(),
                                         stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
@@ -58,27 +83,52 @@ class Server:
         return f"http://127.0.0.1:{self.port}/autopsy"
 
     def stop(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, 15)
-        self.process.wait()
+        end_group(self.process)
         self.log.close()
 
 
+def loopback_service():
+    """The browser's driver, asked for by its address: a bare system has no /etc/hosts."""
+    from selenium.webdriver.chrome.service import Service
+    from selenium.webdriver.common import utils
+
+    class LoopbackService(Service):
+        @property
+        def service_url(self):
+            return f"http://127.0.0.1:{self.port}"
+
+        def is_connectable(self):
+            return utils.is_connectable(self.port, "127.0.0.1")
+
+    return LoopbackService(shutil.which("chromedriver"))
+
+
 class Examiner:
-    """A person at the browser."""
+    """A person at the browser. That is started here, because its driver would look for a name too."""
 
     def __init__(self, folder):
         from selenium import webdriver
-        from selenium.webdriver.chrome.service import Service
-        options = webdriver.ChromeOptions()
-        options.binary_location = shutil.which("chromium")
-        for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
-            options.add_argument(flag)
-        self.browser = webdriver.Chrome(service=Service(shutil.which("chromedriver")), options=options)
-        self.browser.set_page_load_timeout(PATIENCE)
+        port = free_port()
+        self.log = open(folder / "browser.log", "ab")
+        self.process = subprocess.Popen([shutil.which("chromium"), *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--remote-debugging-port={port}"],
+                                        stdin=subprocess.DEVNULL, stdout=self.log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            wait_for_page(f"http://127.0.0.1:{port}/json/version")
+            options = webdriver.ChromeOptions()
+            options.debugger_address = f"127.0.0.1:{port}"
+            self.browser = webdriver.Chrome(service=loopback_service(), options=options)
+            self.browser.set_page_load_timeout(PATIENCE)
+        except BaseException:
+            self.end_browser()
+            raise
 
     def close(self):
         self.browser.quit()
+        self.end_browser()
+
+    def end_browser(self):
+        end_group(self.process)
+        self.log.close()
 
     def find(self, xpath):
         """The first element that fits, as soon as there is one."""

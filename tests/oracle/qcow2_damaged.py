@@ -82,11 +82,12 @@ class Qcow2Damaged(harness.FolderTest):
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
     def test_a_file_that_the_user_may_not_read(self):
-        if ended(harness.VDISK, "--version", user="nobody")[0] != 0:
-            self.skipTest("others can't run the program from its build folder")
+        vdisk = harness.for_everyone(harness.VDISK)
+        if ended(vdisk, "--version", user="nobody")[0] != 0:
+            self.skipTest("nobody can't run programs here")
         os.chmod(self.folder, 0o755)
         os.chmod(self.image, 0o600)
-        status, error, _ = ended(harness.VDISK, "info", self.image, user="nobody")
+        status, error, _ = ended(vdisk, "info", self.image, user="nobody")
         self.assertEqual(status, 2)
         self.assertIn("Permission denied", error)
 

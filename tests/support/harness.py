@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the oracle tests share: running programs, a folder a test, random disks."""
+import atexit
+import functools
 import hashlib
 import os
 import pathlib
@@ -35,6 +37,24 @@ def preloaded_sanitizers(library):
     used = [name for name in ("asan", "tsan", "ubsan") if b" __%s_" % name.encode() in symbols]
     runtimes = [run("g++", f"-print-file-name=lib{name}.so").decode().strip() for name in used]
     return {"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"} if used else {}
+
+
+@functools.cache
+def scratch_for_everyone():
+    """A folder that every user may enter, which goes when the tests end."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-everyone-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    return folder
+
+
+@functools.cache
+def for_everyone(file):
+    """A copy of a program or library of this build for tests that become another user, who may not be able to enter the build folder."""
+    copy = scratch_for_everyone() / pathlib.Path(file).name
+    shutil.copy(file, copy)
+    copy.chmod(0o755)
+    return copy
 
 
 def sha256_file(path):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Sleuth Kit's own programs with the plugin of this build in front of their library, and disks for them to read."""
+"""The Sleuth Kit's own programs with the plugin of this build in front of their library, and disks for them to read. Whatever is
+enabled on the machine, programs that these tests start meet its real libtsk and no plugin but this build's."""
+import functools
 import os
 import pathlib
 import re
@@ -12,6 +14,42 @@ PLUGIN = BUILD / "tsk_plugin" / ".libs" / "libtsk_vdisk.so"
 PROGRAMS = BUILD / "tests" / "tsk"
 MIB = 1 << 20
 PART = 2048  # where the first partition starts, in sectors
+
+
+@functools.cache
+def enabled_folder():
+    """The folder that the machine is enabled with, if it is."""
+    try:
+        lines = pathlib.Path("/etc/ld.so.conf.d/000-tsk-vdisk.conf").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line for line in lines if line.startswith("/")), None)
+
+
+@functools.cache
+def real_libraries():
+    """{SONAME: path} of each libtsk of the machine, as the loader would find it if nothing were enabled."""
+    listed = harness.outcome("ldconfig", "-p", env={"PATH": "/usr/sbin:/sbin"})[1].decode()
+    found = {}
+    for soname, path in re.findall(r"^\s*(libtsk\.so\.\d+) \(.*\) => (.*)$", listed, re.MULTILINE):
+        if os.path.dirname(path) != enabled_folder():
+            found.setdefault(soname, path)
+    return found
+
+
+def bypass_what_is_enabled():
+    """For all that this process starts: the loader looks into LD_LIBRARY_PATH before its cache."""
+    if enabled_folder() is None:
+        return
+    folder = harness.scratch_for_everyone() / "libtsk"
+    folder.mkdir(exist_ok=True)
+    for soname, path in real_libraries().items():
+        if not (folder / soname).is_symlink():
+            (folder / soname).symlink_to(path)
+    os.environ["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [str(folder), os.environ.get("LD_LIBRARY_PATH")]))
+
+
+bypass_what_is_enabled()
 
 
 def plugin_environment(**more):
