@@ -55,7 +55,7 @@ class Completion(harness.FolderTest):
                     self.assertEqual(self.offered(tool, command, "--"), options)
 
     def test_every_word_of_the_switch(self):
-        usage = re.findall(r"tsk-vdisk (.*)", help_of("tsk-vdisk"))
+        usage = re.findall(r"(?m)^(?:usage:)? +tsk-vdisk (.*)$", help_of("tsk-vdisk"))
         words = set(re.findall(r"--[a-z]+|\b[a-z]+\b", " ".join(usage)))
         self.assertGreater(len(words), 4)
         self.assertEqual(self.offered("tsk-vdisk", ""), words | {"--help", "--version"})

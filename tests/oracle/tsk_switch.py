@@ -6,6 +6,8 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
+import time
 import unittest
 
 import harness
@@ -58,7 +60,35 @@ class Run(harness.FolderTest):
         for arguments in ([], ["run"], ["nonsense"], ["enable", "x"], ["--root"], ["--root", "/nonexistent", "status"]):
             status, out, said = outcome(SWITCH, *arguments, env=self.environment)
             self.assertEqual((status, out), (2, b""), arguments)
-            self.assertTrue(said)
+            self.assertRegex(said, r"\Atsk-vdisk: [^\n]+\n\Z", arguments)
+
+    def test_what_is_mistyped_is_named_with_what_may_be_meant(self):
+        for arguments, words in ((["enabel"], "unknown command 'enabel': did you mean 'enable'?"), (["fls"], "unknown command 'fls': 'tsk-vdisk run fls ...'"),
+                                 (["--rot"], "unknown option '--rot'"), (["run", "--verbose", "fls"], "unknown option '--verbose'"),
+                                 (["disable", "now"], "takes no argument: 'now'")):
+            status, _, said = outcome(SWITCH, *arguments, env=self.environment)
+            self.assertEqual(status, 2)
+            self.assertRegex(said, rf"\Atsk-vdisk: [^\n]*{re.escape(words)}[^\n]*\n\Z")
+
+    def test_help_and_version_are_asked_for_in_every_way(self):
+        helps = {run(SWITCH, *words, env=self.environment) for words in (["help"], ["--help"], ["-h"], ["run", "--help"], ["run", "-h"], ["enable", "--help"])}
+        self.assertEqual(len(helps), 1)
+        self.assertIn(b"usage: tsk-vdisk run COMMAND", helps.pop())
+        versions = {run(SWITCH, word, env=self.environment) for word in ("--version", "-V")}
+        self.assertEqual(len(versions), 1)
+        self.assertRegex(versions.pop().decode(), r"\Atsk-vdisk \d+\.\d+\.\d+\n\Z")
+
+    def test_a_command_that_is_not_there_or_can_not_be_executed(self):
+        (self.folder / "text").write_text("no program\n")
+        for command, ended, words in (("no-such-program", 127, "no such command"), ("/no/such/program", 127, "no such command"),
+                                      (self.folder / "text", 126, "can't be executed"), (self.folder, 126, "can't be executed")):
+            status, _, said = outcome(SWITCH, "run", command, env=self.environment)
+            self.assertEqual((status, said), (ended, f"tsk-vdisk: run: {command}: {words}\n" if ended == 127 else f"tsk-vdisk: run: {command} {words}\n"))
+
+    def test_the_environment_of_the_command_is_the_callers(self):
+        environment = {**self.environment, "IFS": "/", "PATH": f"{self.folder}:{os.environ['PATH']}", "ENV": "/nowhere"}
+        said = run(SWITCH, "run", "env", env=environment).decode().splitlines()
+        self.assertIn(f"PATH={environment['PATH']}", said)
 
     def test_a_missing_plugin_is_named(self):
         status, _, said = outcome(SWITCH, "run", "true", env={**self.environment, "TSK_VDISK_LIBDIR": "/nowhere"})
@@ -98,11 +128,26 @@ class Machine(harness.FolderTest):
         libraries = set()
         for file in (*self.PROGRAMS, tsk.PLUGIN):
             libraries |= set(re.findall(r"(/\S+) \(0x", run("ldd", file).decode()))
+        libraries = {tsk.real_libraries().get(os.path.basename(path), path) for path in libraries}  # not where the tests had it found
         for path in (*self.PROGRAMS, *libraries):
             target = self.root / path[1:]
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, target)
         return libraries
+
+    def libtsk(self):
+        """The small system's libtsk."""
+        library, = (self.root / path[1:] for path in self.copy_programs() if "libtsk.so" in path)
+        return library
+
+    def refused(self, command="enable", environment=None):
+        """What the switch says, in one line, that leaves all as it is."""
+        before = self.state()
+        status, out, said = outcome(SWITCH, "--root", self.root, command, env=environment or self.environment)
+        self.assertEqual((status, out), (2, b""), said)
+        self.assertRegex(said, r"\Atsk-vdisk: [^\n]+\n\Z")
+        self.assertEqual(self.state(), before)
+        return said
 
     def switch(self, command):
         return run(SWITCH, "--root", self.root, command, env=self.environment).decode()
@@ -155,16 +200,17 @@ class Machine(harness.FolderTest):
 
     def test_an_exchanged_libtsk_is_used_at_once(self):
         self.switch("enable")
-        library, = (self.root / path[1:] for path in self.copy_programs() if "libtsk.so" in path)
+        library = self.libtsk()
         library.write_bytes(library.read_bytes() + b"an update")
         run("ldconfig", "-r", self.root)
         self.assert_reads()
 
     def test_a_libtsk_that_is_gone_is_told(self):
         self.switch("enable")
-        library, = (self.root / path[1:] for path in self.copy_programs() if "libtsk.so" in path)
+        library = self.libtsk()
         library.unlink()
-        self.assertIn("is missing", self.switch("status"))
+        status, said, _ = outcome(SWITCH, "--root", self.root, "status", env=self.environment)
+        self.assertEqual((status, b"is missing" in said), (1, True), said)
         self.switch("disable")
         status, _, said = outcome(SWITCH, "--root", self.root, "enable", env=self.environment)
         self.assertEqual(status, 2)
@@ -179,11 +225,221 @@ class Machine(harness.FolderTest):
         self.assertIn("nothing was changed", said)
         self.assertEqual(self.state(), before)
 
-    def test_a_plugin_that_is_not_roots_is_refused(self):
-        os.chown(self.root / self.LIBDIR[1:] / "libtsk_vdisk.so", 65534, 65534)
-        status, _, said = outcome(SWITCH, "--root", self.root, "enable", env=self.environment)
-        self.assertEqual(status, 2)
-        self.assertIn("does not belong to root", said)
+    def test_what_another_than_root_could_exchange_is_refused(self):
+        libdir = self.root / self.LIBDIR[1:]
+        targets = [libdir / "libtsk_vdisk.so", libdir / "proxy.template", libdir, libdir.parent, self.root / "opt", self.root / "etc/ld.so.conf.d",
+                   self.root / "etc", self.libtsk(), self.libtsk().parent]
+        ways = ((65534, 0o755, "(nobody|UNKNOWN), mode .rwxr-xr-x"), (0, 0o775, "root, mode .rwxrwxr-x"), (0, 0o757, "root, mode .rwxr-xrwx"))
+        for number, target in enumerate(targets):
+            target = target.resolve()
+            owner, mode, shown = ways[number % len(ways)]
+            with self.subTest(target=target, owner=owner, mode=mode):
+                kept = target.stat()
+                os.chown(target, owner, -1)
+                target.chmod(mode)
+                said = self.refused()
+                os.chown(target, kept.st_uid, kept.st_gid)
+                target.chmod(kept.st_mode & 0o7777)
+                path = str(target)[len(str(self.root)):]
+                self.assertRegex(said, rf"tsk-vdisk: {re.escape(path)} \(owner {shown}\) is not root's alone: .*nothing was changed")
+        self.switch("enable")
+
+    def test_the_folder_that_the_loader_searches_is_roots_alone_even_if_it_is_sticky(self):
+        proxies = self.root / self.LIBDIR[1:] / "proxy"
+        proxies.mkdir()
+        proxies.chmod(0o1777)
+        self.assertIn("(owner root, mode drwxrwxrwt) is not root's alone", self.refused())
+
+    def test_roots_files_in_a_sticky_folder_stay_where_they_are(self):
+        (self.root / "tmp").chmod(0o1777)
+        (self.root / "tmp/lib").mkdir()
+        for file in (self.root / self.LIBDIR[1:]).iterdir():
+            shutil.copy(file, self.root / "tmp/lib")
+        run(SWITCH, "--root", self.root, "enable", env={**self.environment, "TSK_VDISK_LIBDIR": "/tmp/lib"})
+        self.assert_reads()
+
+    def test_links_are_followed_as_the_system_under_the_root_sees_them(self):
+        (self.root / "srv").mkdir()
+        shutil.move(self.root / "opt", self.root / "srv/opt")
+        (self.root / "opt").symlink_to("/srv/opt")  # which is another folder outside, or none
+        self.switch("enable")
+        self.assert_reads()
+        self.switch("disable")
+        os.chown(self.root / "srv", 65534, -1)
+        self.assertIn("/srv (owner ", self.refused())
+        (self.root / "opt").unlink()
+        (self.root / "opt").symlink_to("/opt")
+        self.assertIn("too many links", self.refused())
+
+    def test_a_path_that_the_loaders_configuration_can_not_hold(self):
+        for libdir in ("lib", "/opt/a b", "/opt/a\nb", "/opt/x=libc6", "/opt/*", "/opt/#"):
+            self.refused(environment={**self.environment, "TSK_VDISK_LIBDIR": libdir})
+
+    def test_what_enable_did_not_make_is_left_alone(self):
+        proxies, conf = self.root / self.LIBDIR[1:] / "proxy", self.root / "etc/ld.so.conf.d/000-tsk-vdisk.conf"
+        conf.write_text("/usr/lib\n")
+        self.assertIn("was not made by tsk-vdisk enable", self.refused())
+        self.refused("disable")
+        conf.unlink()
+        (self.root / "elsewhere").write_text("an administrator's\n")
+        conf.symlink_to("/elsewhere")
+        self.refused()
+        self.refused("disable")
+        conf.unlink()
+        self.switch("enable")
+        soname = self.libtsk().name
+        (proxies / "notes").write_text("an administrator's\n")
+        (proxies / soname).unlink()
+        (proxies / soname).symlink_to("/elsewhere")
+        status, _, said = outcome(SWITCH, "--root", self.root, "disable", env=self.environment)
+        self.assertEqual(status, 0)
+        self.assertIn(f"left in place: {proxies / soname} is not as enable made it\n", said)
+        self.assertEqual({path.name for path in proxies.iterdir()}, {"notes", soname})
+        self.assertFalse(conf.exists())
+        self.assertTrue((self.root / "elsewhere").exists())
+        self.assertIn("was not made by", outcome(SWITCH, "--root", self.root, "enable", env=self.environment)[2])
+
+    def test_disable_touches_nothing_in_a_folder_that_another_could_exchange(self):
+        self.switch("enable")
+        folder = self.root / self.LIBDIR[1:]
+        os.chown(folder, 65534, -1)
+        precious = self.root / "usr/lib" / self.libtsk().name
+        precious.write_bytes(b"/libtsk_vdisk.so")
+        (folder / "proxy").rename(folder / "away")
+        (folder / "proxy").symlink_to("/usr/lib")
+        said = outcome(SWITCH, "--root", self.root, "disable", env=self.environment)[2]
+        self.assertIn("left in place: ", said)
+        self.assertTrue(precious.exists())
+        self.assertEqual(self.inside("/usr/bin/img_stat", "/etc/ld.so.conf")[0], 0)
+
+    def test_a_machine_that_an_earlier_version_enabled(self):
+        proxies = self.root / self.LIBDIR[1:] / "proxy"
+        before = self.state()
+        self.switch("enable")
+        conf = self.root / "etc/ld.so.conf.d/000-tsk-vdisk.conf"
+        mark, record, folder = conf.read_text().splitlines()
+        (proxies / "served").write_text(record.removeprefix("# serves ") + "\n")
+        conf.write_text(f"{mark}\n{folder}\n")
+        self.assertIn("serves: libtsk.so.", self.switch("status"))
+        self.switch("disable")
+        self.assertEqual(self.state(), before)
+
+    def test_no_other_library_is_found_elsewhere_than_before(self):
+        before = run("ldconfig", "-r", self.root, "-p").decode().splitlines()[1:]
+        self.switch("enable")
+        after = run("ldconfig", "-r", self.root, "-p").decode().splitlines()[1:]
+        more, = set(after) - set(before)
+        self.assertRegex(more, rf"libtsk\.so\.\d+ .* => {self.LIBDIR}/proxy/libtsk\.so\.\d+$")
+        self.assertEqual([line for line in after if line != more], before)
+
+    def assert_inert(self, told=True):
+        """Programs do what they do on a machine without us; those that open images say why they can't open ours."""
+        for command in (["fls", "-r", "-o", "2048", "/tmp/disk.raw"], ["img_stat", "/tmp/disk.raw"]):
+            status, said, errors = self.inside(f"/usr/bin/{command[0]}", *command[1:])
+            self.assertEqual((status, said), self.expected[command[0]], errors)
+            self.assertRegex(errors, r"\Atsk-vdisk: virtual disks are not read: [^\n]*libtsk_vdisk\.so[^\n]*\n\Z" if told else r"\A\Z")
+        self.assertEqual(self.inside("/usr/bin/fls", "-i", "list"), self.expected["list"])
+        self.assertEqual(self.inside("/usr/bin/env", "/usr/bin/env")[0], 0)
+
+    def learn_what_is_expected(self):
+        run(harness.VDISK, "export", DEMO, self.root / "tmp/disk.raw")
+        self.expected = {"fls": self.inside("/usr/bin/fls", "-r", "-o", "2048", "/tmp/disk.raw")[:2],
+                         "img_stat": self.inside("/usr/bin/img_stat", "/tmp/disk.raw")[:2], "list": self.inside("/usr/bin/fls", "-i", "list")}
+
+    def trouble(self):
+        """What status says, to anybody, of an enabled machine on which something is amiss."""
+        status, said, _ = outcome(SWITCH, "--root", self.root, "status", env=self.environment)
+        self.assertEqual(status, 1, said)
+        return said.decode()
+
+    def test_a_plugin_that_is_damaged_or_gone_breaks_no_program(self):
+        self.learn_what_is_expected()
+        self.switch("enable")
+        plugin = self.root / self.LIBDIR[1:] / "libtsk_vdisk.so"
+        whole = plugin.read_bytes()
+        for length in (0, 3, 64, 4000, len(whole) // 3, len(whole) * 9 // 10, len(whole) - 1):
+            with self.subTest(length=length):
+                plugin.write_bytes(whole[:length])
+                self.assert_inert()
+        with self.subTest("a file of zeros"):
+            plugin.write_bytes(bytes(len(whole)))
+            self.assert_inert()
+        with self.subTest("text"):
+            plugin.write_text("no library\n" * 1000)
+            self.assert_inert()
+        with self.subTest("for another machine"):
+            plugin.write_bytes(whole[:18] + b"\x08\x00" + whole[20:])
+            self.assert_inert()
+        plugin.unlink()
+        self.assert_inert()
+        self.assertIn("libtsk_vdisk.so is missing", self.trouble())
+        os.mkfifo(plugin)
+        self.assert_inert()
+        plugin.unlink()
+        plugin.mkdir()
+        self.assert_inert()
+        plugin.rmdir()
+        plugin.write_bytes(whole)
+        self.assert_reads()
+
+    def test_a_library_that_the_plugin_needs_and_that_is_gone_breaks_no_program(self):
+        self.learn_what_is_expected()
+        self.switch("enable")
+        needed = [path for path in self.copy_programs() if re.search(r"/lib(fmt|deflate|pugixml)\.so", path)]
+        self.assertTrue(needed)
+        for path in needed:
+            (self.root / path[1:]).unlink()
+        for command in (["fls", "-r", "-o", "2048", "/tmp/disk.raw"], ["img_stat", "/tmp/disk.raw"]):
+            status, said, errors = self.inside(f"/usr/bin/{command[0]}", *command[1:])
+            self.assertEqual((status, said), self.expected[command[0]], errors)
+            self.assertRegex(errors, r"\Atsk-vdisk: virtual disks are not read: lib\S+\.so\S*: cannot open shared object file[^\n]*\n\Z")
+
+    def test_proxies_that_are_gone_break_no_program(self):
+        self.learn_what_is_expected()
+        self.switch("enable")
+        shutil.rmtree(self.root / self.LIBDIR[1:])
+        self.assert_inert(told=False)
+        self.assertIn("is missing", self.trouble())
+        run("ldconfig", "-r", self.root)
+        self.assert_inert(told=False)
+        self.assertIn("not enabled", self.switch("disable"))
+
+    def test_status_is_for_everybody(self):
+        self.folder.chmod(0o755)
+        self.switch("enable")
+        expected = self.switch("status")
+        switch = harness.for_everyone(SWITCH)
+        nobody = {"user": 65534, "group": 65534, "extra_groups": []}
+        self.assertEqual(run(switch, "--root", self.root, "status", env=self.environment, **nobody).decode(), expected)
+        for command in ("enable", "disable"):
+            status, _, said = outcome(switch, "--root", self.root, command, env=self.environment, **nobody)
+            self.assertEqual((status, "it needs root" in said), (2, True), said)
+
+    def test_the_callers_environment_does_not_reach_what_is_started(self):
+        spoilt = self.folder / "spoilt"
+        spoilt.mkdir()
+        for name in ("ldconfig", "stat", "cp", "mv", "sed", "dd", "grep", "od", "id", "mkdir", "sync", "readlink"):
+            (spoilt / name).write_text(f"#!/bin/sh\ntouch {self.folder}/was-started\nexit 1\n")
+            (spoilt / name).chmod(0o755)
+        environment = {**self.environment, "PATH": f"{spoilt}:{os.environ['PATH']}", "IFS": "/.:", "LC_ALL": "tr_TR.UTF-8", "GREP_OPTIONS": "-v", "POSIXLY_CORRECT": "1"}
+        for command in ("enable", "status", "disable"):
+            run(SWITCH, "--root", self.root, command, env=environment, umask=0)
+            for path in (self.root / self.LIBDIR[1:], self.root / "etc"):
+                self.assertEqual([each for each in path.rglob("*") if not each.is_symlink() and each.stat().st_mode & 0o022], [])
+        self.assertFalse((self.folder / "was-started").exists())
+
+    def test_an_enable_that_is_killed_leaves_no_half_file_under_a_name_that_counts(self):
+        proxies, conf = self.root / self.LIBDIR[1:] / "proxy", self.root / "etc/ld.so.conf.d/000-tsk-vdisk.conf"
+        self.switch("enable")
+        whole = {path.name: path.read_bytes() for path in (conf, *proxies.iterdir())}
+        for milliseconds in range(0, 400, 50):
+            with subprocess.Popen([SWITCH, "--root", self.root, "enable"], env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+                time.sleep(milliseconds / 1000)
+                process.kill()
+            for path in (conf, *proxies.iterdir()):
+                self.assertEqual(path.read_bytes() if not path.name.startswith(".") else b"", whole.get(path.name, b""))
+            self.assert_reads()
+        self.switch("enable")
 
 
 if __name__ == "__main__":
