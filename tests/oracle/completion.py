@@ -75,7 +75,7 @@ class Completion(harness.FolderTest):
         self.assertEqual(self.offered("vdisk", "export", "--force", "x"), set())
 
     def test_triage(self):
-        self.assertEqual(self.offered("vdisk-triage", ""), {"run", "plan", "task", "merge"})
+        self.assertEqual(self.offered("vdisk-triage", ""), {"run", "plan", "task", "merge", "help"})
         self.assertEqual(self.offered("vdisk-triage", "run", "--l"), {"--local", "--loaddb"})
         self.assertEqual(self.offered("vdisk-triage", "plan", "--body", "t"), {"tsk_gettimes"})
 

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -144,12 +145,12 @@ class Triage(harness.FolderTest):
         shutil.copy(image, self.case / "looks like qcow2.dd")
         (self.case / "packed.raw.gz").write_bytes(gzip.compress((self.case / "disk.raw").read_bytes()))
         names = ("disk.raw", "looks like qcow2.dd", "packed.raw.gz")
-        _, errors = self.triage("run", "--local", "--loaddb", self.manifest(*names), self.results, status=1)
+        self.triage("run", "--local", "--loaddb", self.manifest(*names), self.results)
         flat, other = (harness.sha256_file(self.case / name) for name in names[:2])
         self.assertEqual(self.rows("SELECT format, sha256, state FROM disk ORDER BY id"),
-                         [("raw", flat, "complete"), ("raw", other, "complete"), ("raw", flat, "partial")])
-        self.assertIn("secret-plan.txt (deleted)", (self.folder_of("disk.raw") / "body").read_text())
-        self.assertRegex(errors, "^partial: .*packed.raw.gz: mmls: .*vdisk export.*\n$")
+                         [("raw", flat, "complete"), ("raw", other, "complete"), ("raw", flat, "complete")])
+        for name in (names[0], names[2]):
+            self.assertIn("secret-plan.txt (deleted)", (self.folder_of(name) / "body").read_text())
 
     def test_a_second_run_does_only_what_is_not_done(self):
         manifest = triage_case.make_manifest(self.case, 5, self.random)
@@ -211,16 +212,184 @@ class Triage(harness.FolderTest):
         self.triage("run", "--local", manifest, self.results)
         self.assertEqual(triage_case.content(self.results), triage_case.content(self.folder / "whole"))
 
+    def test_what_failed_is_tried_again_and_what_is_complete_is_not(self):
+        base, top = self.case / "base.qcow2", self.case / "top.qcow2"
+        run("qemu-img", "create", "-q", "-f", "qcow2", base, "4M")
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", top)
+        good = shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case)
+        manifest = self.manifest(top.name, good)
+        base.rename(self.case / "away")
+        self.triage("run", "--local", manifest, self.results, status=1)
+        self.assertEqual(self.rows("SELECT state FROM disk ORDER BY id"), [("failed",), ("complete",)])
+        before = self.run_marks()
+        self.triage("run", "--local", manifest, self.results, status=1)  # tried again, and failed again
+        after = self.run_marks()
+        self.assertEqual([name for name in before if before[name] != after[name]], [self.folder_of("top").name])
+        (self.case / "away").rename(base)
+        self.triage("run", "--local", manifest, self.results)
+        self.assertEqual(self.rows("SELECT state FROM disk"), [("complete",), ("complete",)])
+
+    def test_a_step_that_failed_for_a_moment_is_tried_again(self):
+        image = shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case)
+        programs = self.folder / "programs"
+        programs.mkdir()
+        (programs / "tsk-vdisk").write_text("#!/bin/sh\nkill -9 $$\n")
+        (programs / "tsk-vdisk").chmod(0o755)
+        environment, self.environment = self.environment, {**self.environment, "PATH": f"{programs}:{self.environment['PATH']}"}
+        self.triage("run", image, self.results, status=1)
+        self.assertEqual(self.rows("SELECT state FROM disk"), [("partial",)])
+        self.environment = environment
+        self.triage("run", image, self.results)
+        self.assertEqual(self.rows("SELECT state FROM disk"), [("complete",)])
+
+    def test_every_file_that_was_opened_counts(self):
+        base, top, data = (self.case / name for name in ("base.raw", "top.qcow2", "data.raw"))
+        base.write_bytes(self.random_bytes(1 << 20))
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={data},data_file_raw=off", "-b", base, "-F", "raw", top)
+        self.triage("run", top, self.results)
+        self.assertEqual([os.path.basename(file["path"]) for file in self.found("top")["task"]["files"]], ["top.qcow2", "base.raw", "data.raw"])
+        exchanges = {
+            "another size": lambda path: os.truncate(path, path.stat().st_size + 512),
+            "another time": lambda path: os.utime(path, (1, 1)),
+            "another file of the same size and time": lambda path: shutil.copy2(path, self.folder / "copy") and os.replace(self.folder / "copy", path),
+        }
+        for path in (base, data):
+            for what, exchange in exchanges.items():
+                with self.subTest(path=path.name, what=what):
+                    before = self.run_marks()
+                    exchange(path)
+                    self.triage("run", top, self.results)
+                    self.assertNotEqual(self.run_marks(), before)
+        with self.subTest("written to, and its time put back"):
+            before, status = self.run_marks(), base.stat()
+            with open(base, "r+b") as file:
+                file.write(b"other")
+            os.utime(base, ns=(status.st_atime_ns, status.st_mtime_ns))
+            self.triage("run", top, self.results)
+            self.assertNotEqual(self.run_marks(), before)
+            self.assertEqual(self.rows("SELECT sha256 FROM disk"), [(hashlib.sha256(run(harness.VDISK, "export", top, "-")).hexdigest(),)])
+        before = self.run_marks()
+        self.triage("run", top, self.results)
+        self.assertEqual(self.run_marks(), before)
+
+    def test_a_parent_that_changes_between_plan_and_task_is_told(self):
+        base, top = self.case / "base.qcow2", self.case / "top.qcow2"
+        run("qemu-img", "create", "-q", "-f", "qcow2", base, "4M")
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", top)
+        self.triage("plan", top, self.results)
+        os.utime(base, (1, 1))
+        self.triage("task", self.results, 0, status=1)
+        self.assertEqual(self.found("top")["steps"]["file"]["message"], f"{base} was changed since the plan was made")
+
+    def test_again_looks_at_everything_anew(self):
+        image = shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case)
+        self.triage("run", image, self.results)
+        before, rows = self.run_marks(), self.rows("SELECT * FROM disk")
+        self.triage("run", "--again", image, self.results)
+        self.assertNotEqual(self.run_marks(), before)
+        self.assertEqual(self.rows("SELECT * FROM disk"), rows)
+
+    def test_images_are_arguments_as_well_as_lines_of_a_manifest(self):
+        names = [shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case / f"{number}.qcow2") for number in range(3)]
+        archive = shutil.copy(harness.FIXTURES / "vma/02-three-devices.vma", self.case)
+        said, _ = self.triage("run", "-j", 2, names[0], "--loaddb", self.manifest(names[1]), names[2], f"{archive}#drive-scsi0", self.results)
+        self.assertEqual(said.splitlines()[0], "4 images, 4 disks")
+        self.assertEqual([row[0] for row in self.rows("SELECT image FROM disk ORDER BY id")], [*map(str, names), f"{archive}#drive-scsi0"])
+
+    def test_reference_files_and_other_texts_of_a_known_format_are_images(self):
+        image = shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case)
+        run(harness.VDISK, "ref", "-d", self.case, image)
+        (reference,) = self.case.glob("*.vdisk")
+        other = shutil.copy(reference, self.case / "a text")
+        self.triage("run", reference, other, self.results)
+        self.assertEqual(self.rows("SELECT image, sha256 FROM disk ORDER BY id"),
+                         [(str(path), hashlib.sha256(run(harness.VDISK, "export", image, "-")).hexdigest()) for path in (reference, other)])
+
+    def test_what_is_given_twice_is_told(self):
+        image = pathlib.Path(shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case))
+        os.link(image, self.case / "linked.qcow2")
+        (self.case / "link.qcow2").symlink_to(image.name)
+        said, errors = self.triage("run", image, image, self.manifest(image.name, "linked.qcow2", "link.qcow2"), self.results)
+        twice = f"vdisk-triage: {image}: is given twice and looked at once\n"
+        same = "".join(f"vdisk-triage: {self.case}/{name}: is the same file as {image}; both are looked at\n" for name in ("linked.qcow2", "link.qcow2"))
+        self.assertEqual(errors, twice + twice + same)
+        self.assertEqual(said.splitlines()[0], "3 images, 3 disks")
+
+    def evidence(self):
+        """{path: (inode, times but that of reading, content)} of the case's folder."""
+        return {path: (path.stat().st_ino, path.stat().st_mtime_ns, path.stat().st_ctime_ns, path.read_bytes() if path.is_file() else b"")
+                for path in (self.case, *self.case.rglob("*"))}
+
+    def test_nothing_happens_beside_an_input_or_instead_of_one(self):
+        base, top = self.case / "parents/base.qcow2", self.case / "top.qcow2"
+        base.parent.mkdir()
+        run("qemu-img", "create", "-q", "-f", "qcow2", base, "4M")
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", top)
+        elsewhere = shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.folder / "elsewhere.qcow2")
+        manifest = self.manifest(top.name)
+        (self.case / "tasks.json").write_text("top.qcow2\n")
+        (self.folder / "link").symlink_to(self.case)
+        (self.folder / "linked").mkdir()
+        (self.folder / "linked/disks").symlink_to(self.case)
+        (self.folder / "strangers").mkdir()
+        (self.folder / "strangers/timeline.tsv").write_text("somebody's work\n")
+        parents = self.folder / "parents"  # a folder of ours into which somebody moved a parent
+        self.triage("plan", elsewhere, parents)
+        shutil.copy(base, parents)
+        run("qemu-img", "rebase", "-u", "-b", parents / base.name, "-F", "qcow2", top)
+        before = self.evidence()
+        for command in ("run", "plan"):
+            for arguments, told in (
+                    ((top, self.case), "holds"), ((manifest, self.case), "holds"), ((self.case / "tasks.json", self.case), "holds"),
+                    ((top, self.folder / "link"), "holds"), ((top, self.folder / "linked"), "holds"),
+                    ((top, base.parent), "neither empty nor"), ((top, parents), "holds"),  # which only the image names
+                    ((elsewhere, top), "is a file"), ((top, manifest), "is a file"), ((manifest, manifest), "is a file"),
+                    ((top, top), "is a file"), ((top, self.folder), "holds"), ((elsewhere, self.folder / "strangers"), "neither empty nor"),
+                    ((elsewhere, self.case), "neither empty nor")):
+                with self.subTest(command=command, arguments=arguments):
+                    _, errors = self.triage(command, *arguments, status=2)
+                    self.assertRegex(errors, f"\\Avdisk-triage: [^\n]*{told}[^\n]*\\n\\Z")
+                    self.assertEqual(self.evidence(), before)
+                    self.assertEqual([path.name for path in (self.folder / "strangers").iterdir()], ["timeline.tsv"])
+        self.triage("run", top, self.case / "results")  # a folder of its own
+
+    def test_evidence_is_as_it_was_after_a_run(self):
+        manifest = triage_case.make_manifest(self.case, 6, self.random)
+        before = self.evidence()
+        self.triage("run", "--loaddb", "--snapshots", manifest, self.results)
+        self.assertEqual(self.evidence(), before)
+
+    def test_help_and_version(self):
+        said, _ = self.triage("help", "run")
+        self.assertIn("--again", said)
+        self.assertEqual(said, self.triage("run", "--help")[0])
+        self.assertRegex(self.triage("-V")[0], r"\Avdisk-triage \d+\.\d+\.\d+\n\Z")
+
     def test_wrong_input_is_told_in_one_line(self):
         empty = self.manifest("# nothing")
+        image = shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", self.case)
+        zeros = self.case / "zeros"
+        zeros.write_bytes(b"a name\n" * 20000 + b"\0")
+        os.mkdir(self.folder / "broken")
+        (self.folder / "broken/tasks.json").write_text('{"a": 1}')
         for arguments, told in (
                 (("run", "--local", empty, self.results), "names no image"),
                 (("run", "--local", self.case / "nowhere", self.results), "nowhere: No such file"),
+                (("run", "--local", f"{self.case}/nowhere#second", self.results), "nowhere: No such file"),
+                (("run", self.case, self.results), "is a folder"),
+                (("run", zeros, self.results), "is no list of images"),
+                (("run",), "name an image"), (("run", image), "name an image"), (("plan", image), "name an image"), ((), "which command?"),
+                (("rnu", image, self.results), "unknown command 'rnu': did you mean 'run'?"), ((image,), f"vdisk-triage run {image} RESULTS"),
+                (("run", "--lcoal", image, self.results), "unknown option '--lcoal'"), (("merge", self.results, "more"), "unknown argument 'more'"),
+                (("run", "-j", "0", image, self.results), "'0' is no number from 1 on"), (("run", "-j", "x", image, self.results), "'x' is no number"),
+                (("run", "--local", "--slurm", image, self.results), "not allowed with"), (("task", self.results, "x"), "NUMBER"),
                 (("task", self.results, 0), "tasks.json"),
+                (("merge", self.folder / "broken"), "is no plan of this version"),
                 (("merge", self.folder), "vdisk-triage plan makes it")):
             with self.subTest(arguments=arguments):
                 _, errors = self.triage(*arguments, status=2)
-                self.assertRegex(errors, "^vdisk-triage: .*" + re.escape(told) + ".*\n$")
+                self.assertRegex(errors, "\\Avdisk-triage: [^\n]*" + re.escape(told) + "[^\n]*\\n\\Z")
+                self.assertFalse(self.results.exists())
 
 
 if __name__ == "__main__":
