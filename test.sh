@@ -1,38 +1,102 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# ./test.sh: installs what the tests need, builds in build-test and runs every test; then builds the unit tests under the address,
-# undefined-behaviour and thread sanitizers and runs those (under the last, the suites with threads), has clang-tidy and cppcheck look through the sources, and
-# runs each fuzz target for $FUZZ_SECONDS, 60 unless that is set. The last line is "N passed, N failed". Can be run again at any time.
+# ./test.sh: installs what the tests need, builds in build-test and runs every test, what takes least first; then the unit tests
+# under the address, undefined-behaviour and thread sanitizers (under the last, the suites with threads); has clang-tidy and
+# cppcheck look through the sources, and runs each fuzz target for $FUZZ_SECONDS, 60 unless that is set. Says what each part took.
+# ./test.sh TEST...: these alone, as ./test.sh tests/oracle/tsk_tools.py
+# The last line is "N passed, N failed". Can be run again at any time.
 set -eu
 cd "$(dirname "$0")"
 jobs=$(nproc)
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
+times=""
 
+# part NAME COMMAND...: a part of the whole that may fail; its tests' logs tell which did. Sets `amiss` if it failed.
+part() {
+    name=$1 amiss=""
+    shift
+    start=$(date +%s)
+    echo "== $name"
+    "$@" || amiss=yes
+    [ -z "$amiss" ] || echo "not all is well: $name"
+    times="$times$(printf '%6d s  %s' $(($(date +%s) - start)) "$name")
+"
+}
+
+# configured FOLDER FLAGS CONFIGURE-OPTION...
+configured() {
+    folder=$1 flags=$2
+    shift 2
+    mkdir -p "$folder"
+    (cd "$folder" && ../configure --quiet CXX="$compiler" CXXFLAGS="$flags" "$@")
+}
+
+# Warnings are errors in the plain build alone: g++ sees uninitialized variables where a sanitizer has rewritten the code.
+build_all() {
+    configured build-test "-g -O2" --enable-werror && make -C build-test -j"$jobs" && make -C build-test -j"$jobs" check TESTS=
+}
+
+check() { # TEST...: all of them if none is named
+    make -C build-test -j$((jobs + 1)) -k check ${1:+TESTS="$*"} # some wait for others' daemons
+}
+
+# sanitized FOLDER OPTION TEST...: builds and runs these alone. make knows a test by the name of its log.
+sanitized() {
+    folder=$1 options=$2
+    shift 2
+    # shellcheck disable=SC2086 # the options are to be split
+    configured "$folder" "-g1 -O1" $options --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin
+    needed="" logs=""
+    for test; do
+        case $test in
+        *.sh) needed="$needed fuzz-targets" ;;
+        *) needed="$needed $test" ;;
+        esac
+        logs="$logs ${test%.sh}.log"
+    done
+    # shellcheck disable=SC2086 # the names are to be split
+    make -C "$folder" -j"$jobs" $needed && make -C "$folder" -j"$jobs" -k $logs
+}
+
+fuzz() {
+    rm -rf build-fuzz/results
+    ./fuzz.sh "${FUZZ_SECONDS:-60}"
+}
+
+finish() {
+    printf '== what each part took\n%s' "$times"
+    tests/summary.sh "$@"
+}
+
+start=$(date +%s)
 .ci/install-packages build run test
 [ -x configure ] || ./autogen.sh
 compiler=${CXX:-g++}
-if command -v ccache >/dev/null; then compiler="ccache $compiler"; fi
+case $compiler in ccache*) ;; *) ! command -v ccache >/dev/null || compiler="ccache $compiler" ;; esac
+times="$(printf '%6d s  packages' $(($(date +%s) - start)))
+"
 
-# build FOLDER FLAGS TESTS CONFIGURE-OPTION...: TESTS is what to run, empty for all. Warnings are errors in the plain build alone: g++ sees
-# uninitialized variables where a sanitizer has rewritten the code.
-build() {
-    folder=$1 flags=$2 tests=$3
-    shift 3
-    mkdir -p "$folder"
-    (cd "$folder" && ../configure --quiet CXX="$compiler" CXXFLAGS="$flags" "$@")
-    make -C "$folder" -j"$jobs"
-    make -C "$folder" -j"$jobs" -k check ${tests:+TESTS="$tests"} || echo "some tests in $folder failed"
-}
-
-find . -path "./build-test*" -name "*.trs" -delete # results of an earlier run are not this one's
-build build-test "-O2 -g" "" --enable-werror
-make -C build-test check TESTS=tests/static_analysis.sh || echo "static analysis has findings"
-build build-test-asan "-O1 -g" "tests/unit_tests tests/allocation_test tests/read_faults_test tests/fuzz/corpus.sh" --enable-address-sanitizer --enable-undefined-sanitizer --disable-hardening \
-    --disable-tsk-plugin --disable-nbdkit-plugin
-BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,readers TSAN_OPTIONS=second_deadlock_stack=1 \
-build build-test-tsan "-O1 -g" tests/unit_tests --enable-thread-sanitizer --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin
-rm -rf build-fuzz/results
-./fuzz.sh "${FUZZ_SECONDS:-60}" || echo "a fuzz target failed"
+# Results of an earlier run are not this one's.
+find . -path './build-test*' \( -name '*.trs' -o -path '*/tests/*.log' \) -delete
+part "build" build_all
+[ -z "$amiss" ] || { echo "the product or its tests could not be built"; exit 1; }
+if [ $# -gt 0 ]; then
+    part "tests" check "$@"
+    finish build-test
+    exit
+fi
+part "tests" check
+part "address and undefined-behaviour sanitizers" sanitized build-test-asan "--enable-address-sanitizer --enable-undefined-sanitizer" \
+    tests/unit_tests tests/allocation_test tests/read_faults_test tests/fuzz/corpus.sh
+BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,readers TSAN_OPTIONS=second_deadlock_stack=1
+export BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
+part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
+unset BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
+part "static analysis" make -C build-test check TESTS=tests/static_analysis.sh
+part "fuzz targets" fuzz
 [ -d build-fuzz/results ] || { echo "the fuzz targets could not be built"; exit 1; }
-tests/summary.sh build-test build-test-asan build-test-tsan build-fuzz
+for folder in build-test-asan build-test-tsan; do
+    [ -e $folder/tests/unit_tests.trs ] || { echo "the unit tests could not be built in $folder"; exit 1; }
+done
+finish build-test build-test-asan build-test-tsan build-fuzz

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # tests/summary.sh BUILD...: shows what the failed tests in the logs of `make check` in each build folder say, and adds up the test
-# cases; ends with "N passed, N failed".
+# cases; names the tests that took longest; ends with "N passed, N failed".
 passed=0
 failed=0
 for build in "$@"; do
@@ -25,5 +25,7 @@ for build in "$@"; do
         fi
     done
 done
+echo "slowest tests:"
+find "$@" -name '*.log' -exec sed -n -s 's/^took \([0-9]* s\)$/\1/;T;F;p' {} + | paste - - | awk -F '\t' '{ printf "%8s  %s\n", $2, $1 }' | sort -rn | head -n 12
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
