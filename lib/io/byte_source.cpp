@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/byte_source.hpp"
 
+#include <algorithm>
+
 namespace vdisk {
+
+Readability ByteSource::readability(std::uint64_t offset, std::uint64_t wanted) const {
+    return {std::min(wanted, size() - std::min(offset, size())), nullptr};
+}
 
 Result<void> read_exact(const ByteSource& source, std::uint64_t offset, std::span<std::byte> out) {
     VDISK_TRY(got, source.read_at(offset, out));

@@ -15,6 +15,12 @@
 
 namespace vdisk {
 
+/// What is known about reading from some offset on.
+struct Readability {
+    std::uint64_t length = 0;         ///< bytes that the answer holds for
+    std::shared_ptr<const Error> why; ///< why none of them can be read; nullptr if nothing is known against it
+};
+
 /// A fixed number of bytes that can be read at any offset. No cursor and no visible state: every member is const and
 /// may be called from several threads at once.
 class ByteSource {
@@ -30,6 +36,11 @@ public:
     /// Fills `out` from `offset`; returns how many bytes that were, fewer than asked only at the end of the source (0
     /// at or past it). On an error `out`'s content is unspecified and must not be used.
     [[nodiscard]] virtual Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const = 0;
+
+    /// What is known, without reading, of the bytes from `offset`: the longest run with one answer, at most `wanted`
+    /// bytes and not past the end of the source; of length 0 only if nothing is wanted or nothing is there. A read that
+    /// touches a run with a reason is an error; one that does not may still fail, as any read may.
+    [[nodiscard]] virtual Readability readability(std::uint64_t offset, std::uint64_t wanted) const;
 
     /// What messages call it: usually the path.
     [[nodiscard]] virtual std::string_view name() const noexcept = 0;

@@ -41,6 +41,10 @@ public:
         const auto count = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), length_ - offset));
         return source_->read_at(start_ + offset, out.first(count));
     }
+    [[nodiscard]] Readability readability(std::uint64_t offset, std::uint64_t wanted) const override {
+        offset = std::min(offset, length_);
+        return source_->readability(start_ + offset, std::min(wanted, length_ - offset));
+    }
     [[nodiscard]] std::string_view name() const noexcept override { return source_->name(); }
 
 private:

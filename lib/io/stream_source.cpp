@@ -224,6 +224,13 @@ public:
         return stream()->read_at(offset, out, unverified);
     }
 
+    // The reason lives as long as the index that it is in.
+    Readability readability(std::uint64_t offset, std::uint64_t wanted, Unverified unverified) const {
+        const auto asked = stream();
+        const RefusedRun run = asked->refused_at(offset, wanted, unverified);
+        return {run.length, std::shared_ptr<const Error>(asked, run.why)};
+    }
+
     Unverified unverified() const { return options_.unverified; }
     bool cached() const { return cached_; }
 
@@ -288,6 +295,12 @@ Result<std::size_t> StreamSource::read_at(std::uint64_t offset, std::span<std::b
 Result<std::size_t> StreamSource::read_doubtful_at(std::uint64_t offset, std::span<std::byte> out) const {
     return parts_->read_at(offset, out, Unverified::read);
 }
+Readability StreamSource::readability(std::uint64_t offset, std::uint64_t wanted) const {
+    return parts_->readability(offset, wanted, parts_->unverified());
+}
+Readability StreamSource::doubtful_readability(std::uint64_t offset, std::uint64_t wanted) const {
+    return parts_->readability(offset, wanted, Unverified::read);
+}
 std::string_view StreamSource::name() const noexcept {
     return parts_->packed().name();
 }
@@ -319,6 +332,9 @@ public:
     std::string_view name() const noexcept override { return stream_.name(); }
     Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
         return stream_.read_doubtful_at(offset, out);
+    }
+    Readability readability(std::uint64_t offset, std::uint64_t wanted) const override {
+        return stream_.doubtful_readability(offset, wanted);
     }
 
 private:

@@ -68,8 +68,12 @@ public:
     /// Plain bytes, as far as that can be known of a stream that is cut off.
     [[nodiscard]] std::uint64_t size() const noexcept override;
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+    /// What read_at() refuses: what is lost, and what is doubtful where that is not to be read.
+    [[nodiscard]] Readability readability(std::uint64_t offset, std::uint64_t wanted) const override;
     /// As read_at(), whatever is doubtful: for metadata that have checksums of their own.
     [[nodiscard]] Result<std::size_t> read_doubtful_at(std::uint64_t offset, std::span<std::byte> out) const;
+    /// What read_doubtful_at() refuses: what is lost.
+    [[nodiscard]] Readability doubtful_readability(std::uint64_t offset, std::uint64_t wanted) const;
     [[nodiscard]] std::string_view name() const noexcept override;
 
     [[nodiscard]] Compression compression() const noexcept;

@@ -332,6 +332,28 @@ BOOST_AUTO_TEST_CASE(a_cut_behind_a_header_that_tells_the_size_leaves_the_rest_a
     BOOST_TEST(reads_as(*stream, plain, 0, 500'000));
 }
 
+BOOST_AUTO_TEST_CASE(a_stream_says_without_reading_how_far_it_is_lost_and_why) {
+    const Bytes plain = sample(3'000'000);
+    Bytes file = zstd(plain, {.content_size = true});
+    file.resize(file.size() / 2);
+    const auto stream = Packed(file).indexed();
+    const Readability good = stream->readability(0, plain.size());
+    BOOST_TEST(good.why == nullptr);
+    BOOST_TEST(reads_as(*stream, plain, 0, good.length));
+    Bytes out(1);
+    BOOST_TEST(stream->read_at(good.length, out).has_error());
+    const Readability lost = stream->readability(good.length, plain.size());
+    BOOST_TEST(lost.length == plain.size() - good.length);
+    BOOST_TEST((lost.why->kind == ErrorKind::truncated));
+    BOOST_TEST(stream->readability(good.length + 5, 7).length == 7U);
+    BOOST_TEST(stream->readability(plain.size(), 7).length == 0U);
+    const SliceSource slice(stream, good.length - 10, 20);
+    BOOST_TEST(slice.readability(0, 100).length == 10U);
+    BOOST_TEST(slice.readability(0, 100).why == nullptr);
+    BOOST_TEST(slice.readability(10, 100).length == 10U);
+    BOOST_TEST(slice.readability(10, 100).why == lost.why);
+}
+
 BOOST_AUTO_TEST_CASE(an_altered_byte_never_gives_a_wrong_one) {
     const Bytes plain = fixture("06-shuffled.vma");
     std::mt19937 random(5);

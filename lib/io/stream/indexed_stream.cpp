@@ -44,13 +44,31 @@ Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::
     return out.size();
 }
 
-// Whether the segment may be read.
-Result<void> IndexedStream::check_segment(const Segment& segment, std::uint64_t from, Unverified unverified) const {
+// Why the segment may not be read; nullptr if it may.
+const Error* IndexedStream::refused(const Segment& segment, Unverified unverified) const {
     const bool lost = segment.kind == Segment::Kind::lost;
-    if (segment.reason == 0 || (!lost && unverified == Unverified::read)) return ok();
-    Error why = parts_.index.reasons[segment.reason - 1];
+    if (segment.reason == 0 || (!lost && unverified == Unverified::read)) return nullptr;
+    return &parts_.index.reasons[segment.reason - 1];
+}
+
+RefusedRun IndexedStream::refused_at(std::uint64_t offset, std::uint64_t wanted, Unverified unverified) const {
+    const StreamIndex& index = parts_.index;
+    if (offset >= index.size || wanted == 0) return {};
+    const std::uint64_t end = offset + std::min(wanted, index.size - offset);
+    std::size_t number = index.segment_at(offset);
+    const Error* const why = refused(index.segments[number], unverified);
+    std::uint64_t at = offset;
+    for (; at < end && refused(index.segments[number], unverified) == why; ++number)
+        at = index.segments[number].plain + index.segments[number].length;
+    return {std::min(at, end) - offset, why};
+}
+
+Result<void> IndexedStream::check_segment(const Segment& segment, std::uint64_t from, Unverified unverified) const {
+    const Error* const refusal = refused(segment, unverified);
+    if (refusal == nullptr) return ok();
+    Error why = *refusal;
     why.offset = segment.plain + from;
-    if (!lost) why.what += " (VDISK_UNVERIFIED=read reads them as they are)";
+    if (segment.kind != Segment::Kind::lost) why.what += " (VDISK_UNVERIFIED=read reads them as they are)";
     return why;
 }
 

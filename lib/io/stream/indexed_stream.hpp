@@ -11,6 +11,12 @@
 
 namespace vdisk {
 
+/// Bytes of which all or none may be read.
+struct RefusedRun {
+    std::uint64_t length = 0;
+    const Error* why = nullptr; ///< nullptr: they may be read; valid as long as the stream
+};
+
 /// Immutable but for its caches; thread-safe.
 class IndexedStream {
 public:
@@ -29,6 +35,9 @@ public:
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out,
                                               Unverified unverified) const;
 
+    /// The longest run from `offset` that is refused for one reason, or not refused; at most `wanted` bytes.
+    [[nodiscard]] RefusedRun refused_at(std::uint64_t offset, std::uint64_t wanted, Unverified unverified) const;
+
     /// Whether a window could not be read back: then the index is of no use.
     [[nodiscard]] bool spoilt() const noexcept { return spoilt_.load(std::memory_order_relaxed); }
     /// Plain bytes decoded until now.
@@ -43,6 +52,7 @@ private:
         std::vector<std::byte> window;
     };
 
+    const Error* refused(const Segment& segment, Unverified unverified) const;
     Result<void> check_segment(const Segment& segment, std::uint64_t from, Unverified unverified) const;
     Result<PlainBytes> expand(std::size_t number) const;
     Result<PlainBytes> expand_alone(const Segment& segment) const;
