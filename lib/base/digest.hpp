@@ -4,7 +4,6 @@
 
 #include <array>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -19,6 +18,9 @@ class Hasher {
 public:
     /// `algorithm` as libcrypto names it: "MD5", "SHA256".
     explicit Hasher(const char* algorithm);
+    Hasher(Hasher&& other) noexcept;
+    Hasher& operator=(Hasher&& other) noexcept;
+    ~Hasher();
 
     /// Whether libcrypto has the algorithm and nothing has failed yet.
     [[nodiscard]] bool good() const noexcept { return good_; }
@@ -42,8 +44,9 @@ private:
     std::size_t size() const noexcept;
     bool finish_into(std::span<std::byte> digest);
 
-    std::unique_ptr<evp_md_st, void (*)(evp_md_st*)> algorithm_;
-    std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
+    // Plain pointers, which this object owns: <memory> would double what this header brings into a file.
+    evp_md_st* algorithm_;
+    evp_md_ctx_st* context_;
     bool good_ = false;
 };
 
