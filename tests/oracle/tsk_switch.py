@@ -124,9 +124,9 @@ class Machine(harness.FolderTest):
         self.environment = {**os.environ, "TSK_VDISK_LIBDIR": self.LIBDIR}
         self.environment.pop("LD_PRELOAD", None)
 
-    def copy_programs(self):
+    def copy_programs(self, more=()):
         libraries = set()
-        for file in (*self.PROGRAMS, tsk.PLUGIN):
+        for file in (*self.PROGRAMS, tsk.PLUGIN, *more):
             libraries |= set(re.findall(r"(/\S+) \(0x", run("ldd", file).decode()))
         libraries = {tsk.real_libraries().get(os.path.basename(path), path) for path in libraries}  # not where the tests had it found
         for path in (*self.PROGRAMS, *libraries):
@@ -182,6 +182,22 @@ class Machine(harness.FolderTest):
         self.assertEqual(self.state(), before)
         self.assertIn("not enabled", self.switch("disable"))
         self.assertEqual(self.state(), before)
+
+    def test_programs_on_libtsk_and_libraries_that_load_it_for_themselves_alone(self):
+        program, like_java = (tsk.PROGRAMS / name for name in ("program", "java_like"))
+        libraries = [tsk.PROGRAMS / ".libs" / name for name in ("libjvm.so", "module.so")]
+        files = [tsk.PROGRAMS / ".libs/program" if (tsk.PROGRAMS / ".libs/program").exists() else program, like_java, *libraries]
+        self.copy_programs(files)
+        for file in files:
+            shutil.copy(file, self.root / "tmp")
+        run("ldconfig", "-r", self.root)
+        run(harness.VDISK, "export", DEMO, self.root / "tmp/disk.raw")
+        self.switch("enable")
+        for command in (["/tmp/program"], ["/tmp/java_like", "/tmp/libjvm.so", "/tmp/module.so"]):
+            for session in ("entries", "ingest"):
+                with self.subTest(command=command, session=session):
+                    ended = self.inside(*command, session, "/tmp/disk.qcow2", "/tmp/disk.raw")
+                    self.assertEqual(ended[:2], (0, f"{session}: 0 wrong\n".encode()), ended[2])
 
     def test_libtsk_itself_is_not_changed(self):
         self.switch("enable")
