@@ -22,8 +22,9 @@ struct OpenContext {
     FilePtr file;                           ///< the file of the operating system below the source; may be null in tests
     Progress progress{};                    ///< may be empty
     std::shared_ptr<StreamSource> stream{}; ///< what `source` is if the file is compressed, else null
-    IndexCache index_cache{};               ///< where a pass over the whole file may be remembered; off by default
-    std::filesystem::path registry{};       ///< a VirtualBox settings file to find parents by; may be empty
+    Unverified unverified = Unverified::refuse; ///< as that stream was opened with
+    IndexCache index_cache{};                   ///< where a pass over the whole file may be remembered; off by default
+    std::filesystem::path registry{};           ///< a VirtualBox settings file to find parents by; may be empty
 };
 
 /// Where a file leads that has no disks of its own.

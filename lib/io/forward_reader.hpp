@@ -32,6 +32,9 @@ public:
 
     /// Bytes in all, where that is known before the end.
     [[nodiscard]] virtual std::optional<std::uint64_t> size() const noexcept = 0;
+
+    /// What it goes over, where that can be read anywhere; else null. Lives as long as the reader.
+    [[nodiscard]] virtual const ByteSource* source() const noexcept { return nullptr; }
 };
 
 /// What is done in one go over all bytes. What it leaves unread is no error. Its own error ends the work.
@@ -40,8 +43,9 @@ using ForwardScan = std::function<Result<void>(ForwardReader&)>;
 /// Goes over a source that can be read anywhere.
 class SourceReader final : public ForwardReader {
 public:
-    /// `source` must outlive the reader.
-    explicit SourceReader(const ByteSource& source) : source_(source) {}
+    /// Starts at `position`, at the end if that is past it. `source` must outlive the reader.
+    explicit SourceReader(const ByteSource& source, std::uint64_t position = 0)
+        : source_(source), position_(std::min(position, source.size())) {}
 
     [[nodiscard]] Result<std::size_t> read(std::span<std::byte> out) override {
         VDISK_TRY(got, source_.read_at(position_, out));
@@ -55,10 +59,11 @@ public:
     }
     [[nodiscard]] std::uint64_t position() const noexcept override { return position_; }
     [[nodiscard]] std::optional<std::uint64_t> size() const noexcept override { return source_.size(); }
+    [[nodiscard]] const ByteSource* source() const noexcept override { return &source_; }
 
 private:
     const ByteSource& source_;
-    std::uint64_t position_ = 0; ///< never past the end
+    std::uint64_t position_; ///< never past the end
 };
 
 } // namespace vdisk

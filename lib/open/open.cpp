@@ -52,6 +52,7 @@ Result<void> look_through_compression(OpenedFile& opened, const OpenOptions& opt
     VDISK_TRY(stream, StreamSource::open(opened.context.file, *compression, options.index_cache, options.limits,
                                          options.unverified));
     opened.context.stream = stream;
+    opened.context.unverified = options.unverified;
     opened.source = stream;
     return ok();
 }

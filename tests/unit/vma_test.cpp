@@ -167,7 +167,7 @@ BOOST_AUTO_TEST_CASE(every_mask_is_laid_out_block_by_block) {
     constexpr std::uint32_t kMasks = 65536;
     auto archive = std::make_shared<vma::Archive>();
     archive->header.size = 12800;
-    archive->header.devices.push_back({.id = 1, .name = "disk", .size = std::uint64_t{kMasks} * kCluster});
+    archive->contents.devices.push_back({.id = 1, .name = "disk", .size = std::uint64_t{kMasks} * kCluster});
     archive->source = memory({});
     vma::ClusterMapBuilder builder;
     std::vector<std::uint64_t> expected; // host offset of each block, 0 for zeros

@@ -126,6 +126,19 @@ std::vector<Run> without(const std::vector<Run>& runs, const std::vector<Range>&
     return kept;
 }
 
+// Those that are nowhere else, each once: where headers contradict each other, a block is zeros only if all say so.
+std::vector<PartialCluster> only_lost(std::vector<PartialCluster> partial, const std::vector<Range>& lost) {
+    std::erase_if(partial, [&](const PartialCluster& each) { return !contains(lost, each.cluster); });
+    std::ranges::sort(partial, {}, [](const PartialCluster& each) { return each.cluster.value(); });
+    std::vector<PartialCluster> kept;
+    for (const PartialCluster& each : partial) {
+        if (!kept.empty() && kept.back().cluster == each.cluster) kept.back().mask |= each.mask;
+        else kept.push_back(each);
+    }
+    kept.shrink_to_fit();
+    return kept;
+}
+
 } // namespace
 
 Run Run::single(std::uint32_t index) const noexcept {
@@ -157,6 +170,11 @@ Result<ClusterMap> ClusterMap::from_parts(Parts parts, std::uint64_t clusters) {
         next = std::uint64_t{range.last} + 1;
     }
     next = 0;
+    for (const PartialCluster& each : parts.partial) {
+        if (each.cluster < next || each.mask == 0 || !contains(parts.lost, each.cluster)) return wrong("partial ones");
+        next = std::uint64_t{each.cluster} + 1;
+    }
+    next = 0;
     for (const Run& run : parts.duplicates) {
         if (run.count() != 1 || run.first() < next || run.first() >= clusters) return wrong("duplicates");
         next = run.first();
@@ -181,10 +199,19 @@ ClusterMap::Found ClusterMap::find(std::uint32_t cluster) const {
     }
     const auto lost = at_or_behind(parts_.lost, cluster);
     if (lost != parts_.lost.end()) {
-        if (lost->first <= cluster) return {Found::Kind::lost, lost->last, {}};
+        if (lost->first <= cluster) return find_lost(cluster, lost->last);
         next = std::min<std::uint64_t>(next, lost->first);
     }
-    return {Found::Kind::zero, static_cast<std::uint32_t>(next - 1), {}};
+    return {Found::Kind::zero, static_cast<std::uint32_t>(next - 1)};
+}
+
+// One of a lost range that ends with `last`.
+ClusterMap::Found ClusterMap::find_lost(std::uint32_t cluster, std::uint32_t last) const {
+    const auto partial = std::ranges::lower_bound(parts_.partial, cluster, {},
+                                                  [](const PartialCluster& each) { return each.cluster.value(); });
+    if (partial == parts_.partial.end() || partial->cluster > last) return {Found::Kind::lost, last};
+    if (partial->cluster > cluster) return {Found::Kind::lost, partial->cluster - 1};
+    return {Found::Kind::lost, cluster, {}, partial->mask};
 }
 
 std::uint64_t ClusterMap::stored_blocks() const noexcept {
@@ -247,6 +274,7 @@ Result<ClusterMap> ClusterMapBuilder::finish(std::uint64_t clusters, std::uint64
         parts.runs = without(parts.runs, coverage.twice, parts.duplicates.size());
     }
     parts.runs.shrink_to_fit();
+    parts.partial = only_lost(std::exchange(partial_, {}), parts.lost);
     return ClusterMap(std::move(parts), clusters);
 }
 

@@ -57,6 +57,14 @@ struct Range {
 };
 static_assert(sizeof(Range) == 8);
 
+/// A lost cluster of which it is known which blocks are zeros.
+struct PartialCluster {
+    boost::endian::little_uint32_t cluster = 0;
+    boost::endian::little_uint16_t mask = 0; ///< the blocks that are lost; not 0
+    boost::endian::little_uint16_t unused = 0;
+};
+static_assert(sizeof(PartialCluster) == 8);
+
 /// Where the clusters of one device are. Every cluster is in a run, a duplicate, lost, or else zeros. Immutable after
 /// building, thread-safe.
 class ClusterMap {
@@ -67,12 +75,14 @@ public:
         std::vector<Run>
             duplicates;          ///< ascending single clusters, each at least twice; mask 0 for a copy that is zeros
         std::vector<Range> lost; ///< ascending, none over another
+        std::vector<PartialCluster> partial; ///< ascending, each once; of the lost ones
     };
     /// What find() tells of a cluster: and that it is the same up to `last`.
     struct Found {
         enum class Kind : std::uint8_t { zero, stored, duplicate, lost } kind;
         std::uint32_t last;
-        std::span<const Run> runs; ///< stored: the one; duplicate: all copies
+        std::span<const Run> runs{};   ///< stored: the one; duplicate: all copies
+        std::uint16_t lost_blocks = 0; ///< lost: by a mask, where it is known that the others are zeros; else 0
     };
 
     ClusterMap() = default;
@@ -84,7 +94,8 @@ public:
 
     [[nodiscard]] const Parts& parts() const noexcept { return parts_; }
     [[nodiscard]] std::uint64_t bytes() const noexcept {
-        return (parts_.runs.size() + parts_.duplicates.size()) * sizeof(Run) + parts_.lost.size() * sizeof(Range);
+        return (parts_.runs.size() + parts_.duplicates.size()) * sizeof(Run) + parts_.lost.size() * sizeof(Range) +
+               parts_.partial.size() * sizeof(PartialCluster);
     }
     [[nodiscard]] std::uint64_t stored_blocks() const noexcept;
     [[nodiscard]] std::uint64_t stored_clusters() const noexcept;
@@ -94,6 +105,7 @@ public:
 
 private:
     friend class ClusterMapBuilder;
+    Found find_lost(std::uint32_t cluster, std::uint32_t last) const;
     ClusterMap(Parts parts, std::uint64_t clusters) : parts_(std::move(parts)), clusters_(clusters) {}
     Parts parts_;
     std::uint64_t clusters_ = 0;
@@ -105,11 +117,13 @@ public:
     /// Cluster numbers must be the device's. A stored one has a mask that is not 0.
     void add_stored(const Run& cluster);
     void add_zero(std::uint32_t cluster);
+    /// One of which nothing but zeros can be had; its mask is not 0. Counts only where the cluster is nowhere else.
+    void add_partial(const PartialCluster& cluster) { partial_.push_back(cluster); }
     /// What comes next is in another extent: no run goes on.
     void end_extent() noexcept { open_ = false; }
 
     [[nodiscard]] std::uint64_t bytes() const noexcept {
-        return runs_.size() * sizeof(Run) + zeros_.size() * sizeof(Range);
+        return runs_.size() * sizeof(Run) + zeros_.size() * sizeof(Range) + partial_.size() * sizeof(PartialCluster);
     }
 
     /// Sorts, finds what is there twice or not at all. The builder is empty then. Takes for a moment up to twice
@@ -119,6 +133,7 @@ public:
 private:
     std::vector<Run> runs_;
     std::vector<Range> zeros_;
+    std::vector<PartialCluster> partial_;
     bool open_ = false; ///< the last run may be lengthened
 };
 

@@ -1,28 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vma/contents.hpp"
 
+#include <algorithm>
+
 namespace vdisk::vma {
 namespace {
 
 using boost::endian::little_uint64_buf_t;
 
-// An index: this, the findings as JSON, and for each device a RawMap and the parts that it counts.
+// An index: this, the findings as JSON, shifts and ranges, and for each device a RawMap and the parts that it counts.
 struct RawContents {
     Md5 header;
     little_uint64_buf_t extents;
     little_uint64_buf_t size;
     little_uint64_buf_t devices;
     little_uint64_buf_t findings; // bytes
+    little_uint64_buf_t shifts;
+    little_uint64_buf_t not_shown;
 };
 
 // Bytes of findings, their number being what it is.
 constexpr std::uint64_t kMostFindings = 16U << 20;
 
 struct RawMap {
+    little_uint64_buf_t id;
     little_uint64_buf_t clusters;
     little_uint64_buf_t runs;
     little_uint64_buf_t duplicates;
     little_uint64_buf_t lost;
+    little_uint64_buf_t partial;
 };
 
 // The next bytes of an index: every count is compared with what is left of it before it is allocated.
@@ -48,17 +54,53 @@ private:
     std::uint64_t at_ = 0;
 };
 
-bool read_map(Cursor& cursor, const Device& device, std::vector<ClusterMap>& maps) {
+// The device that comes next: the header's in their order, then others.
+std::optional<Device> device_of(const RawMap& raw, const Header& header, const std::vector<Device>& before) {
+    if (before.size() < header.devices.size()) {
+        const Device& device = header.devices[before.size()];
+        const bool same = raw.id.value() == device.id && raw.clusters.value() == device.clusters();
+        return same ? std::optional(device) : std::nullopt;
+    }
+    const bool sound = raw.id.value() >= 1 && raw.id.value() <= 255 && raw.clusters.value() >= 1 &&
+                       raw.clusters.value() <= kMaxDeviceSize / kClusterBytes &&
+                       std::ranges::find(before, raw.id.value(), &Device::id) == before.end();
+    if (!sound) return std::nullopt;
+    Device device = header.unlisted(static_cast<std::uint8_t>(raw.id.value()));
+    device.size = raw.clusters.value() * kClusterBytes;
+    return device;
+}
+
+bool read_map(Cursor& cursor, const Header& header, Contents& contents) {
     RawMap raw;
+    if (!cursor.read(raw)) return false;
+    auto device = device_of(raw, header, contents.devices);
     ClusterMap::Parts parts;
-    if (!cursor.read(raw) || raw.clusters.value() != device.clusters()) return false;
-    if (!cursor.read_array(parts.runs, raw.runs.value()) ||
+    if (!device || !cursor.read_array(parts.runs, raw.runs.value()) ||
         !cursor.read_array(parts.duplicates, raw.duplicates.value()) ||
-        !cursor.read_array(parts.lost, raw.lost.value()))
+        !cursor.read_array(parts.lost, raw.lost.value()) || !cursor.read_array(parts.partial, raw.partial.value()))
         return false;
-    auto map = ClusterMap::from_parts(std::move(parts), device.clusters());
+    auto map = ClusterMap::from_parts(std::move(parts), device->clusters());
     if (map.has_error()) return false;
-    maps.push_back(std::move(map).value());
+    contents.devices.push_back(std::move(*device));
+    contents.maps.push_back(std::move(map).value());
+    return true;
+}
+
+bool are_sound(const std::vector<Shift>& shifts) {
+    std::uint64_t next = 0;
+    for (const Shift& shift : shifts) {
+        if (shift.units < next || shift.units > Run::kMostUnits || shift.bytes >= kAlignment) return false;
+        next = shift.units + 1;
+    }
+    return true;
+}
+
+bool are_sound(const std::vector<ArchiveRange>& ranges, std::uint64_t size) {
+    std::uint64_t next = 0;
+    for (const ArchiveRange& range : ranges) {
+        if (range.offset < next || range.length == 0 || !fits(range.offset, range.length, size)) return false;
+        next = range.end();
+    }
     return true;
 }
 
@@ -68,14 +110,17 @@ template<class Struct> std::span<const std::byte> bytes_of(const Struct& value) 
 
 Result<void> write_map(IndexWriter& writer, const Device& device, const ClusterMap& map) {
     const ClusterMap::Parts& parts = map.parts();
-    const RawMap raw{.clusters = little_uint64_buf_t(device.clusters()),
+    const RawMap raw{.id = little_uint64_buf_t(device.id),
+                     .clusters = little_uint64_buf_t(device.clusters()),
                      .runs = little_uint64_buf_t(parts.runs.size()),
                      .duplicates = little_uint64_buf_t(parts.duplicates.size()),
-                     .lost = little_uint64_buf_t(parts.lost.size())};
+                     .lost = little_uint64_buf_t(parts.lost.size()),
+                     .partial = little_uint64_buf_t(parts.partial.size())};
     VDISK_CHECK(writer.append(bytes_of(raw)));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.runs))));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.duplicates))));
-    return writer.append(std::as_bytes(std::span(parts.lost)));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.lost))));
+    return writer.append(std::as_bytes(std::span(parts.partial)));
 }
 
 } // namespace
@@ -84,6 +129,7 @@ std::string_view to_string(Oddity oddity) noexcept {
     switch (oddity) {
     case Oddity::damaged_extent: return "damaged-extent";
     case Oddity::skipped_bytes: return "skipped-bytes";
+    case Oddity::misplaced_data: return "misplaced-data";
     case Oddity::truncated: return "truncated";
     case Oddity::trailing_bytes: return "trailing-bytes";
     case Oddity::unreadable_data: return "unreadable-data";
@@ -101,6 +147,7 @@ Severity severity_of(Oddity oddity) noexcept {
     switch (oddity) {
     case Oddity::damaged_extent:
     case Oddity::skipped_bytes:
+    case Oddity::misplaced_data:
     case Oddity::truncated:
     case Oddity::unreadable_data: return Severity::error;
     case Oddity::trailing_bytes:
@@ -152,6 +199,12 @@ std::optional<Findings> Findings::from_json(std::string_view text) {
     return findings;
 }
 
+std::uint64_t Contents::shift_at(std::uint64_t units) const noexcept {
+    const auto next =
+        std::ranges::upper_bound(shifts, units, {}, [](const Shift& shift) { return shift.units.value(); });
+    return next == shifts.begin() ? 0 : std::prev(next)->bytes.value();
+}
+
 std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
                                       const Limits& limits) {
     const SourcePtr index = cache.open(key);
@@ -159,15 +212,17 @@ std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& k
     Cursor cursor(*index);
     RawContents raw;
     std::string findings;
-    if (!cursor.read(raw) || raw.header != header.md5 || raw.devices.value() != header.devices.size())
+    if (!cursor.read(raw) || raw.header != header.md5 || raw.devices.value() < header.devices.size())
         return std::nullopt;
     if (raw.findings.value() > kMostFindings || !cursor.read_array(findings, raw.findings.value())) return std::nullopt;
     auto parsed = Findings::from_json(findings);
     if (!parsed) return std::nullopt;
-    Contents contents{
-        .maps = {}, .findings = std::move(*parsed), .extents = raw.extents.value(), .size = raw.size.value()};
-    for (const Device& device : header.devices)
-        if (!read_map(cursor, device, contents.maps)) return std::nullopt;
+    Contents contents{.findings = std::move(*parsed), .extents = raw.extents.value(), .size = raw.size.value()};
+    if (!cursor.read_array(contents.shifts, raw.shifts.value()) || !are_sound(contents.shifts)) return std::nullopt;
+    if (!cursor.read_array(contents.not_shown, raw.not_shown.value()) || !are_sound(contents.not_shown, contents.size))
+        return std::nullopt;
+    for (std::uint64_t i = 0; i < raw.devices.value(); ++i)
+        if (!read_map(cursor, header, contents)) return std::nullopt;
     if (!cursor.at_end()) return std::nullopt;
     return contents;
 }
@@ -179,12 +234,16 @@ Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const 
                           .extents = little_uint64_buf_t(contents.extents),
                           .size = little_uint64_buf_t(contents.size),
                           .devices = little_uint64_buf_t(contents.maps.size()),
-                          .findings = little_uint64_buf_t(findings.size())};
+                          .findings = little_uint64_buf_t(findings.size()),
+                          .shifts = little_uint64_buf_t(contents.shifts.size()),
+                          .not_shown = little_uint64_buf_t(contents.not_shown.size())};
     VDISK_TRY(writer, cache.create(key));
     VDISK_CHECK(writer.append(bytes_of(raw)));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(findings))));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(contents.shifts))));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(contents.not_shown))));
     for (std::size_t i = 0; i < contents.maps.size(); ++i)
-        VDISK_CHECK(write_map(writer, header.devices[i], contents.maps[i]));
+        VDISK_CHECK(write_map(writer, contents.devices[i], contents.maps[i]));
     return writer.commit();
 }
 

@@ -14,17 +14,18 @@ namespace vdisk::vma {
 enum class Oddity : std::uint8_t {
     damaged_extent,   ///< its header can't be trusted
     skipped_bytes,    ///< what lies between it and the next sound one
+    misplaced_data,   ///< bytes are missing or too many between it and the next sound one
     truncated,        ///< the archive ends inside an extent
     trailing_bytes,   ///< something else follows the last one
     unreadable_data,  ///< a cluster's data could not be read
     reserved_field,   ///< is not 0
-    unknown_device,   ///< a slot names a device that is not in the table
+    unknown_device,   ///< a slot names a device that is not in the table, or not with a size
     cluster_past_end, ///< a slot's cluster is beyond the end of its device
     block_past_end,   ///< a cluster has blocks stored beyond the end of its device
     memory_order,     ///< the clusters of a saved state are not in order
     memory_past_end,  ///< a saved state is longer than was announced
 };
-constexpr std::size_t kOddities = 11;
+constexpr std::size_t kOddities = 12;
 
 /// A stable word with static storage.
 std::string_view to_string(Oddity oddity) noexcept;
@@ -64,13 +65,35 @@ private:
     std::vector<Kept> kept_;
 };
 
+using Count = boost::endian::little_uint64_t; ///< as the index cache keeps it
+
+/// From `units` * kAlignment behind the header on, data lie `bytes` further than the units say.
+struct Shift {
+    Count units = 0;
+    Count bytes = 0; ///< fewer than kAlignment
+};
+
+/// Bytes of the archive.
+struct ArchiveRange {
+    Count offset = 0;
+    Count length = 0; ///< > 0
+    [[nodiscard]] std::uint64_t end() const noexcept { return offset + length; }
+};
+
 /// All that is known of an archive behind its header.
 struct Contents {
-    std::vector<ClusterMap> maps; ///< one for each of the header's devices
+    std::vector<Device> devices;         ///< the header's, then those that only the extents know
+    std::vector<ClusterMap> maps;        ///< one for each of them
+    std::vector<Shift> shifts;           ///< ascending; before the first one nothing is shifted
+    std::vector<ArchiveRange> not_shown; ///< what belongs to no disk: ascending, without overlaps
     Findings findings;
     std::uint64_t extents = 0;   ///< sound ones
     std::uint64_t size = 0;      ///< bytes of the archive, uncompressed
     bool passing_errors = false; ///< the system could not read something: not to be kept for the next opening
+    bool unfinished = false;     ///< the pass met damage that it can't get over: the rest means nothing
+
+    /// How far the data at `units` are shifted.
+    [[nodiscard]] std::uint64_t shift_at(std::uint64_t units) const noexcept;
 };
 
 /// From the index cache: nothing unless all of it is there, sound, within `limits`, and of the archive with that
@@ -82,7 +105,8 @@ struct Contents {
 [[nodiscard]] Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
                                           const Contents& contents);
 
-/// The kind of these indexes.
-constexpr std::string_view kContentsKind = "vma-contents-1";
+/// The kind of these indexes, and of those made with ScanOptions::read_misplaced.
+constexpr std::string_view kContentsKind = "vma-contents-2";
+constexpr std::string_view kMisplacedContentsKind = "vma-contents-2-misplaced";
 
 } // namespace vdisk::vma

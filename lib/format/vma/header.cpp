@@ -93,8 +93,9 @@ void add_device(Header& header, std::size_t id, const RawDevice& raw, const Blob
     if (id == 0) {
         header.remarks.push_back("the device table's entry 0, which is no device, is in use");
     } else if (size == 0 || size > kMaxDeviceSize) {
-        header.remarks.push_back(fmt::format("device {} '{}': its size of {} bytes is impossible: it can't be read", id,
-                                             shown_name(name.value_or("")), size));
+        header.remarks.push_back(
+            fmt::format("device {} '{}': its size of {} bytes is impossible", id, shown_name(name.value_or("")), size));
+        header.sizeless.push_back({.id = static_cast<std::uint8_t>(id), .name = name.value_or(""), .listed = false});
     } else {
         header.devices.push_back({.id = static_cast<std::uint8_t>(id), .name = name.value_or(""), .size = size});
     }
@@ -151,6 +152,12 @@ Result<Header> Header::read(ForwardReader& reader, std::string_view name, const 
         add_configuration(header, i, raw.config_names[i].value(), raw.config_data[i].value(), blobs);
     for (std::size_t i = 0; i < raw.dev_info.size(); ++i) add_device(header, i, raw.dev_info[i], blobs);
     return header;
+}
+
+Device Header::unlisted(std::uint8_t id) const {
+    const auto named = std::ranges::find(sizeless, id, &Device::id);
+    if (named != sizeless.end()) return *named;
+    return {.id = id, .name = fmt::format("device-{}", id), .listed = false};
 }
 
 std::string uuid_text(const Uuid& uuid) {

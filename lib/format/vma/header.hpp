@@ -62,6 +62,7 @@ struct Device {
     std::uint8_t id = 0;    ///< never 0
     std::string name;       ///< without its NUL; empty if the table's is damaged
     std::uint64_t size = 0; ///< bytes: 1 to kMaxDeviceSize
+    bool listed = true;     ///< with its size; else that is the end of the last cluster in the archive
 
     /// 65536-byte clusters, the last one perhaps not whole.
     [[nodiscard]] std::uint64_t clusters() const noexcept { return div_ceil(size, kClusterBytes); }
@@ -76,8 +77,12 @@ struct Header {
     Md5 md5{};
     std::uint64_t size = 0; ///< bytes; the first extent follows
     std::vector<Device> devices;
+    std::vector<Device> sizeless; ///< those whose size in the table is impossible; none is `listed`
     std::vector<Configuration> configurations;
     std::vector<std::string> remarks; ///< what is wrong with single entries of the tables
+
+    /// A device that only the extents know: by the table's name if there is one, else by its number. Its size is 0.
+    [[nodiscard]] Device unlisted(std::uint8_t id) const;
 
     /// Reads exactly the header from `reader`, which must be at the archive's first byte. `name` is the archive's, for
     /// errors.

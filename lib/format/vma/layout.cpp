@@ -27,7 +27,8 @@ std::uint32_t same_blocks(std::uint16_t mask, std::uint32_t block) {
 } // namespace
 
 DeviceLayout::DeviceLayout(std::shared_ptr<const Archive> archive, std::size_t device)
-    : archive_(std::move(archive)), device_(archive_->header.devices[device]), map_(archive_->contents.maps[device]) {}
+    : archive_(std::move(archive)), device_(archive_->contents.devices[device]), map_(archive_->contents.maps[device]) {
+}
 
 Result<Mapping> DeviceLayout::map(GuestOffset at, std::uint64_t wanted) const {
     VDISK_TRY(run, piece_at(at.value));
@@ -47,10 +48,19 @@ Result<Extent> DeviceLayout::piece_at(std::uint64_t at) const {
     case ClusterMap::Found::Kind::zero: return Extent::zero(end - at);
     case ClusterMap::Found::Kind::stored: return stored_piece(found.runs.front(), at);
     case ClusterMap::Found::Kind::duplicate: return duplicate_piece(found.runs, at);
-    case ClusterMap::Found::Kind::lost:
-        return unreadable(at, end - at, "is in no sound extent of the archive: lost, not zeros");
+    case ClusterMap::Found::Kind::lost: return lost_piece(found, at, end);
     }
     return Extent::zero(end - at);
+}
+
+Extent DeviceLayout::lost_piece(const ClusterMap::Found& found, std::uint64_t at, std::uint64_t end) const {
+    if (found.lost_blocks == 0)
+        return unreadable(at, end - at, "is in no sound extent of the archive: lost, not zeros");
+    const auto block = static_cast<std::uint32_t>(at % kClusterBytes / kBlockBytes);
+    const std::uint64_t blocks = same_blocks(found.lost_blocks, block);
+    const std::uint64_t length = std::min(blocks * kBlockBytes - at % kBlockBytes, end - at);
+    if ((found.lost_blocks >> block & 1) == 0) return Extent::zero(length);
+    return unreadable(at, length, "is in a damaged extent, of whose data it is not known where they are");
 }
 
 Extent DeviceLayout::stored_piece(const Run& run, std::uint64_t at) const {
@@ -63,8 +73,8 @@ Extent DeviceLayout::stored_piece(const Run& run, std::uint64_t at) const {
 
     const std::uint64_t before =
         index * popcount(run.mask()) + popcount(run.mask() & ((std::uint32_t{1} << block) - 1));
-    return Extent::stored(
-        length, HostOffset{archive_->header.size + run.units() * kAlignment + before * kBlockBytes + at % kBlockBytes});
+    return Extent::stored(length,
+                          HostOffset{archive_->offset_of(run.units()) + before * kBlockBytes + at % kBlockBytes});
 }
 
 Result<void> DeviceLayout::read_cluster(const Run& copy, std::span<std::byte> out) const {

@@ -12,13 +12,18 @@ struct Archive {
     Header header;
     Contents contents;
     SourcePtr source;
+
+    /// Where in the archive the data are that a Run calls `units`.
+    [[nodiscard]] std::uint64_t offset_of(std::uint64_t units) const noexcept {
+        return header.size + units * kAlignment + contents.shift_at(units);
+    }
 };
 
 /// Looks clusters up in the device's map. One that is stored more than once is read from all places and compared: which
 /// copy is the right one can't be known, so if they differ it is unreadable.
 class DeviceLayout final : public Layout {
 public:
-    /// `device` is an index of the header's devices.
+    /// `device` is an index of the contents' devices.
     DeviceLayout(std::shared_ptr<const Archive> archive, std::size_t device);
 
     [[nodiscard]] std::uint64_t disk_size() const noexcept override { return device_.size; }
@@ -26,6 +31,7 @@ public:
 
 private:
     Result<Extent> piece_at(std::uint64_t at) const;
+    Extent lost_piece(const ClusterMap::Found& found, std::uint64_t at, std::uint64_t end) const;
     Extent stored_piece(const Run& run, std::uint64_t at) const;
     Result<Extent> duplicate_piece(std::span<const Run> copies, std::uint64_t at) const;
     Result<void> read_cluster(const Run& copy, std::span<std::byte> out) const;

@@ -29,7 +29,8 @@ Disk disk_of(const Device& device, const ClusterMap& map) {
               .name = device.name,
               .id = fmt::format("{}", device.id),
               .size = device.size,
-              .chosen_by_default = !is_side_device(device.name)};
+              .chosen_by_default = device.listed && !is_side_device(device.name)};
+    if (!device.listed) disk.facts["size found by"] = "the last cluster in the archive: the device table has none";
     disk.facts["stored bytes"] = map.stored_blocks() * kBlockBytes;
     disk.facts["clusters"] = device.clusters();
     disk.facts["zero clusters"] = map.zero_clusters();
@@ -41,12 +42,12 @@ Disk disk_of(const Device& device, const ClusterMap& map) {
 // What is wrong with an archive: of each kind the first; an audit tells them all.
 std::vector<std::string> problems(const Archive& archive) {
     std::vector<std::string> lines = archive.header.remarks;
-    for (std::size_t i = 0; i < archive.header.devices.size(); ++i) {
+    for (std::size_t i = 0; i < archive.contents.devices.size(); ++i) {
         const ClusterMap& map = archive.contents.maps[i];
-        const std::string name = shown_name(archive.header.devices[i].name);
+        const std::string name = shown_name(archive.contents.devices[i].name);
         if (map.lost_clusters() != 0)
             lines.push_back(fmt::format("device '{}': {} of {} clusters are lost: the archive is incomplete", name,
-                                        map.lost_clusters(), archive.header.devices[i].clusters()));
+                                        map.lost_clusters(), archive.contents.devices[i].clusters()));
         if (map.duplicate_clusters() != 0)
             lines.push_back(
                 fmt::format("device '{}': {} clusters are stored more than once", name, map.duplicate_clusters()));
@@ -62,21 +63,46 @@ std::vector<std::string> problems(const Archive& archive) {
     return lines;
 }
 
-// One finding for each range of the device that is lost.
-void report_lost(AuditReport& report, const Device& device, const ClusterMap& map) {
+// Bytes of a device.
+struct GuestRange {
+    std::uint64_t start;
+    std::uint64_t end;
+};
+
+void report_lost_range(AuditReport& report, const Device& device, const GuestRange& range) {
     const std::string name = shown_name(device.name);
-    for (const Range& range : map.parts().lost) {
-        const std::uint64_t start = std::uint64_t{range.first} * kClusterBytes;
-        const std::uint64_t length = std::min(range.count() * kClusterBytes, device.size - start);
-        report.add(Severity::error, "lost", {.disk = name, .guest = GuestOffset{start}, .length = length},
-                   "device '{}': bytes {} to {} ({} clusters) are lost", name, start, start + length - 1,
-                   range.count());
+    const std::uint64_t length = range.end - range.start;
+    report.add(Severity::error, "lost", {.disk = name, .guest = GuestOffset{range.start}, .length = length},
+               "device '{}': bytes {} to {} ({} clusters) are lost", name, range.start, range.end - 1,
+               div_ceil(length, kClusterBytes));
+}
+
+// One finding for each range of the device that is lost; of its lost clusters some may be known in part.
+Result<void> report_lost(AuditReport& report, const ArchivePtr& archive, std::size_t index) {
+    const Device& device = archive->contents.devices[index];
+    const DeviceLayout layout(archive, index);
+    for (const Range& range : archive->contents.maps[index].parts().lost) {
+        const std::uint64_t end = std::min((std::uint64_t{range.last} + 1) * kClusterBytes, device.size);
+        std::optional<GuestRange> lost;
+        for (std::uint64_t at = std::uint64_t{range.first} * kClusterBytes; at < end;) {
+            VDISK_TRY(extent, layout.map(GuestOffset{at}, end - at));
+            const std::uint64_t next = at + std::min(extent.length, end - at);
+            if (extent.kind == Extent::Kind::unreadable) {
+                lost = GuestRange{lost ? lost->start : at, next};
+            } else if (lost) {
+                report_lost_range(report, device, *lost);
+                lost.reset();
+            }
+            at = next;
+        }
+        if (lost) report_lost_range(report, device, *lost);
     }
+    return ok();
 }
 
 // One finding for each cluster that is stored more than once: an error if the copies differ or can't be compared.
 void report_duplicates(AuditReport& report, const ArchivePtr& archive, std::size_t index) {
-    const Device& device = archive->header.devices[index];
+    const Device& device = archive->contents.devices[index];
     const std::string name = shown_name(device.name);
     const DeviceLayout layout(archive, index);
     std::optional<std::uint32_t> before;
@@ -99,26 +125,33 @@ void report_duplicates(AuditReport& report, const ArchivePtr& archive, std::size
     }
 }
 
-AuditReport report_of(const ArchivePtr& archive, const Limits& limits) {
+Result<AuditReport> report_of(const ArchivePtr& archive, const Limits& limits) {
     AuditReport report(limits);
     report.facts["uuid"] = uuid_text(archive->header.uuid);
     report.facts["extents"] = archive->contents.extents;
-    report.facts["devices"] = archive->header.devices.size();
+    report.facts["devices"] = archive->contents.devices.size();
     for (const std::string& remark : archive->header.remarks)
         report.add(Severity::warning, "damaged-entry", {}, "{}", remark);
     archive->contents.findings.report_to(report);
-    for (std::size_t i = 0; i < archive->header.devices.size(); ++i) {
-        report_lost(report, archive->header.devices[i], archive->contents.maps[i]);
+    for (std::size_t i = 0; i < archive->contents.devices.size(); ++i) {
+        VDISK_CHECK(report_lost(report, archive, i));
         report_duplicates(report, archive, i);
     }
-    return report;
+    for (const ArchiveRange& range : archive->contents.not_shown)
+        VDISK_CHECK(report.leak(HostOffset{range.offset}, range.length));
+    return std::move(report);
+}
+
+// Where a stream's checksums don't hold and it is read all the same, so is what an extent's header says of its data.
+bool reads_misplaced(const OpenContext& context, bool in_pass) {
+    return !in_pass && context.stream && context.unverified == Unverified::read && !context.stream->findings().empty();
 }
 
 class File final : public DiskFile {
 public:
     File(ArchivePtr archive, OpenContext context) : archive_(std::move(archive)), context_(std::move(context)) {
-        for (std::size_t i = 0; i < archive_->header.devices.size(); ++i)
-            disks_.push_back(disk_of(archive_->header.devices[i], archive_->contents.maps[i]));
+        for (std::size_t i = 0; i < archive_->contents.devices.size(); ++i)
+            disks_.push_back(disk_of(archive_->contents.devices[i], archive_->contents.maps[i]));
     }
 
     const Format& format() const noexcept override { return kVmaFormat; }
@@ -164,26 +197,30 @@ Result<AuditReport> File::verify(const Progress& progress) const {
     auto archive = std::make_shared<Archive>();
     const ForwardScan pass = [&](ForwardReader& reader) -> Result<void> {
         VDISK_TRY(header, Header::read(reader, source->name(), context_.limits));
-        VDISK_TRY(contents,
-                  scan(reader, source->name(), header,
-                       {.limits = context_.limits, .progress = stream ? Progress() : progress, .read_data = true}));
+        const bool in_pass = reader.source() == nullptr;
+        VDISK_TRY(contents, scan(reader, source->name(), header,
+                                 {.limits = context_.limits,
+                                  .progress = in_pass ? Progress() : progress,
+                                  .read_data = true,
+                                  .read_misplaced = reads_misplaced(context_, in_pass)}));
         archive->header = std::move(header);
         archive->contents = std::move(contents);
         return ok();
     };
     VDISK_CHECK(scan_forward(*source, stream.get(), pass, progress));
+    if (archive->contents.unfinished) VDISK_CHECK(scan_forward(*source, stream.get(), pass, progress));
     archive->source = source;
-    AuditReport report = report_of(archive, context_.limits);
+    VDISK_TRY(report, report_of(archive, context_.limits));
     if (stream)
         for (const std::string& finding : stream->findings())
             report.add(Severity::error, "damaged-stream", {}, "{}", finding);
-    return report;
+    return std::move(report);
 }
 
 // The key under which a pass over the file is remembered; nothing if it can't be.
-std::optional<IndexKey> cache_key(const OpenContext& context) {
+std::optional<IndexKey> cache_key(const OpenContext& context, bool misplaced) {
     if (!context.index_cache.enabled() || !context.file) return std::nullopt;
-    auto key = IndexKey::of(*context.file, kContentsKind);
+    auto key = IndexKey::of(*context.file, misplaced ? kMisplacedContentsKind : kContentsKind);
     if (key.has_error()) return std::nullopt;
     return std::move(key).value();
 }
@@ -192,8 +229,9 @@ Result<void> go_over(ForwardReader& reader, const OpenContext& context, Archive&
     const std::string_view name = archive.source->name();
     VDISK_TRY(header, Header::read(reader, name, context.limits));
     archive.header = std::move(header);
-    const std::optional<IndexKey> key = cache_key(context);
-    const bool in_pass = context.stream && !context.stream->indexed();
+    const bool in_pass = reader.source() == nullptr;
+    const bool misplaced = reads_misplaced(context, in_pass);
+    const std::optional<IndexKey> key = cache_key(context, misplaced);
     if (key && !in_pass) {
         if (auto kept = load_contents(context.index_cache, *key, archive.header, context.limits)) {
             archive.contents = std::move(*kept);
@@ -201,9 +239,12 @@ Result<void> go_over(ForwardReader& reader, const OpenContext& context, Archive&
         }
     }
     VDISK_TRY(contents, scan(reader, name, archive.header,
-                             {.limits = context.limits, .progress = in_pass ? Progress() : context.progress}));
+                             {.limits = context.limits,
+                              .progress = in_pass ? Progress() : context.progress,
+                              .read_misplaced = misplaced}));
     archive.contents = std::move(contents);
-    if (key && !archive.contents.passing_errors && (context.stream || archive.contents.extents >= kExtentsWorthKeeping))
+    if (key && !archive.contents.passing_errors && !archive.contents.unfinished &&
+        (context.stream || archive.contents.extents >= kExtentsWorthKeeping))
         (void)store_contents(context.index_cache, *key, archive.header, archive.contents);
     return ok();
 }
@@ -218,6 +259,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     archive->source = source;
     const ForwardScan pass = [&](ForwardReader& reader) { return go_over(reader, context, *archive); };
     VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
+    if (archive->contents.unfinished) VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
     return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(archive), context));
 }
 

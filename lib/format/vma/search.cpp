@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/vma/search.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+namespace vdisk::vma {
+namespace {
+
+constexpr std::size_t kPiece = 1U << 20;
+constexpr std::size_t kSector = 512;
+// What can't be read is stepped over faster and faster, up to this.
+constexpr std::uint64_t kMostStep = 1U << 20;
+// In what was made to look like headers everywhere, checksums are taken of so many for each searched sector.
+constexpr std::uint64_t kSumsInVain = 4;
+
+} // namespace
+
+Result<std::optional<std::uint64_t>> ExtentSearch::next(std::uint64_t from) {
+    at_ = from;
+    piece_ = kPiece;
+    step_ = kSector;
+    while (at_ < source_.size() && source_.size() - at_ >= sizeof(RawExtent)) {
+        VDISK_CHECK(tell(progress_, at_, source_.size()));
+        const Readability known = source_.readability(at_, piece_);
+        if (known.why) {
+            at_ += known.length;
+            continue;
+        }
+        buffer_.resize(std::min<std::size_t>(piece_, static_cast<std::size_t>(known.length)));
+        const auto got = source_.read_at(at_, buffer_);
+        if (got.has_error()) {
+            if (got.error().kind == ErrorKind::cancelled) return Error(got.error());
+            step_over(got.error());
+            continue;
+        }
+        buffer_.resize(got.value());
+        VDISK_TRY(found, find_in(buffer_));
+        if (found) return std::optional(at_ + *found);
+        // A header may begin in this piece and end in the next one; but not across what can't be read.
+        const bool goes_on = buffer_.size() >= sizeof(RawExtent) && known.length >= piece_;
+        at_ += goes_on ? buffer_.size() - (sizeof(RawExtent) - 1) : std::max<std::size_t>(buffer_.size(), 1);
+        piece_ = std::min(piece_ * 2, kPiece);
+        step_ = kSector;
+    }
+    return std::optional<std::uint64_t>();
+}
+
+// Something in the piece can't be read: it is looked for by smaller and smaller pieces.
+void ExtentSearch::step_over(const Error& error) {
+    passing_errors_ = passing_errors_ || error.kind == ErrorKind::io || error.kind == ErrorKind::truncated;
+    if (piece_ > sizeof(RawExtent)) {
+        piece_ /= 2;
+        return;
+    }
+    at_ += step_;
+    step_ = std::min(step_ * 2, kMostStep);
+}
+
+Result<std::optional<std::uint64_t>> ExtentSearch::find_in(std::span<const std::byte> bytes) {
+    searched_ += bytes.size();
+    for (std::size_t from = 0; bytes.size() - from >= sizeof(RawExtent);) {
+        const void* const found =
+            ::memmem(bytes.data() + from, bytes.size() - from, kExtentMagic.data(), kExtentMagic.size());
+        if (found == nullptr) break;
+        const auto at = static_cast<std::size_t>(static_cast<const std::byte*>(found) - bytes.data());
+        if (bytes.size() - at < sizeof(RawExtent)) break;
+        RawExtent extent;
+        std::memcpy(&extent, bytes.data() + at, sizeof extent);
+        from = at + 1;
+        if (!judge_.may_be_sound(extent) || summed_ > kSumsInVain * (searched_ / kSector + kSector)) continue;
+        VDISK_TRY(wrong, judge_.fault(extent));
+        if (!wrong) return std::optional<std::uint64_t>(at);
+        ++summed_;
+    }
+    return std::optional<std::uint64_t>();
+}
+
+} // namespace vdisk::vma
