@@ -27,7 +27,7 @@ struct Extent {
         zero,       ///< reads as zeros, also over a parent
         stored,     ///< `length` bytes at `host` in source number `source`
         packed,     ///< part of the compressed cluster `packed`, stored at `host` in source number `source`
-        unreadable, ///< damaged metadata: an error for this range alone, told by `why`
+        unreadable, ///< damaged metadata or lost bytes: an error for this range alone, told by `why`
     };
 
     Kind kind = Kind::zero;
@@ -42,8 +42,11 @@ struct Extent {
     [[nodiscard]] static Extent stored(std::uint64_t length, HostOffset host, std::uint32_t source = 0) {
         return {.kind = Kind::stored, .length = length, .source = source, .host = host};
     }
+    [[nodiscard]] static Extent unreadable(std::uint64_t length, std::shared_ptr<const Error> why) {
+        return {.kind = Kind::unreadable, .length = length, .why = std::move(why)};
+    }
     [[nodiscard]] static Extent unreadable(std::uint64_t length, Error why) {
-        return {.kind = Kind::unreadable, .length = length, .why = std::make_shared<const Error>(std::move(why))};
+        return unreadable(length, std::make_shared<const Error>(std::move(why)));
     }
 
     /// Whether `next`, the extent behind this one on the disk, comes from where this one ends, so that both are one

@@ -66,20 +66,54 @@ Result<Mapping> Image::map_here(GuestOffset at, std::uint64_t wanted) const {
     return mapping.cut_to(wanted);
 }
 
-// Cut to the bytes that the source really has.
+namespace {
+
+// The run that `host` begins with, of bytes that can be read or that can't, in whole units: of an enciphered sector
+// that is readable in part nothing can be read.
+Readability run_of_units(const ByteSource& source, std::uint64_t host, std::uint64_t length, std::uint64_t unit) {
+    Readability run = source.readability(host, length);
+    if (run.length >= length || unit == 1) return run;
+    const std::uint64_t end = host + run.length;
+    if (!run.why && align_down(end, unit) > host) return {align_down(end, unit) - host, nullptr};
+    if (!run.why) {
+        run = source.readability(end, length - run.length);
+        run.length += end - host;
+    }
+    run.length = std::min(length, align_up(host + run.length, unit).value_or(host + length) - host);
+    return run;
+}
+
+} // namespace
+
+// Of what a layer says, the bytes that the source really has, or the first of those that it lacks.
 Extent Image::clip_to_source(Extent extent) const {
+    if (extent.kind == Extent::Kind::packed) return clip_packed(std::move(extent));
     if (extent.kind != Extent::Kind::stored) return extent;
     const ByteSource& source = *parts_.sources[extent.source];
-    // Of an enciphered sector that is cut off, nothing can be read.
-    const std::uint64_t end = extent.enciphered ? align_down(source.size(), SectorCipher::kSectorBytes) : source.size();
-    if (fits(extent.host.value, extent.length, end)) return extent;
-    if (extent.host.value < end) {
-        extent.length = end - extent.host.value;
-        return extent;
+    const std::uint64_t unit = extent.enciphered ? SectorCipher::kSectorBytes : 1;
+    const std::uint64_t end = align_down(source.size(), unit);
+    const std::uint64_t host = extent.host.value;
+    if (host >= end)
+        return Extent::unreadable(extent.length, fail_at(host, ErrorKind::truncated,
+                                                         "{}: data at offset {} lies past the end of the file at {}",
+                                                         source.name(), host, source.size()));
+    Readability run = run_of_units(source, host, std::min(extent.length, end - host), unit);
+    if (run.why) return Extent::unreadable(run.length, std::move(run.why));
+    extent.length = run.length;
+    return extent;
+}
+
+// A compressed cluster can be expanded only if all of it can be read.
+Extent Image::clip_packed(Extent extent) const {
+    const ByteSource& source = *parts_.sources[extent.source];
+    const std::uint64_t host = extent.host.value;
+    for (std::uint64_t done = 0; done < extent.packed.host_length;) {
+        const Readability run = source.readability(host + done, extent.packed.host_length - done);
+        if (run.why) return Extent::unreadable(extent.length, run.why);
+        if (run.length == 0) break; // the source's end
+        done += run.length;
     }
-    return Extent::unreadable(extent.length, fail_at(extent.host.value, ErrorKind::truncated,
-                                                     "{}: data at offset {} lies past the end of the file at {}",
-                                                     source.name(), extent.host.value, source.size()));
+    return extent;
 }
 
 Result<void> Image::read_extent(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {

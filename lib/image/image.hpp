@@ -55,6 +55,7 @@ public:
 private:
     Result<Mapping> map_here(GuestOffset at, std::uint64_t wanted) const;
     Extent clip_to_source(Extent extent) const;
+    Extent clip_packed(Extent extent) const;
     Result<void> read_extent(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;
     Result<void> read_stored(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;
     Result<void> read_packed(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;

@@ -85,7 +85,8 @@ Result<void> report_lost(AuditReport& report, const ArchivePtr& archive, std::si
         const std::uint64_t end = std::min((std::uint64_t{range.last} + 1) * kClusterBytes, device.size);
         std::optional<GuestRange> lost;
         for (std::uint64_t at = std::uint64_t{range.first} * kClusterBytes; at < end;) {
-            VDISK_TRY(extent, layout.map(GuestOffset{at}, end - at));
+            VDISK_TRY(mapping, layout.map(GuestOffset{at}, end - at));
+            const Extent& extent = *mapping.own();
             const std::uint64_t next = at + std::min(extent.length, end - at);
             if (extent.kind == Extent::Kind::unreadable) {
                 lost = GuestRange{lost ? lost->start : at, next};

@@ -23,7 +23,13 @@ bool one_start(const Segment& left, const Segment& right) {
 
 IndexedStream::IndexedStream(Parts parts)
     : parts_(std::move(parts)), readers_most_(parts_.index.window_log > kLargeWindowLog ? 1 : kReaders),
-      cache_(parts_.limits.stream_cache_bytes, readers_most_) {}
+      cache_(parts_.limits.stream_cache_bytes, readers_most_) {
+    for (std::size_t i = 0; i < parts_.index.segments.size(); ++i) {
+        if (parts_.index.segments[i].reason == 0) continue;
+        doubtful_.push_back(i);
+        if (parts_.index.segments[i].kind == Segment::Kind::lost) lost_.push_back(i);
+    }
+}
 
 Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::byte> out,
                                            Unverified unverified) const {
@@ -57,6 +63,11 @@ RefusedRun IndexedStream::refused_at(std::uint64_t offset, std::uint64_t wanted,
     const std::uint64_t end = offset + std::min(wanted, index.size - offset);
     std::size_t number = index.segment_at(offset);
     const Error* const why = refused(index.segments[number], unverified);
+    if (why == nullptr) {
+        const std::vector<std::size_t>& numbers = refused_numbers(unverified);
+        const auto next = std::ranges::lower_bound(numbers, number);
+        return {std::min(end, next == numbers.end() ? end : index.segments[*next].plain) - offset, nullptr};
+    }
     std::uint64_t at = offset;
     for (; at < end && refused(index.segments[number], unverified) == why; ++number)
         at = index.segments[number].plain + index.segments[number].length;

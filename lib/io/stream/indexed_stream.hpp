@@ -52,6 +52,9 @@ private:
         std::vector<std::byte> window;
     };
 
+    [[nodiscard]] const std::vector<std::size_t>& refused_numbers(Unverified unverified) const noexcept {
+        return unverified == Unverified::read ? lost_ : doubtful_;
+    }
     const Error* refused(const Segment& segment, Unverified unverified) const;
     Result<void> check_segment(const Segment& segment, std::uint64_t from, Unverified unverified) const;
     Result<PlainBytes> expand(std::size_t number) const;
@@ -67,7 +70,9 @@ private:
     Error in_segment(Error error, const Segment& segment) const;
 
     Parts parts_;
-    std::size_t readers_most_; ///< decoders that exist at once, in use and waiting
+    std::vector<std::size_t> doubtful_; ///< segments with a reason, ascending
+    std::vector<std::size_t> lost_;     ///< those of them that are lost
+    std::size_t readers_most_;          ///< decoders that exist at once, in use and waiting
     mutable SegmentCache cache_;
     mutable std::mutex readers_mutex_;
     mutable std::vector<PlacedReader> readers_; ///< the latest last
