@@ -3,6 +3,8 @@
 
 #include "base/text.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -38,19 +40,35 @@ std::int64_t nanoseconds(const timespec& time) {
     return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
 }
 
+// These four are not in linux/magic.h.
+constexpr std::uint64_t kCeph = 0x00c36400;
+constexpr std::uint64_t kJfs = 0x3153464a;
+constexpr std::uint64_t kZfs = 0x2fc12fc1;
+constexpr std::uint64_t kBcachefs = 0xca451a4e;
+
 } // namespace
 
 std::uint64_t lasting_file_system(std::uint64_t type, std::uint64_t device) noexcept {
-    constexpr std::uint64_t kCeph = 0x00c36400; // not in linux/magic.h
     return type == NFS_SUPER_MAGIC || type == kCeph ? type : device;
 }
 
-FileSource::FileSource(int descriptor, std::filesystem::path path)
-    : descriptor_(descriptor), path_(std::move(path)), name_(printable(path_.native())) {}
-
-FileSource::~FileSource() {
-    ::close(descriptor_);
+ChangeTimes change_times_of(std::uint64_t type) noexcept {
+    // Not overlayfs and squashfs: what lies below one may be anything, and the other has no times of change.
+    constexpr std::array kSure{std::uint64_t{EXT4_SUPER_MAGIC},
+                               std::uint64_t{XFS_SUPER_MAGIC},
+                               std::uint64_t{BTRFS_SUPER_MAGIC},
+                               std::uint64_t{F2FS_SUPER_MAGIC},
+                               std::uint64_t{TMPFS_MAGIC},
+                               std::uint64_t{NFS_SUPER_MAGIC},
+                               kCeph,
+                               kJfs,
+                               kZfs,
+                               kBcachefs};
+    return std::ranges::find(kSure, type) != kSure.end() ? ChangeTimes::sure : ChangeTimes::doubtful;
 }
+
+FileSource::FileSource(Descriptor descriptor, std::filesystem::path path)
+    : descriptor_(std::move(descriptor)), path_(std::move(path)), name_(printable(path_.native())) {}
 
 Result<FilePtr> FileSource::open(const std::filesystem::path& path, FileKinds kinds) {
     // Looked at before it is opened, because opening a device can do something to it; and again afterwards, because the
@@ -62,15 +80,19 @@ Result<FilePtr> FileSource::open(const std::filesystem::path& path, FileKinds ki
         return fail(ErrorKind::io, "{}: is {}, not an image file", printable(path.native()), kind_name(before.st_mode));
 
     // O_NONBLOCK: opening a FIFO for reading would otherwise wait for a writer. It changes nothing for regular files.
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (descriptor < 0) return fail(ErrorKind::io, "{}: {}", printable(path.native()), os_error(errno));
-    const std::shared_ptr<FileSource> file(new FileSource(descriptor, path));
+    Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    if (!descriptor.is_open()) return fail(ErrorKind::io, "{}: {}", printable(path.native()), os_error(errno));
+    return take(std::move(descriptor), path, kinds);
+}
 
+Result<FilePtr> FileSource::take(Descriptor descriptor, const std::filesystem::path& path, FileKinds kinds) {
+    const std::shared_ptr<FileSource> file(new FileSource(std::move(descriptor), path));
+    const int number = file->descriptor_.get();
     struct stat status {};
-    if (::fstat(descriptor, &status) != 0) return fail(ErrorKind::io, "{}: {}", file->name(), os_error(errno));
+    if (::fstat(number, &status) != 0) return fail(ErrorKind::io, "{}: {}", file->name(), os_error(errno));
     if (!allowed(status.st_mode, kinds))
         return fail(ErrorKind::io, "{}: is {}, not an image file", file->name(), kind_name(status.st_mode));
-    const off_t end = S_ISREG(status.st_mode) ? status.st_size : ::lseek(descriptor, 0, SEEK_END);
+    const off_t end = S_ISREG(status.st_mode) ? status.st_size : ::lseek(number, 0, SEEK_END);
     if (end < 0) return fail(ErrorKind::io, "{}: {}", file->name(), os_error(errno));
 
     file->size_ = static_cast<std::uint64_t>(end);
@@ -84,8 +106,14 @@ Result<FilePtr> FileSource::open(const std::filesystem::path& path, FileKinds ki
 
 std::uint64_t FileSource::file_system() const noexcept {
     struct statfs status {};
-    if (::fstatfs(descriptor_, &status) != 0) return identity_.device;
+    if (::fstatfs(descriptor_.get(), &status) != 0) return identity_.device;
     return lasting_file_system(static_cast<std::uint64_t>(status.f_type), identity_.device);
+}
+
+ChangeTimes FileSource::change_times() const noexcept {
+    struct statfs status {};
+    if (::fstatfs(descriptor_.get(), &status) != 0) return ChangeTimes::doubtful;
+    return change_times_of(static_cast<std::uint64_t>(status.f_type));
 }
 
 Result<std::size_t> FileSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
@@ -93,7 +121,8 @@ Result<std::size_t> FileSource::read_at(std::uint64_t offset, std::span<std::byt
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset));
     std::size_t done = 0;
     while (done < wanted) {
-        const ssize_t got = ::pread(descriptor_, out.data() + done, wanted - done, static_cast<off_t>(offset + done));
+        const ssize_t got =
+            ::pread(descriptor_.get(), out.data() + done, wanted - done, static_cast<off_t>(offset + done));
         if (got < 0 && errno == EINTR) continue;
         if (got < 0)
             return fail_at(offset + done, ErrorKind::io, "{}: reading at offset {}: {}", name_, offset + done,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "io/byte_source.hpp"
+#include "io/descriptor.hpp"
 
 #include <compare>
 #include <filesystem>
@@ -21,6 +22,15 @@ struct FileIdentity {
 /// has another device number, so it is the type's.
 [[nodiscard]] std::uint64_t lasting_file_system(std::uint64_t type, std::uint64_t device) noexcept;
 
+/// What the time of a file's last change is worth as a proof that nothing has changed since.
+enum class ChangeTimes : std::uint8_t {
+    sure,    ///< the kernel or a file server sets it, and nobody can put it back
+    doubtful ///< it is the time of modification under another name, or programs may set it: FAT, NTFS, SMB, FUSE
+};
+
+/// Of files on file systems of type `type` (statfs(2)); doubtful for those that are not known to be sure.
+[[nodiscard]] ChangeTimes change_times_of(std::uint64_t type) noexcept;
+
 /// Which kinds of file may be opened. A path that a person typed may be a block device; one that an image names may
 /// not.
 enum class FileKinds : std::uint8_t { regular_only, regular_or_block_device };
@@ -33,7 +43,10 @@ public:
     [[nodiscard]] static Result<std::shared_ptr<const FileSource>> open(const std::filesystem::path& path,
                                                                         FileKinds kinds);
 
-    ~FileSource() override;
+    /// The same of what is open already, read-only, under the name `path`.
+    [[nodiscard]] static Result<std::shared_ptr<const FileSource>>
+    take(Descriptor descriptor, const std::filesystem::path& path, FileKinds kinds);
+
     [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
     [[nodiscard]] std::string_view name() const noexcept override { return name_; }
@@ -44,8 +57,9 @@ public:
     /// Last modification, nanoseconds since 1970.
     [[nodiscard]] std::int64_t modified() const noexcept { return modified_; }
     /// Last change of the content or of anything about the file, nanoseconds since 1970. Unlike modified(), nobody can
-    /// put it back.
+    /// put it back where change_times() are sure.
     [[nodiscard]] std::int64_t changed() const noexcept { return changed_; }
+    [[nodiscard]] ChangeTimes change_times() const noexcept;
     /// The user that the file belongs to.
     [[nodiscard]] std::uint32_t owner() const noexcept { return owner_; }
     /// False for a block device, whose content changes without a trace in the times.
@@ -53,9 +67,9 @@ public:
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
 private:
-    FileSource(int descriptor, std::filesystem::path path);
+    FileSource(Descriptor descriptor, std::filesystem::path path);
 
-    int descriptor_;
+    Descriptor descriptor_;
     std::filesystem::path path_;
     std::string name_;
     std::uint64_t size_ = 0;

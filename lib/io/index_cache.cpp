@@ -3,19 +3,13 @@
 
 #include "base/digest.hpp"
 #include "base/text.hpp"
-
-#include <boost/endian/buffers.hpp>
+#include "io/cache_folder.hpp"
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <chrono>
 #include <system_error>
 #include <vector>
 
@@ -28,28 +22,18 @@ using boost::endian::little_uint32_buf_t;
 using boost::endian::little_uint64_buf_t;
 
 constexpr std::uint32_t kVersion = 1;
-constexpr std::array<char, 8> kMagic{'v', 'd', 'i', 's', 'k', 'i', 'd', 'x'};
 constexpr std::uint64_t kBlock = 64U << 10;
 constexpr std::uint64_t kHashedEnds = 64U << 10;
-constexpr std::string_view kSuffix = ".index";
-constexpr std::string_view kUnfinished = "unfinished-";
-// A writer that is alive has touched its file within this time: even the largest index is appended to all the while.
-constexpr auto kAbandoned = std::chrono::hours(24);
+// Where times prove nothing: pieces this large, this many, spread evenly over what lies between the ends.
+constexpr std::uint64_t kSample = 4U << 10;
+constexpr std::uint64_t kSamples = 64;
 
 using Digest = IndexKey::Digest;
 // 128 bits of SHA-256 a block: no accident gets past them, and they cost 0.03 %.
 using BlockDigest = std::array<std::byte, 16>;
 
 // A file in the cache: this header, the index, and a BlockDigest for each kBlock bytes of it.
-struct RawHeader {
-    std::array<char, 8> magic;
-    little_uint32_buf_t version;
-    little_uint32_buf_t block_size;
-    little_uint64_buf_t length; // of the index
-    Digest key;
-    Digest check; // SHA-256 of this header with `check` zeroed and of the block digests
-};
-static_assert(sizeof(RawHeader) == 88 && alignof(RawHeader) == 1);
+using RawHeader = RawIndexHeader;
 
 std::optional<BlockDigest> block_digest(std::span<const std::byte> block) {
     Hasher hasher("SHA256");
@@ -69,18 +53,11 @@ std::optional<Digest> frame_check(RawHeader header, std::span<const BlockDigest>
     return hasher.finish<sizeof(Digest)>();
 }
 
-Error os_error(const fs::path& path, std::string_view what) {
-    return fail(ErrorKind::io, "{}: {}: {}", printable(path.native()), what, std::generic_category().message(errno));
-}
-
-std::string file_name(const IndexKey& key) {
-    return hex(std::span(key.digest()).first(16)).append(kSuffix);
-}
-
 // The index in a cache file whose frame was found good. Reads check the blocks that they touch.
 class IndexSource final : public ByteSource {
 public:
-    static SourcePtr open(const fs::path& path, const IndexKey& key);
+    /// nullptr if the frame is not sound, or `file` is.
+    static SourcePtr open(FilePtr file, const IndexKey& key);
 
     std::uint64_t size() const noexcept override { return size_; }
     std::string_view name() const noexcept override { return file_->name(); }
@@ -99,7 +76,7 @@ private:
 
 std::optional<std::vector<BlockDigest>> read_frame(const ByteSource& file, const RawHeader& header,
                                                    const IndexKey& key) {
-    if (header.magic != kMagic || header.version.value() != kVersion || header.block_size.value() != kBlock)
+    if (header.magic != kIndexMagic || header.version.value() != kVersion || header.block_size.value() != kBlock)
         return std::nullopt;
     if (header.key != key.digest()) return std::nullopt;
     const std::uint64_t length = header.length.value();
@@ -114,15 +91,13 @@ std::optional<std::vector<BlockDigest>> read_frame(const ByteSource& file, const
     return blocks;
 }
 
-SourcePtr IndexSource::open(const fs::path& path, const IndexKey& key) {
-    auto file = FileSource::open(path, FileKinds::regular_only);
-    // What somebody else left there is none of ours, however well it checks.
-    if (file.has_error() || file.value()->owner() != ::geteuid()) return nullptr;
-    const auto header = read_struct<RawHeader>(*file.value(), 0, "index header");
+SourcePtr IndexSource::open(FilePtr file, const IndexKey& key) {
+    if (!file) return nullptr;
+    const auto header = read_struct<RawHeader>(*file, 0, "index header");
     if (header.has_error()) return nullptr;
-    auto blocks = read_frame(*file.value(), header.value(), key);
+    auto blocks = read_frame(*file, header.value(), key);
     if (!blocks) return nullptr;
-    return SourcePtr(new IndexSource(std::move(file).value(), header.value().length.value(), std::move(*blocks)));
+    return SourcePtr(new IndexSource(std::move(file), header.value().length.value(), std::move(*blocks)));
 }
 
 Result<void> IndexSource::check(std::uint64_t block, std::span<const std::byte> bytes) const {
@@ -167,42 +142,27 @@ Result<void> hash_range(Hasher& hasher, const FileSource& file, std::uint64_t of
     return ok();
 }
 
-bool ours(const fs::path& path, std::string_view name_start, std::string_view name_end) {
-    const std::string name = path.filename().native();
-    return name.starts_with(name_start) && name.ends_with(name_end);
+// The bytes by which a file is told from another of the same size and times.
+Result<void> hash_content(Hasher& hasher, const FileSource& file, ChangeTimes times) {
+    const std::uint64_t end = std::min(kHashedEnds, file.size());
+    VDISK_CHECK(hash_range(hasher, file, 0, end));
+    VDISK_CHECK(hash_range(hasher, file, file.size() - end, end));
+    const std::uint64_t between = file.size() - end;
+    if (times == ChangeTimes::sure || between <= end) return ok();
+    const std::uint64_t step = std::max(kSample, (between - end) / kSamples);
+    for (std::uint64_t at = end; at < between; at += step)
+        VDISK_CHECK(hash_range(hasher, file, at, std::min(kSample, between - at)));
+    return ok();
 }
 
-struct KeptIndex {
-    fs::path path;
-    fs::file_time_type used;
-    std::uint64_t bytes;
-};
-
-// All errors are passed over: another process may be doing the same.
-std::vector<KeptIndex> list_indexes(const fs::path& folder) {
-    std::vector<KeptIndex> found;
+// The folder that the file lies in, whatever links lead to it; nothing where that can't be had any more.
+std::optional<FileIdentity> folder_of(const FileSource& file) {
     std::error_code error;
-    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-        std::error_code gone;
-        const auto used = entry->last_write_time(gone);
-        const std::uint64_t bytes = gone ? 0 : entry->file_size(gone);
-        if (gone) continue;
-        if (ours(entry->path(), kUnfinished, "") && used + kAbandoned < fs::file_time_type::clock::now())
-            fs::remove(entry->path(), gone);
-        else if (ours(entry->path(), "", kSuffix)) found.push_back({entry->path(), used, bytes});
-    }
-    return found;
-}
-
-void remove_oldest(const fs::path& folder, std::uint64_t capacity) {
-    std::vector<KeptIndex> kept = list_indexes(folder);
-    std::ranges::sort(kept, std::greater{}, &KeptIndex::used);
-    std::uint64_t total = 0;
-    for (const KeptIndex& index : kept) {
-        total += index.bytes;
-        std::error_code ignored;
-        if (total > capacity) fs::remove(index.path, ignored);
-    }
+    const fs::path path = fs::canonical(file.path(), error);
+    if (error) return std::nullopt;
+    const auto folder = CacheFolder::open(path.parent_path());
+    if (folder.has_error()) return std::nullopt;
+    return folder.value().identity();
 }
 
 fs::path environment_path(const char* variable) {
@@ -213,6 +173,10 @@ fs::path environment_path(const char* variable) {
 } // namespace
 
 Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind) {
+    return of(file, kind, file.change_times());
+}
+
+Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind, ChangeTimes times) {
     if (!file.is_regular())
         return fail(ErrorKind::unsupported, "{}: is no regular file: its indexes can't be kept", file.name());
     struct {
@@ -228,41 +192,47 @@ Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind) {
     Hasher hasher("SHA256");
     hasher.add_struct(state);
     hasher.add(std::as_bytes(std::span(kind)));
-    const std::uint64_t end = std::min(kHashedEnds, file.size());
-    VDISK_CHECK(hash_range(hasher, file, 0, end));
-    VDISK_CHECK(hash_range(hasher, file, file.size() - end, end));
+    VDISK_CHECK(hash_content(hasher, file, times));
     const auto digest = hasher.finish<sizeof(Digest)>();
     if (!digest) return fail(ErrorKind::io, "SHA-256 is not available");
 
     IndexKey key;
     key.digest_ = *digest;
+    key.folder_ = folder_of(file);
     key.settled_ = std::chrono::system_clock::now().time_since_epoch() - std::chrono::nanoseconds(file.changed()) >
                    time_granularity(file.changed());
     return key;
 }
 
 struct IndexWriter::State {
-    fs::path folder;
+    CacheFolder folder;
+    CacheFolder::Unfinished unfinished;
     std::uint64_t capacity = 0;
-    fs::path unfinished;
-    fs::path finished;
-    int descriptor = -1;
     bool failed = false;
+    bool there = true; ///< the unfinished file
     RawHeader header{};
     std::uint64_t length = 0;       ///< bytes appended
     std::vector<std::byte> block{}; ///< the ones that are not written yet
     std::vector<BlockDigest> digests{};
 
+    Error os_error(std::string_view what) const {
+        const int code = errno;
+        return fail(ErrorKind::io, "{}: {}: {}", printable((folder.path() / unfinished.name).native()), what,
+                    std::generic_category().message(code));
+    }
+
     Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) {
         while (!bytes.empty()) {
-            const ssize_t put = ::pwrite(descriptor, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+            const ssize_t put = ::pwrite(unfinished.file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
             if (put < 0 && errno == EINTR) continue;
-            if (put < 0) return os_error(unfinished, "writing");
+            if (put < 0) return os_error("writing");
             offset += static_cast<std::uint64_t>(put);
             bytes = bytes.subspan(static_cast<std::size_t>(put));
         }
         return ok();
     }
+
+    Result<void> write_header() { return write(0, std::as_bytes(std::span(&header, 1))); }
 
     Result<void> write_block() {
         const auto digest = block_digest(block);
@@ -275,8 +245,8 @@ struct IndexWriter::State {
 
     Result<void> append(std::span<const std::byte> bytes) {
         if (bytes.size() > capacity - length)
-            return fail(ErrorKind::limit_exceeded, "{}: an index of more than {} bytes", printable(folder.native()),
-                        capacity);
+            return fail(ErrorKind::limit_exceeded, "{}: an index of more than {} bytes",
+                        printable(folder.path().native()), capacity);
         length += bytes.size();
         while (!bytes.empty()) {
             const std::size_t taken = std::min<std::size_t>(bytes.size(), kBlock - block.size());
@@ -291,15 +261,15 @@ struct IndexWriter::State {
     Result<void> finish() {
         if (!block.empty()) VDISK_CHECK(write_block());
         VDISK_CHECK(write(sizeof header + length, std::as_bytes(std::span(digests))));
+        header.magic = kIndexMagic;
         header.length = length;
         const auto check = frame_check(header, digests);
         if (!check) return fail(ErrorKind::io, "SHA-256 is not available");
         header.check = *check;
-        VDISK_CHECK(write(0, std::as_bytes(std::span(&header, 1))));
-        const int closed = ::close(std::exchange(descriptor, -1));
-        if (closed != 0) return os_error(unfinished, "closing");
-        if (::rename(unfinished.c_str(), finished.c_str()) != 0) return os_error(finished, "renaming");
-        unfinished.clear();
+        VDISK_CHECK(write_header());
+        if (unfinished.file.reset() != 0) return os_error("closing");
+        VDISK_CHECK(folder.finish(unfinished.name, header.key));
+        there = false;
         return ok();
     }
 };
@@ -308,9 +278,7 @@ IndexWriter::IndexWriter(std::unique_ptr<State> state) : state_(std::move(state)
 IndexWriter::IndexWriter(IndexWriter&& other) noexcept = default;
 
 IndexWriter::~IndexWriter() {
-    if (!state_) return;
-    if (state_->descriptor >= 0) ::close(state_->descriptor);
-    if (!state_->unfinished.empty()) ::unlink(state_->unfinished.c_str());
+    if (state_ && state_->there) state_->folder.remove_unfinished(state_->unfinished.name);
 }
 
 Result<void> IndexWriter::append(std::span<const std::byte> bytes) {
@@ -320,10 +288,10 @@ Result<void> IndexWriter::append(std::span<const std::byte> bytes) {
 }
 
 Result<void> IndexWriter::commit() {
-    if (state_->failed || state_->unfinished.empty()) return fail(ErrorKind::usage, "an index that can't be committed");
+    if (state_->failed || !state_->there) return fail(ErrorKind::usage, "an index that can't be committed");
     auto done = state_->finish();
     state_->failed = done.has_error();
-    if (done.has_value()) remove_oldest(state_->folder, state_->capacity);
+    if (done.has_value()) state_->folder.clean(state_->capacity);
     return done;
 }
 
@@ -352,11 +320,9 @@ IndexCache IndexCache::from_environment() {
 
 SourcePtr IndexCache::open(const IndexKey& key) const {
     if (!enabled()) return nullptr;
-    const fs::path path = folder_ / file_name(key);
-    SourcePtr index = IndexSource::open(path, key);
-    // So that the ones in use are not the oldest.
-    if (index) ::utimensat(AT_FDCWD, path.c_str(), nullptr, 0);
-    return index;
+    const auto folder = CacheFolder::open(folder_);
+    if (folder.has_error() || key.lies_in(folder.value().identity())) return nullptr;
+    return IndexSource::open(folder.value().open_index(key.digest()), key);
 }
 
 std::optional<std::vector<std::byte>> IndexCache::load(const IndexKey& key, std::uint64_t most) const {
@@ -370,24 +336,25 @@ std::optional<std::vector<std::byte>> IndexCache::load(const IndexKey& key, std:
 Result<IndexWriter> IndexCache::create(const IndexKey& key) const {
     if (!enabled()) return fail(ErrorKind::unsupported, "the index cache is off");
     if (!key.settled()) return fail(ErrorKind::unsupported, "the file has changed just now: its index is not kept");
-    std::error_code error;
-    if (folder_.has_parent_path()) fs::create_directories(folder_.parent_path(), error);
-    // For this user alone, who may not want others to know what was looked at.
-    if (::mkdir(folder_.c_str(), 0700) != 0 && errno != EEXIST) return os_error(folder_, "making the folder");
+    VDISK_TRY(folder, CacheFolder::open_or_make(folder_));
+    const std::string shown = printable(folder_.native());
+    if (key.lies_in(folder.identity()))
+        return fail(ErrorKind::unsupported, "{}: nothing is written beside the file that an index is of", shown);
+    const std::uint64_t most = capacity();
+    if (!folder.is_ours() && folder.used() >= most)
+        return fail(ErrorKind::limit_exceeded, "{}: is full and not for indexes alone: no older ones are removed",
+                    shown);
+    VDISK_TRY(unfinished, folder.make_unfinished());
 
-    auto state = std::make_unique<IndexWriter::State>();
-    state->folder = folder_;
-    state->capacity = capacity();
-    state->finished = folder_ / file_name(key);
-    state->header = {.magic = kMagic,
+    auto state = std::make_unique<IndexWriter::State>(
+        IndexWriter::State{.folder = std::move(folder), .unfinished = std::move(unfinished), .capacity = most});
+    state->header = {.magic = kUnfinishedMagic,
                      .version = little_uint32_buf_t(kVersion),
                      .block_size = little_uint32_buf_t(std::uint32_t{kBlock}),
                      .key = key.digest()};
-    std::string name = (folder_ / kUnfinished).native() + "XXXXXX";
-    state->descriptor = ::mkostemp(name.data(), O_CLOEXEC);
-    if (state->descriptor < 0) return os_error(folder_, "making a file");
-    state->unfinished = name;
-    return IndexWriter(std::move(state));
+    IndexWriter writer(std::move(state));
+    VDISK_CHECK(writer.state_->write_header());
+    return Result<IndexWriter>(std::move(writer));
 }
 
 Result<void> IndexCache::store(const IndexKey& key, std::span<const std::byte> bytes) const {

@@ -15,7 +15,7 @@
 namespace vdisk {
 
 /// Which index of which file in which state: file system, inode, size, times and a hash of the file's first and last
-/// bytes.
+/// bytes; where the file system lets the times be put back, of samples from all over the file too.
 class IndexKey {
 public:
     using Digest = std::array<std::byte, 32>;
@@ -24,13 +24,20 @@ public:
     /// kind. Errors: `unsupported` for what is no regular file, whose content can change without a trace; `io`.
     [[nodiscard]] static Result<IndexKey> of(const FileSource& file, std::string_view kind);
 
+    /// The same where it is known what the file's times are worth.
+    [[nodiscard]] static Result<IndexKey> of(const FileSource& file, std::string_view kind, ChangeTimes times);
+
     [[nodiscard]] const Digest& digest() const noexcept { return digest_; }
 
     /// False if the file changed so shortly before it was opened that another change may carry the same time.
     [[nodiscard]] bool settled() const noexcept { return settled_; }
 
+    /// Whether that is the folder in which the file lies.
+    [[nodiscard]] bool lies_in(const FileIdentity& folder) const noexcept { return folder_ == folder; }
+
 private:
     Digest digest_{};
+    std::optional<FileIdentity> folder_{};
     bool settled_ = false;
 };
 
@@ -55,15 +62,17 @@ private:
 };
 
 /// A folder of indexes. Copied freely; thread-safe; any number of processes may use one folder: each sees whole indexes
-/// only, and the last one that is written under a key stays. Errors of create(), append(), commit() and store() say why
-/// an index could not be kept: they are for a log, not a reason to stop.
+/// only, and the last one that is written under a key stays. Files that are not ours (CacheFolder says which are) are
+/// left alone, and the indexes of a file are never kept in the folder where it lies. Errors of create(), append(),
+/// commit() and store() say why an index could not be kept: they are for a log, not a reason to stop.
 class IndexCache {
 public:
     /// Switched off: finds nothing, keeps nothing.
     IndexCache() = default;
 
     /// Indexes in `folder`, which is made when it is needed. Beyond `capacity` bytes in all the ones not used for
-    /// longest go: Limits::index_cache_bytes if none is given, or an eighth of what is free there if that is more.
+    /// longest go: Limits::index_cache_bytes if none is given, or an eighth of what is free there if that is more. In a
+    /// folder that is not for indexes alone (CacheFolder::is_ours) none goes, and beyond `capacity` no more are kept.
     explicit IndexCache(std::filesystem::path folder, std::optional<std::uint64_t> capacity = std::nullopt);
 
     /// In $VDISK_CACHE_DIR, off if that is "none"; else $XDG_CACHE_HOME/tsk-vdisk, else $HOME/.cache/tsk-vdisk, else
@@ -82,7 +91,8 @@ public:
     /// All of it, checked; nothing if there is none, it is damaged, or it has more than `most` bytes.
     [[nodiscard]] std::optional<std::vector<std::byte>> load(const IndexKey& key, std::uint64_t most) const;
 
-    /// Starts an index. Errors: `unsupported` if the cache is off or the key is not settled(); `io`.
+    /// Starts an index. Errors: `unsupported` if the cache is off, the key is not settled() or the cache's folder
+    /// is the file's own; `limit_exceeded` if it is full; `io`.
     [[nodiscard]] Result<IndexWriter> create(const IndexKey& key) const;
 
     /// A whole index at once.

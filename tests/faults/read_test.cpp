@@ -316,6 +316,41 @@ BOOST_AUTO_TEST_CASE(what_could_not_be_read_gets_into_no_kept_index) {
     }
 }
 
+// Shows other bytes between two offsets of every file, as a file would that was exchanged and given its old times.
+class OtherBytes final : public SystemReads {
+public:
+    OtherBytes(std::uint64_t start, std::uint64_t end) : start_(start), end_(end) {}
+
+    ssize_t read(int descriptor, void* out, std::size_t count, off_t offset) override {
+        const ssize_t got = through(descriptor, out, count, offset);
+        for (ssize_t i = 0; i < got; ++i) {
+            const auto at = static_cast<std::uint64_t>(offset + i);
+            if (at >= start_ && at < end_) static_cast<unsigned char*>(out)[i] ^= 1;
+        }
+        return got;
+    }
+
+private:
+    std::uint64_t start_;
+    std::uint64_t end_;
+};
+
+BOOST_AUTO_TEST_CASE(another_content_means_another_index_where_times_prove_nothing) {
+    const TemporaryFolder folder;
+    constexpr std::uint64_t size = 40'000'000;
+    const auto path = folder.write("file", Bytes(10));
+    std::filesystem::resize_file(path, size);
+    const auto file = FileSource::open(path, FileKinds::regular_only).value();
+    const auto digest = [&](ChangeTimes times) { return IndexKey::of(*file, "k", times).value().digest(); };
+    const auto sure = digest(ChangeTimes::sure), doubtful = digest(ChangeTimes::doubtful);
+    for (const std::uint64_t start : {std::uint64_t{100'000}, size / 3, size / 2, size - 1'000'000}) {
+        const OtherBytes other(start, start + 900'000);
+        BOOST_TEST((digest(ChangeTimes::doubtful) != doubtful), start);
+        BOOST_TEST((digest(ChangeTimes::sure) == sure), start); // a change there shows in the times
+    }
+    BOOST_TEST((digest(ChangeTimes::doubtful) == doubtful));
+}
+
 BOOST_AUTO_TEST_CASE(a_hyperv_file_survives) {
     for (const char* fixture : {"hyperv/large-values.vmcx", "hyperv/dirty.vmcx", "hyperv/object-table-chain.vmcx"}) {
         const TemporaryFolder folder;

@@ -2,6 +2,7 @@
 // What lies in the index cache. The first byte says what follows: a whole file of the cache, or the index of an
 // archive's clusters in a sound one.
 #include "format/vma/contents.hpp"
+#include "io/cache_folder.hpp"
 #include "temporary_folder.hpp"
 
 #include <chrono>
@@ -31,7 +32,7 @@ struct Indexed {
             key = IndexKey::of(*FileSource::open(path, FileKinds::regular_only).value(), vma::kContentsKind).value();
         } while (!key.settled());
         require(cache.store(key, {}).has_value());
-        kept = std::filesystem::directory_iterator(cache.folder())->path();
+        kept = cache.folder() / CacheFolder::index_name(key.digest());
     }
 };
 
@@ -65,6 +66,7 @@ void check_map(const vma::ClusterMap& map, std::uint64_t clusters) {
 }
 
 void run_contents(Bytes input) {
+    std::filesystem::remove(indexed().kept); // what run_file() left there may not be ours
     require(indexed().cache.store(indexed().key, input).has_value());
     const auto contents = vma::load_contents(indexed().cache, indexed().key, header(), {});
     if (!contents) return;

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "io/cache_folder.hpp"
 #include "io/index_cache.hpp"
 
 #include "settled.hpp"
@@ -13,7 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <fstream>
 #include <random>
 #include <thread>
 
@@ -52,10 +55,39 @@ struct Evidence {
     IndexKey key;
 };
 
+// But for the mark.
 std::vector<fs::path> files_in(const fs::path& folder) {
     std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(folder)) files.push_back(entry.path());
+    for (const auto& entry : fs::directory_iterator(folder))
+        if (entry.path().filename() != "CACHEDIR.TAG") files.push_back(entry.path());
     return files;
+}
+
+void make_old(const fs::path& path) {
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(100));
+}
+
+void write_file(const fs::path& path, const Bytes& bytes) {
+    std::ofstream(path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+}
+
+// What begins as ours, for names of ours.
+Bytes beginning(const IndexKey& key, std::string_view magic, std::size_t size) {
+    Bytes bytes(size);
+    std::memcpy(bytes.data(), magic.data(), magic.size());
+    if (size >= 56) std::ranges::copy(key.digest(), bytes.begin() + 24);
+    return bytes;
+}
+
+// A cache for one index: whichever is stored, all others of ours have to go.
+IndexCache small_cache(const fs::path& folder) {
+    return IndexCache(folder, 100);
+}
+
+std::size_t count_indexes(const fs::path& folder) {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(files_in(folder), [](const fs::path& path) { return path.extension() == ".index"; }));
 }
 
 } // namespace
@@ -259,6 +291,154 @@ BOOST_AUTO_TEST_CASE(what_killed_writers_left_is_never_taken_for_an_index_and_go
     BOOST_TEST(cache.store(evidence.key, Bytes(10)).has_value());
     BOOST_TEST(files_in(cache.folder()).size() == 1U);
     BOOST_TEST(cache.load(evidence.key, 10).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(files_of_others_are_never_removed) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder), other(folder, "other");
+    const IndexCache cache = small_cache(folder.path() / "cache");
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, Bytes(100)).has_value());
+    const std::string name = CacheFolder::index_name(other.key.digest());
+    const Bytes notes = random_bytes(1000, 1);
+    const Bytes index = beginning(other.key, "vdiskidx", 1000);
+    const Bytes unfinished = beginning(other.key, "vdisktmp", 1000);
+    const std::vector<std::pair<std::string, Bytes>> strangers{
+        {"evidence.index", notes},                     // another name
+        {"evidence.index.bak", index},                 //
+        {name.substr(1), index},                       //
+        {"x" + name, index},                           //
+        {std::string(32, 'G') + ".index", index},      //
+        {std::string(32, 'A') + ".index", index},      //
+        {name, notes},                                 // another content
+        {std::string(32, '0') + ".index", index},      // another key
+        {std::string(32, '1') + ".index", unfinished}, // another kind
+        {"unfinished-report", notes},                  // even six letters
+        {"unfinished-report.txt", unfinished},         //
+        {"unfinished-abc12", unfinished},              //
+        {"unfinished-abc123", index},                  //
+        {"unfinished-short1", Bytes(8)},               //
+    };
+    for (const auto& [stranger, bytes] : strangers) {
+        write_file(cache.folder() / stranger, bytes);
+        make_old(cache.folder() / stranger);
+    }
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, Bytes(100)).has_value());
+    for (const auto& [stranger, bytes] : strangers) {
+        BOOST_TEST_REQUIRE(fs::exists(cache.folder() / stranger), stranger);
+        BOOST_TEST((read_file(cache.folder() / stranger) == bytes), stranger);
+    }
+    // Not even replaced by an index that belongs there.
+    BOOST_TEST((cache.store(other.key, Bytes(100)).error().kind == ErrorKind::io));
+    BOOST_TEST((read_file(cache.folder() / name) == notes));
+    BOOST_TEST(files_in(cache.folder()).size() == strangers.size() + 1);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_file_of_this_user_alone_is_left_alone) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder), linked(folder, "linked"), hard(folder, "hard"), open_to_all(folder, "open"),
+        a_folder(folder, "folder"), fifo(folder, "fifo");
+    const IndexCache cache = small_cache(folder.path() / "cache");
+    const auto path_of = [&](const Evidence& of) { return cache.folder() / CacheFolder::index_name(of.key.digest()); };
+    const auto ours = [](const Evidence& of) { return beginning(of.key, "vdiskidx", 1000); };
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, Bytes(100)).has_value());
+    const fs::path elsewhere = folder.write("elsewhere", ours(linked));
+    fs::create_symlink(elsewhere, path_of(linked));
+    const fs::path first_name = folder.write("first name", ours(hard));
+    fs::create_hard_link(first_name, path_of(hard));
+    write_file(path_of(open_to_all), ours(open_to_all));
+    fs::permissions(path_of(open_to_all), fs::perms::group_write, fs::perm_options::add);
+    fs::create_directory(path_of(a_folder));
+    BOOST_TEST_REQUIRE(::mkfifo(path_of(fifo).c_str(), 0600) == 0);
+    for (const fs::path& old : {elsewhere, first_name, path_of(open_to_all), path_of(a_folder)}) make_old(old);
+    const auto time = fs::last_write_time(elsewhere);
+
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, Bytes(100)).has_value());
+    for (const Evidence* each : {&linked, &hard, &open_to_all, &a_folder, &fifo}) {
+        BOOST_TEST((cache.open(each->key) == nullptr));
+        BOOST_TEST(cache.store(each->key, Bytes(50)).has_error());
+        BOOST_TEST(fs::exists(path_of(*each)));
+    }
+    BOOST_TEST((read_file(elsewhere) == ours(linked)));
+    BOOST_TEST((read_file(first_name) == ours(hard)));
+    BOOST_TEST((fs::last_write_time(elsewhere) == time)); // nor "used just now"
+    BOOST_TEST(count_indexes(cache.folder()) == 6U);
+    BOOST_TEST(files_in(cache.folder()).size() == 6U);
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_that_was_not_empty_is_used_but_never_cleaned) {
+    const TemporaryFolder folder;
+    const Evidence first(folder, "1"), second(folder, "2"), third(folder, "3");
+    const IndexCache cache(folder.path() / "case", 350'000);
+    fs::create_directory(cache.folder());
+    write_file(cache.folder() / "notes.txt", random_bytes(100, 1));
+    const Bytes index = random_bytes(200'000, 2);
+    BOOST_TEST_REQUIRE(cache.store(first.key, index).has_value());
+    BOOST_TEST_REQUIRE(cache.store(second.key, index).has_value());
+    BOOST_TEST((cache.load(first.key, 200'000) == std::optional(index)));
+    BOOST_TEST((cache.load(second.key, 200'000) == std::optional(index)));
+    BOOST_TEST((cache.store(third.key, index).error().kind == ErrorKind::limit_exceeded));
+    BOOST_TEST(files_in(cache.folder()).size() == 3U);
+    BOOST_TEST(!fs::exists(cache.folder() / "CACHEDIR.TAG"));
+}
+
+BOOST_AUTO_TEST_CASE(an_empty_folder_becomes_one_for_indexes_alone) {
+    const TemporaryFolder folder;
+    const Evidence first(folder, "1"), second(folder, "2");
+    const IndexCache cache = small_cache(folder.path() / "empty");
+    fs::create_directory(cache.folder());
+    BOOST_TEST_REQUIRE(cache.store(first.key, Bytes(100)).has_value());
+    BOOST_TEST(fs::exists(cache.folder() / "CACHEDIR.TAG"));
+    BOOST_TEST_REQUIRE(cache.store(second.key, Bytes(100)).has_value());
+    BOOST_TEST(count_indexes(cache.folder()) == 1U);
+    // A mark of another program, a damaged one, and a folder that others may write: nothing is removed any more.
+    const IndexCache large(cache.folder(), 1000);
+    const Bytes mark = read_file(cache.folder() / "CACHEDIR.TAG");
+    write_file(cache.folder() / "CACHEDIR.TAG", Bytes(mark.begin(), mark.begin() + 44));
+    BOOST_TEST((large.store(first.key, Bytes(900)).has_value() && large.store(second.key, Bytes(900)).has_error()));
+    write_file(cache.folder() / "CACHEDIR.TAG", mark);
+    fs::permissions(cache.folder(), fs::perms::others_write, fs::perm_options::add);
+    BOOST_TEST(large.store(second.key, Bytes(900)).has_error());
+    BOOST_TEST(count_indexes(cache.folder()) == 2U);
+    fs::permissions(cache.folder(), fs::perms::others_write, fs::perm_options::remove);
+    BOOST_TEST(large.store(second.key, Bytes(900)).has_value());
+    BOOST_TEST(count_indexes(cache.folder()) == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(nothing_is_kept_beside_the_evidence) {
+    const TemporaryFolder folder, links;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path());
+    BOOST_TEST((cache.store(evidence.key, Bytes(10)).error().kind == ErrorKind::unsupported));
+    fs::create_directory_symlink(folder.path(), links.path() / "cache");
+    BOOST_TEST(
+        (IndexCache(links.path() / "cache").store(evidence.key, Bytes(10)).error().kind == ErrorKind::unsupported));
+    fs::create_symlink(evidence.path, links.path() / "evidence");
+    BOOST_TEST((cache.store(key_of(links.path() / "evidence", "k"), Bytes(10)).error().kind == ErrorKind::unsupported));
+    BOOST_TEST(files_in(folder.path()).size() == 1U);
+    BOOST_TEST(!fs::exists(folder.path() / "CACHEDIR.TAG"));
+}
+
+BOOST_AUTO_TEST_CASE(an_empty_file_in_the_place_of_an_index_is_replaced) {
+    const TemporaryFolder folder;
+    const Evidence evidence(folder);
+    const IndexCache cache(folder.path() / "cache");
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, Bytes(10)).has_value());
+    fs::resize_file(files_in(cache.folder()).front(), 0); // as a power cut may leave it
+    BOOST_TEST((cache.open(evidence.key) == nullptr));
+    BOOST_TEST_REQUIRE(cache.store(evidence.key, Bytes(10)).has_value());
+    BOOST_TEST(cache.load(evidence.key, 10).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_file_of_any_size_has_a_key_where_times_prove_nothing) {
+    const TemporaryFolder folder;
+    for (const std::size_t size : {0U, 1U, 65'536U, 131'071U, 131'072U, 131'073U, 200'000U, 1'000'000U}) {
+        const auto file = FileSource::open(folder.write("file", Bytes(size)), FileKinds::regular_only).value();
+        BOOST_TEST(IndexKey::of(*file, "k", ChangeTimes::doubtful).has_value());
+    }
+    constexpr std::uint64_t ext4 = 0xef53, fat = 0x4d44, exfat = 0x2011bab0, ntfs3 = 0x7366746e, fuse = 0x65735546;
+    BOOST_TEST((change_times_of(ext4) == ChangeTimes::sure));
+    for (const std::uint64_t type : {fat, exfat, ntfs3, fuse, std::uint64_t{0}})
+        BOOST_TEST((change_times_of(type) == ChangeTimes::doubtful));
 }
 
 BOOST_AUTO_TEST_CASE(two_writers_of_one_key_both_leave_a_whole_index) {
