@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <memory>
 #include <system_error>
 
 namespace vdisk {
@@ -22,7 +23,7 @@ std::size_t threads_for(const Limits& limits) {
 } // namespace
 
 ExpandedClusters::ExpandedClusters(const Limits& limits)
-    : cache_(limits.cluster_cache_bytes), thread_limit_(threads_for(limits)) {}
+    : thread_limit_(threads_for(limits)), cache_(limits.cluster_cache_bytes) {}
 
 ExpandedClusters::~ExpandedClusters() {
     {
@@ -31,6 +32,20 @@ ExpandedClusters::~ExpandedClusters() {
     }
     queued_.notify_all();
     for (std::thread& thread : threads_) thread.join();
+    // In a child of fork() threads that are not there hold jobs for ever: they shall hold no files.
+    for (const auto& [key, job] : jobs_) job->expand = nullptr;
+}
+
+// What threads of the parent had begun nobody ends here: it is as if nobody had begun it. New threads are not started:
+// a child is mostly one of many. Nothing is freed, because that could end a source with guards of its own.
+void ExpandedClusters::forget_threads(void* clusters) noexcept {
+    auto& self = *static_cast<ExpandedClusters*>(clusters);
+    std::construct_at(&self.queued_); // those that the parent's threads wait on can't even be destroyed
+    std::construct_at(&self.finished_);
+    for (std::thread& thread : self.threads_) std::construct_at(&thread);
+    self.threads_.clear();
+    self.thread_limit_ = 0;
+    for (const auto& [key, job] : self.jobs_) job->state = Job::State::queued;
 }
 
 Result<BlockPtr> ExpandedClusters::get(const BlockKey& key, const Expand& expand) {
@@ -96,9 +111,9 @@ void ExpandedClusters::run_ahead(const BlockKey& key, Job& job) {
     }
 }
 
-Result<BlockPtr> ExpandedClusters::expand(const BlockKey& key, const Job& job) {
+Result<BlockPtr> ExpandedClusters::expand(const BlockKey& key, const Expand& expand) {
     try {
-        VDISK_TRY(block, job.expand());
+        VDISK_TRY(block, expand());
         cache_.put(key, block, block->size());
         return block;
     } catch (const std::exception& error) { // the standard library's: no memory
@@ -118,9 +133,10 @@ Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
             jobs_.erase(key);
         }
         finished_.notify_all();
+        job.expand = nullptr; // who else holds the job wants its result only
     };
     try {
-        result.emplace(expand(key, job));
+        result.emplace(expand(key, job.expand));
     } catch (...) {
         finish();
         throw;
@@ -130,7 +146,7 @@ Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
 }
 
 void ExpandedClusters::prepare(const BlockKey& key, Expand expand) {
-    if (thread_limit_ == 0 || cache_.holds(key)) return;
+    if (!has_threads() || cache_.holds(key)) return;
     {
         const std::lock_guard lock(mutex_);
         if (threads_.empty()) start_threads();

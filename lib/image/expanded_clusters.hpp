@@ -54,7 +54,8 @@ using BlockPtr = std::shared_ptr<const Block>;
 using BlockCache = LruCache<BlockKey, Block, BlockKeyHash>;
 
 /// Thread-safe. No lock is held while a cluster is expanded, and no cluster is expanded twice at the same time. An
-/// error is not kept: the next one who asks tries again.
+/// error is not kept: the next one who asks tries again. In a child of fork() the cache is the parent's, nothing is
+/// begun, and readers expand what they need themselves.
 class ExpandedClusters {
 public:
     /// Expands one cluster. Must own all that it needs: it may run later, in another thread.
@@ -72,7 +73,7 @@ public:
     void prepare(const BlockKey& key, Expand expand);
 
     /// Whether prepare() does anything.
-    [[nodiscard]] bool has_threads() const noexcept { return thread_limit_ > 0; }
+    [[nodiscard]] bool has_threads() const noexcept { return thread_limit_.load(std::memory_order_relaxed) > 0; }
 
     [[nodiscard]] CacheStatistics statistics() const noexcept { return cache_.statistics(); }
     /// Clusters expanded so far, and how many of them ahead of their reader.
@@ -95,27 +96,29 @@ private:
         bool ours = false; ///< the caller has to run the job
     };
 
+    static void forget_threads(void* clusters) noexcept;
     Claim claim(const BlockKey& key, const Expand& expand);
     const std::optional<Result<BlockPtr>>& wait_for(const Job& job);
     JobPtr take_queued(BlockKey& key);
     void run_ahead(const BlockKey& key, Job& job);
-    Result<BlockPtr> expand(const BlockKey& key, const Job& job);
+    Result<BlockPtr> expand(const BlockKey& key, const Expand& expand);
     Result<BlockPtr> run(const BlockKey& key, Job& job);
     void start_threads();
     void work();
 
-    BlockCache cache_;
-    std::size_t thread_limit_;
+    std::atomic<std::size_t> thread_limit_;
     std::atomic<std::uint64_t> expanded_{0};
     std::atomic<std::uint64_t> ahead_{0};
 
-    std::mutex mutex_; // guards what follows, and the jobs' states and results
+    std::mutex mutex_; // guards what follows up to fork_, and the jobs' states and results
     std::condition_variable queued_;
     std::condition_variable finished_;
     std::unordered_map<BlockKey, JobPtr, BlockKeyHash> jobs_;
     std::deque<BlockKey> queue_;
     std::vector<std::thread> threads_;
     bool stopping_ = false;
+    ForkGuard fork_{&mutex_, forget_threads, this};
+    BlockCache cache_; // looked at with mutex_ held, so its own guards come after that one's
 };
 
 } // namespace vdisk

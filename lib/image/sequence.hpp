@@ -2,6 +2,8 @@
 /// Notices that a disk is read from front to back.
 #pragma once
 
+#include "base/fork_guard.hpp"
+
 #include <algorithm>
 #include <cstdint>
 #include <mutex>
@@ -9,7 +11,7 @@
 
 namespace vdisk {
 
-/// Thread-safe; one for each disk.
+/// Thread-safe, usable in a child of fork(); one for each disk.
 class Sequence {
 public:
     struct Range {
@@ -43,6 +45,7 @@ private:
     std::uint64_t expected_ = 0;
     std::uint64_t run_ = 0;
     std::uint64_t prepared_ = 0;
+    ForkGuard fork_{&mutex_};
 };
 
 } // namespace vdisk

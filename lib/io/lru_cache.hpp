@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/fork_guard.hpp"
 
 #include <array>
 #include <atomic>
@@ -22,13 +23,13 @@ struct CacheStatistics {
 
 /// Least recently used out. Values are shared: an evicted one lives on with whoever still reads it.
 /// The lock of a shard is held for look-ups only, never while a value is made. Two threads that miss the same key at
-/// once both make it; the values are equal, so the second replaces the first.
+/// once both make it; the values are equal, so the second replaces the first. Usable in a child of fork().
 template<class Key, class Value, class Hash = std::hash<Key>> class LruCache {
 public:
     using Pointer = std::shared_ptr<const Value>;
 
     /// `capacity` in the unit of the costs given to put(), for all shards together.
-    explicit LruCache(std::size_t capacity) noexcept : shard_capacity_(capacity / kShards) {}
+    explicit LruCache(std::size_t capacity) : shard_capacity_(capacity / kShards) {}
 
     /// The value, or nullptr.
     [[nodiscard]] Pointer get(const Key& key) {
@@ -90,6 +91,7 @@ private:
         Order order;
         std::unordered_map<Key, typename Order::iterator, Hash> index;
         std::size_t cost = 0;
+        ForkGuard fork{&mutex};
     };
 
     // Keys hold offsets with long runs of low zero bits: a multiplication spreads them over the shards.

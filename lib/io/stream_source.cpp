@@ -235,12 +235,17 @@ public:
     bool cached() const { return cached_; }
 
 private:
+    // Who rebuilt in the parent is not there in a child.
+    static void forget_rebuilding(void* parts) noexcept {
+        std::construct_at(&static_cast<Parts*>(parts)->rebuild_mutex_);
+    }
+
     void set(StreamIndex index, SourcePtr windows, bool cached) {
         auto made = std::make_shared<const IndexedStream>(
             IndexedStream::Parts{codec(), packed_, std::move(index), std::move(windows), options_.limits});
-        const std::lock_guard lock(mutex_);
-        stream_ = std::move(made);
         cached_ = cached;
+        const std::lock_guard lock(mutex_);
+        stream_.swap(made); // the old one ends without the lock
     }
 
     FilePtr packed_;
@@ -251,6 +256,8 @@ private:
     std::mutex rebuild_mutex_;
     std::shared_ptr<const IndexedStream> stream_;
     std::atomic<bool> cached_{false};
+    ForkGuard fork_{&mutex_};
+    ForkGuard rebuild_fork_{nullptr, forget_rebuilding, this}; // it is held for as long as a pass takes
 };
 
 StreamSource::StreamSource(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {}
@@ -261,8 +268,8 @@ Result<std::shared_ptr<StreamSource>> StreamSource::open(FilePtr packed, Compres
     auto parts =
         std::make_unique<Parts>(std::move(packed), compression, Parts::Options{std::move(cache), limits, unverified});
     if (!parts->load()) {
-        WindowStore unused(0);
-        VDISK_CHECK(parts->make_pass(unused));
+        const auto unused = std::make_unique<WindowStore>(0);
+        VDISK_CHECK(parts->make_pass(*unused));
     }
     return std::shared_ptr<StreamSource>(new StreamSource(std::move(parts)));
 }
@@ -271,8 +278,8 @@ Result<std::vector<std::byte>> StreamSource::head(std::size_t count) const {
     // By a new pass even where there is an index: that shows the bytes as index() shows them to its scan, doubtful ones
     // too.
     std::vector<std::byte> bytes(count);
-    WindowStore unused(0);
-    VDISK_TRY(pass, parts_->make_pass(unused));
+    const auto unused = std::make_unique<WindowStore>(0);
+    VDISK_TRY(pass, parts_->make_pass(*unused));
     PassReader reader(*pass, parts_->packed().size(), {});
     auto read = reader.read(bytes);
     if (read.has_error() && read.error().kind == ErrorKind::io) return std::move(read).error();

@@ -17,7 +17,7 @@ struct RefusedRun {
     const Error* why = nullptr; ///< nullptr: they may be read; valid as long as the stream
 };
 
-/// Immutable but for its caches; thread-safe.
+/// Immutable but for its caches; thread-safe, and usable in a child of fork().
 class IndexedStream {
 public:
     struct Parts {
@@ -76,6 +76,7 @@ private:
     mutable SegmentCache cache_;
     mutable std::mutex readers_mutex_;
     mutable std::vector<PlacedReader> readers_; ///< the latest last
+    ForkGuard readers_fork_{&readers_mutex_};
     mutable std::atomic<std::uint64_t> decoded_{0};
     mutable std::atomic<bool> spoilt_{false};
 };

@@ -2,6 +2,7 @@
 #include "io/stream/segment_cache.hpp"
 
 #include <algorithm>
+#include <memory>
 
 namespace vdisk {
 
@@ -23,6 +24,12 @@ void SegmentCache::release(std::size_t segment) noexcept {
     const std::lock_guard lock(mutex_);
     std::erase(in_the_making_, segment);
     changed_.notify_all();
+}
+
+void SegmentCache::forget_makers(void* cache) noexcept {
+    auto& self = *static_cast<SegmentCache*>(cache);
+    std::construct_at(&self.changed_); // the one that the parent's threads wait on can't even be destroyed
+    self.in_the_making_.clear();
 }
 
 void SegmentCache::keep(std::size_t segment, PlainBytes bytes) {

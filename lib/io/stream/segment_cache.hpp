@@ -2,6 +2,7 @@
 /// Decoded segments, kept for a while.
 #pragma once
 
+#include "base/fork_guard.hpp"
 #include "io/byte_source.hpp"
 
 #include <condition_variable>
@@ -14,7 +15,7 @@ namespace vdisk {
 using PlainBytes = std::shared_ptr<const std::vector<std::byte>>;
 
 /// Least recently used out. What one thread is making another waits for, and no more than `makers` make something at
-/// once: both because what is kept here is large. Thread-safe.
+/// once: both because what is kept here is large. Thread-safe. In a child of fork() nobody makes anything at first.
 class SegmentCache {
 public:
     SegmentCache(std::size_t capacity, std::size_t makers) : capacity_(capacity), makers_(makers) {}
@@ -50,6 +51,7 @@ private:
     };
 
     // The bytes; or nullptr, and the segment is the caller's to make.
+    static void forget_makers(void* cache) noexcept;
     PlainBytes claim(std::size_t segment, std::unique_lock<std::mutex>& lock);
     void release(std::size_t segment) noexcept;
     void keep(std::size_t segment, PlainBytes bytes);
@@ -62,6 +64,7 @@ private:
     std::map<std::size_t, std::list<Entry>::iterator> entries_;
     std::vector<std::size_t> in_the_making_;
     std::size_t bytes_ = 0;
+    ForkGuard fork_{&mutex_, forget_makers, this};
 };
 
 } // namespace vdisk

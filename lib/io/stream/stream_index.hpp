@@ -2,6 +2,7 @@
 /// What a pass over a compressed stream leaves: where decoding can start, and what is wrong.
 #pragma once
 
+#include "base/fork_guard.hpp"
 #include "io/byte_source.hpp"
 
 #include <mutex>
@@ -56,7 +57,8 @@ struct StreamIndex {
 [[nodiscard]] Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, std::uint64_t packed_size,
                                                       std::uint64_t windows_size);
 
-/// Windows as a pass finds them: in memory, and in a temporary file without a name when they get many. Thread-safe.
+/// Windows as a pass finds them: in memory, and in a temporary file without a name when they get many. Thread-safe;
+/// a child of fork() finds what its parent kept.
 class WindowStore final : public ByteSource {
 public:
     explicit WindowStore(std::size_t most_in_memory) : most_in_memory_(most_in_memory) {}
@@ -78,6 +80,7 @@ private:
     std::vector<std::byte> memory_;
     int descriptor_ = -1; ///< for what lies behind memory_
     std::uint64_t file_bytes_ = 0;
+    ForkGuard fork_{&mutex_};
 };
 
 } // namespace vdisk

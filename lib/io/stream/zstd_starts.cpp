@@ -278,13 +278,31 @@ void StartFinder::wait_until(std::uint64_t position) {
 
 Result<StartsFound> StartFinder::take() {
     const std::lock_guard lock(mutex_);
-    if (failed_) return fail(ErrorKind::io, "no memory to look for places to start at");
+    if (failed_ != nullptr) return fail(ErrorKind::io, "{}", failed_);
     return StartsFound{std::exchange(found_.runs, {}), found_.decided, found_.position};
+}
+
+// In a child of fork() the thread is not there, and what it was changing may be half changed: that is left as it is.
+void StartFinder::forget_thread(void* finder) noexcept {
+    auto& self = *static_cast<StartFinder*>(finder);
+    if (!self.thread_.joinable()) return;
+    std::construct_at(&self.changed_); // the one that the thread waits on can't even be destroyed
+    std::construct_at(&self.thread_);
+    (void)self.chooser_.release();
+    self.waiting_.clear();
+    self.working_ = false;
+    self.failed_ = "the process was forked during the pass";
+}
+
+bool StartFinder::has_failed() {
+    const std::lock_guard lock(mutex_);
+    return failed_ != nullptr;
 }
 
 void StartFinder::hand_over() {
     handed_over_ = true;
     Batch batch = std::exchange(next_, {});
+    if (has_failed()) return;
     if (!thread_.joinable()) {
         try {
             thread_ = std::thread([this] { run_thread(); });
@@ -318,17 +336,17 @@ void StartFinder::run_thread() {
 
 void StartFinder::look_at(const Batch& batch) {
     try {
-        if (batch.begin) chooser_.begin_frame(*batch.begin);
-        for (const FrameBlock& block : batch.blocks) chooser_.look_at(block);
-        if (batch.end) chooser_.end_frame();
-        const StartsFound found = chooser_.take();
+        if (batch.begin) chooser_->begin_frame(*batch.begin);
+        for (const FrameBlock& block : batch.blocks) chooser_->look_at(block);
+        if (batch.end) chooser_->end_frame();
+        const StartsFound found = chooser_->take();
         const std::lock_guard lock(mutex_);
         found_.runs.insert(found_.runs.end(), found.runs.begin(), found.runs.end());
         found_.decided = found.decided;
         found_.position = found.position;
     } catch (const std::bad_alloc&) {
         const std::lock_guard lock(mutex_);
-        failed_ = true;
+        failed_ = "no memory to look for places to start at";
     }
 }
 

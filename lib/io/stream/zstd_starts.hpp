@@ -2,11 +2,13 @@
 /// Places in a zstd frame where decoding can start, by what its blocks copy.
 #pragma once
 
+#include "base/fork_guard.hpp"
 #include "io/stream/sparse_window.hpp"
 #include "io/stream/zstd_sequences.hpp"
 
 #include <condition_variable>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -141,11 +143,12 @@ private:
 };
 
 /// Makes a StartChooser look in a second thread, or in the caller's where none can be had. A frame of less than a batch
-/// it never sees. One thread's.
+/// it never sees. One thread's. In a child that was forked while the second thread was there, take() fails from then
+/// on.
 class StartFinder {
 public:
     StartFinder(const FrameBytes& bytes, WindowStore& store, const StartDistances& distances)
-        : distances_(distances), chooser_(bytes, store, distances) {}
+        : distances_(distances), chooser_(std::make_unique<StartChooser>(bytes, store, distances)) {}
     /// Leaves what was not looked at yet.
     ~StartFinder();
     StartFinder(const StartFinder&) = delete;
@@ -157,7 +160,7 @@ public:
     void end_frame();
     /// Waits until what lies before a plain offset is.
     void wait_until(std::uint64_t position);
-    /// What is known since the last call. `io` if there was no memory.
+    /// What is known since the last call. `io` if there was no memory, or the thread is that of a parent process.
     [[nodiscard]] Result<StartsFound> take();
 
 private:
@@ -167,12 +170,14 @@ private:
         bool end = false;
     };
 
+    static void forget_thread(void* finder) noexcept;
+    bool has_failed();
     void hand_over();
     void run_thread();
     void look_at(const Batch& batch);
 
     StartDistances distances_;
-    StartChooser chooser_; ///< the thread's, or the caller's
+    std::unique_ptr<StartChooser> chooser_; ///< the thread's, or the caller's
     Batch next_;
     bool handed_over_ = false; ///< of this frame
     std::mutex mutex_;
@@ -180,9 +185,10 @@ private:
     std::deque<Batch> waiting_;
     bool working_ = false;
     bool stopping_ = false;
-    bool failed_ = false;
+    const char* failed_ = nullptr; ///< why, if it has
     StartsFound found_{};
     std::thread thread_;
+    ForkGuard fork_{&mutex_, forget_thread, this};
 };
 
 } // namespace vdisk
