@@ -147,16 +147,17 @@ private:
 
 } // namespace
 
-void decode_ram_block(std::span<const std::byte> stored, RamBlock& block) {
+void decode_ram_block(std::span<const std::byte> stored, std::uint64_t length, RamBlock& block) {
     block.good.reset();
     block.fault.clear();
-    if (stored.size() == kBlockBytes) {
-        std::copy(stored.begin(), stored.end(), block.bytes.begin());
-        block.good.set();
-    } else if (stored.empty()) {
+    if (length > kBlockBytes) {
+        block.fault = fmt::format("{} bytes, more than 1 MiB", length);
+    } else if (length == 0) {
         block.fault = "empty";
-    } else if (stored.size() > kBlockBytes) {
-        block.fault = fmt::format("{} bytes, more than 1 MiB", stored.size());
+    } else if (length == kBlockBytes) {
+        std::copy(stored.begin(), stored.end(), block.bytes.begin());
+        for (std::size_t page = 0; page < stored.size() / kPageBytes; ++page) block.good.set(page);
+        if (!block.whole()) block.fault = fmt::format("only {} of {} bytes are there", stored.size(), length);
     } else {
         StreamReader(stored, block).run();
     }

@@ -6,6 +6,7 @@
 
 #include <bitset>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -24,8 +25,10 @@ struct RamBlock {
     [[nodiscard]] bool whole() const noexcept { return good.all(); }
 };
 
-/// Decodes a stored block into `block`. A page whose own compression is broken costs that page, provided that the rest
-/// of the stream still makes exactly one MiB; a stream that loses its thread costs all pages from there on.
-void decode_ram_block(std::span<const std::byte> stored, RamBlock& block);
+/// Decodes a stored block into `block`. `stored` is what there is of the `length` bytes that it has; where it ends
+/// early (the file is cut off) the pages before that are good, and all that can be. A page whose own compression is
+/// broken costs that page, provided that the rest of the stream still makes exactly one MiB; a stream that loses its
+/// thread costs all pages from there on.
+void decode_ram_block(std::span<const std::byte> stored, std::uint64_t length, RamBlock& block);
 
 } // namespace vdisk::hyperv

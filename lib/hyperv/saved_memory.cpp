@@ -16,6 +16,9 @@ namespace {
 using namespace boost::endian;
 
 constexpr std::uint32_t kRegionVersion = 3;
+constexpr std::uint64_t kOldRegionBytes = 40; // of earlier versions: without resource_id
+constexpr std::string_view kRegionName = "RamMemoryBlock";
+constexpr std::string_view kBlockName = "RamBlock";
 
 /// Addresses of guests have fewer than 52 bits on every processor that Hyper-V runs on.
 constexpr std::uint64_t kMostPages = (std::uint64_t{1} << 52) / kPageBytes;
@@ -32,15 +35,28 @@ struct RegionRecord {
 };
 static_assert(sizeof(RegionRecord) == 48);
 
-// The number behind `prefix` in a key's name, written without leading zeros.
+// A number written without leading zeros.
+std::optional<std::uint64_t> number_of(std::string_view digits) {
+    std::uint64_t number = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
+    if (error != std::errc{} || end != digits.data() + digits.size() || (digits.size() > 1 && digits[0] == '0'))
+        return std::nullopt;
+    return number;
+}
+
+// The number behind `prefix` in a key's name, "RamBlock7" or "RamBlock/7".
 std::optional<std::uint64_t> numbered(std::string_view name, std::string_view prefix) {
     if (!name.starts_with(prefix)) return std::nullopt;
     name.remove_prefix(prefix.size());
-    std::uint64_t number = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
-    if (error != std::errc{} || end != name.data() + name.size() || (name.size() > 1 && name[0] == '0'))
-        return std::nullopt;
-    return number;
+    if (name.starts_with('/')) name.remove_prefix(1);
+    if (name.ends_with('/')) name.remove_suffix(1);
+    return number_of(name);
+}
+
+// Whether all that is wrong with a value is that the file ends inside it.
+bool is_cut_off(const KeyEntry& entry) {
+    const auto faults = entry.faults.list();
+    return faults.size() == 1 && faults.front() == FindingKind::file_object_range;
 }
 
 std::string block_names(std::uint64_t first, std::uint64_t count) {
@@ -68,24 +84,78 @@ Result<void> hand_over(const RamBlock& block, const MemoryLoss& whole, const Sav
 
 Result<SavedMemory> SavedMemory::open(StoragePtr storage) {
     SavedMemory memory(std::move(storage));
-    const KeyId parent = find_key(*memory.storage_, "/savedstate");
-    if (parent != kNoKey) memory.collect_keys(parent);
+    memory.collect_keys();
     if (memory.memory_blocks_.empty())
-        return fail(ErrorKind::usage, "{}: there is no saved memory: no key /savedstate/RamMemoryBlock0",
-                    printable(memory.storage_->source()->name()));
+        return fail(
+            ErrorKind::usage,
+            "{}: there is no saved memory: no key RamMemoryBlock0, nor RamMemoryBlock/0 as older versions have it",
+            printable(memory.storage_->source()->name()));
     for (const auto& [number, keys] : memory.memory_blocks_) memory.add_region(number, keys.front());
     memory.drop_overlapping();
     memory.find_leftovers();
     return memory;
 }
 
-void SavedMemory::collect_keys(KeyId parent) {
-    for (const KeyId key : storage_->tree().children(parent)) {
-        const KeyEntry& entry = storage_->key(key).entry;
-        if (entry.type != KeyType::array) continue;
-        if (const auto region = numbered(entry.name, "RamMemoryBlock")) memory_blocks_[*region].push_back(key);
-        else if (const auto block = numbered(entry.name, "RamBlock")) ram_blocks_[*block].push_back(key);
+// From the first place that has any.
+void SavedMemory::collect_keys() {
+    for (const char* place : {"/savedstate", "", "/savedVM", "/savedstate/savedVM"}) {
+        const auto parents = find_keys(*storage_, place);
+        if (parents.has_error() || parents.value().empty()) continue;
+        ram_blocks_.clear();
+        if (*place == '\0') collect_from(parents.value());
+        else collect_from(storage_->tree().children(parents.value().front()));
+        if (!memory_blocks_.empty()) return;
     }
+}
+
+void SavedMemory::collect_from(std::span<const KeyId> keys) {
+    for (const KeyId key : keys) {
+        const KeyEntry& entry = storage_->key(key).entry;
+        if (entry.type == KeyType::array) collect_numbered(key, entry.name);
+        else if (entry.name == kRegionName || entry.name == kBlockName) collect_below(key);
+    }
+}
+
+void SavedMemory::collect_numbered(KeyId key, std::string_view name) {
+    if (const auto region = numbered(name, kRegionName)) memory_blocks_[*region].push_back(key);
+    else if (const auto block = numbered(name, kBlockName)) ram_blocks_[*block].push_back(key);
+}
+
+// The children of a node RamBlock, whose names are numbers.
+void SavedMemory::collect_below(KeyId node) {
+    const std::string prefix = std::string(storage_->key(node).entry.name) + "/";
+    for (const KeyId child : storage_->tree().children(node))
+        if (const KeyId array = array_of(child); array != kNoKey)
+            collect_numbered(array, prefix + std::string(storage_->key(child).entry.name));
+}
+
+// The key itself, or the only array that a node has.
+KeyId SavedMemory::array_of(KeyId key) const {
+    if (storage_->key(key).entry.type == KeyType::array) return key;
+    KeyId found = kNoKey;
+    for (const KeyId child : storage_->tree().children(key)) {
+        if (storage_->key(child).entry.type != KeyType::array) continue;
+        if (found != kNoKey) return kNoKey;
+        found = child;
+    }
+    return found;
+}
+
+// Why a record of `bytes` bytes can't be believed, if so. A record of the size that is not its version's is believed
+// only if there are blocks where it says, and then it is told.
+std::optional<std::string> SavedMemory::judge_size(std::uint64_t number, std::uint64_t bytes, std::uint32_t version,
+                                                   std::uint64_t first_block) {
+    const bool old = bytes == kOldRegionBytes;
+    if (version > kRegionVersion || (!old && version != kRegionVersion))
+        return fmt::format("version {}; only {} is known with {} bytes", version, kRegionVersion, bytes);
+    if (!old || version < kRegionVersion) return std::nullopt;
+    if (!ram_blocks_.contains(first_block))
+        return fmt::format("it has {} bytes and not {}, and there is no RamBlock{}, with which it begins", bytes,
+                           sizeof(RegionRecord), first_block);
+    losses_.push_back(
+        {fmt::format("RamMemoryBlock{}", number),
+         fmt::format("it has {} bytes and not {}; its memory is rebuilt all the same", bytes, sizeof(RegionRecord))});
+    return std::nullopt;
 }
 
 void SavedMemory::add_region(std::uint64_t number, KeyId key) {
@@ -99,12 +169,13 @@ void SavedMemory::add_region(std::uint64_t number, KeyId key) {
     if (!storage_->key(key).entry.faults.empty()) return lose("its key is damaged");
     const auto bytes = storage_->value(key);
     if (bytes.has_error()) return lose(bytes.error().what);
-    if (bytes.value().size() != sizeof(RegionRecord))
+    if (bytes.value().size() != sizeof(RegionRecord) && bytes.value().size() != kOldRegionBytes)
         return lose(fmt::format("it has {} bytes and not {}", bytes.value().size(), sizeof(RegionRecord)));
-    RegionRecord record;
-    std::memcpy(&record, bytes.value().data(), sizeof record);
-    if (record.version.value() != kRegionVersion)
-        return lose(fmt::format("version {}; only {} is known", record.version.value(), kRegionVersion));
+    RegionRecord record{};
+    std::memcpy(&record, bytes.value().data(), bytes.value().size());
+    if (auto why = judge_size(number, bytes.value().size(), record.version.value(),
+                              record.first_index.value() / kPagesPerBlock))
+        return lose(std::move(*why));
     if (record.first_index.value() % kPagesPerBlock != 0)
         return lose(fmt::format("it begins at page {} inside a RamBlock", record.first_index.value()));
     if (!fits(record.first_page.value(), record.pages.value(), kMostPages))
@@ -159,15 +230,42 @@ void SavedMemory::read_block(std::uint64_t number, RamBlock& block) const {
     const KeyId key = keys->second.front();
     if (keys->second.size() > 1) {
         block.fault = fmt::format("there are {} keys of that name", keys->second.size());
-    } else if (!storage_->key(key).entry.faults.empty()) {
-        block.fault = fmt::format("its key is damaged: {}", to_string(storage_->key(key).entry.faults.list().front()));
-    } else if (storage_->value_size(key) > kBlockBytes) {
-        block.fault = fmt::format("{} bytes, more than 1 MiB", storage_->value_size(key));
-    } else if (const auto stored = storage_->value(key); stored.has_error()) {
-        block.fault = stored.error().what;
+    } else if (const KeyEntry& entry = storage_->key(key).entry; !entry.faults.empty() && !is_cut_off(entry)) {
+        block.fault = fmt::format("its key is damaged: {}", to_string(entry.faults.list().front()));
     } else {
-        decode_ram_block(stored.value(), block);
+        read_stored(key, block);
     }
+}
+
+void SavedMemory::read_stored(KeyId key, RamBlock& block) const {
+    const KeyEntry& entry = storage_->key(key).entry;
+    const std::uint64_t length = entry.pointer ? entry.pointer->size : entry.data.size();
+    if (length > kBlockBytes) return decode_ram_block({}, length, block);
+    std::vector<std::byte> stored(static_cast<std::size_t>(storage_->value_size(key)));
+    const StoredPages pages = read_pages(key, stored);
+    // What follows a page that can't be read has a place only where nothing is compressed.
+    if (length != kBlockBytes) stored.resize(pages.before_fault);
+    decode_ram_block(stored, length, block);
+    if (length == kBlockBytes) block.good &= pages.good;
+    if (!pages.fault.empty()) block.fault = pages.fault;
+    else if (!block.fault.empty() && is_cut_off(entry)) block.fault = "the file ends in it: " + block.fault;
+}
+
+// Reads a value; where that fails, page by page.
+SavedMemory::StoredPages SavedMemory::read_pages(KeyId key, std::span<std::byte> out) const {
+    StoredPages pages{.before_fault = out.size()};
+    pages.good.set();
+    if (storage_->read_value(key, 0, out).has_value()) return pages;
+    for (std::size_t at = 0; at < out.size(); at += kPageBytes) {
+        const auto got = storage_->read_value(key, at, out.subspan(at, std::min(kPageBytes, out.size() - at)));
+        if (got.has_value()) continue;
+        if (pages.fault.empty()) {
+            pages.fault = got.error().what;
+            pages.before_fault = at;
+        }
+        pages.good.reset(at / kPageBytes);
+    }
+    return pages;
 }
 
 Result<std::vector<MemoryLoss>> SavedMemory::read_all(const PageSink& sink, const Progress& progress) const {

@@ -11,7 +11,8 @@
 
 namespace vdisk::hyperv {
 
-/// A contiguous range of guest-physical memory, from a RamMemoryBlock key.
+/// A contiguous range of guest-physical memory, from a RamMemoryBlock key. Their records have 48 bytes and version 3,
+/// or 40 and an earlier one.
 struct MemoryRegion {
     std::uint32_t number = 0;
     std::uint64_t first_page = 0; ///< guest page number
@@ -38,7 +39,8 @@ public:
     /// Receives memory in rising addresses, in runs of whole pages; an error it returns ends the reading.
     using PageSink = std::function<Result<void>(std::uint64_t address, std::span<const std::byte> bytes)>;
 
-    /// `usage` if the file has no saved memory. Keeps `storage`.
+    /// `usage` if the file has no saved memory. Keeps `storage`. The keys are /savedstate/RamMemoryBlock0, ..RamBlock0;
+    /// in states of machines of version 5.0 and older RamMemoryBlock/0 and RamBlock/0 as root keys or below /savedVM.
     [[nodiscard]] static Result<SavedMemory> open(StoragePtr storage);
 
     /// The regions that can be placed, by rising address; no two overlap.
@@ -55,12 +57,27 @@ public:
     [[nodiscard]] Result<std::vector<MemoryLoss>> read_all(const PageSink& sink, const Progress& progress = {}) const;
 
 private:
+    // Which of a value's bytes could be read.
+    struct StoredPages {
+        std::bitset<kPagesPerBlock> good{};
+        std::size_t before_fault = 0; ///< bytes that lie before the first page that could not
+        std::string fault{};          ///< why
+    };
+
     explicit SavedMemory(StoragePtr storage) : storage_(std::move(storage)) {}
 
-    void collect_keys(KeyId parent);
+    void collect_keys();
+    void collect_from(std::span<const KeyId> keys);
+    void collect_numbered(KeyId key, std::string_view name);
+    void collect_below(KeyId node);
+    [[nodiscard]] KeyId array_of(KeyId key) const;
     void add_region(std::uint64_t number, KeyId key);
+    std::optional<std::string> judge_size(std::uint64_t number, std::uint64_t bytes, std::uint32_t version,
+                                          std::uint64_t first_block);
     void drop_overlapping();
     void find_leftovers();
+    StoredPages read_pages(KeyId key, std::span<std::byte> out) const;
+    void read_stored(KeyId key, RamBlock& block) const;
     std::uint64_t missing_from(std::uint64_t number, std::uint64_t most) const;
     Result<void> read_region(const MemoryRegion& region, const PageSink& sink, const Progress& progress,
                              std::vector<MemoryLoss>& losses) const;
