@@ -3,6 +3,7 @@
 
 #include "hyperv/value.hpp"
 
+#include <algorithm>
 #include <map>
 
 namespace vdisk::hyperv {
@@ -20,28 +21,48 @@ public:
         read_manifest();
         read_properties();
         read_settings();
+        read_list("/Configurations/VirtualMachines", false);
+        read_list("/Configurations/Snapshots", true);
         for (KeyId id = 0; id < storage_.keys().size(); ++id)
             if (storage_.key(id).entry.type == KeyType::node) read_device(id);
         return std::move(machine_);
     }
 
 private:
-    std::string text(KeyId id) const {
-        if (id == kNoKey || storage_.key(id).entry.type != KeyType::string || storage_.value_size(id) > kLongestText)
-            return "";
-        const auto bytes = storage_.value(id);
-        return bytes.has_value() ? decode_utf16(bytes.value()).utf8 : std::string();
+    // Notes a key whose value is not to be relied on.
+    void judge(KeyId id) {
+        const auto faults = storage_.key(id).entry.faults.list();
+        if (std::ranges::any_of(faults, doubts_value)) doubt(id);
     }
 
-    std::optional<std::int64_t> number(KeyId id) const {
+    void doubt(KeyId id) {
+        std::string path = path_of(storage_, id);
+        if (std::ranges::find(machine_.doubtful, path) == machine_.doubtful.end())
+            machine_.doubtful.push_back(std::move(path));
+    }
+
+    std::string text(KeyId id) {
+        if (id == kNoKey || storage_.key(id).entry.type != KeyType::string) return "";
+        judge(id);
+        const auto bytes = storage_.value_size(id) > kLongestText
+                               ? Result<std::vector<std::byte>>(fail(ErrorKind::limit_exceeded, "too long a text"))
+                               : storage_.value(id);
+        if (bytes.has_value()) return decode_utf16(bytes.value()).utf8;
+        doubt(id);
+        return "";
+    }
+
+    std::optional<std::int64_t> number(KeyId id) {
         if (id == kNoKey) return std::nullopt;
         const KeyEntry& entry = storage_.key(id).entry;
-        if (entry.type == KeyType::integer || entry.type == KeyType::unsigned_integer) return as_integer(entry.data);
-        return std::nullopt;
+        if (entry.type != KeyType::integer && entry.type != KeyType::unsigned_integer) return std::nullopt;
+        judge(id);
+        return as_integer(entry.data);
     }
 
-    std::optional<bool> truth(KeyId id) const {
+    std::optional<bool> truth(KeyId id) {
         if (id == kNoKey || storage_.key(id).entry.type != KeyType::boolean) return std::nullopt;
+        judge(id);
         return as_boolean(storage_.key(id).entry.data);
     }
 
@@ -79,11 +100,12 @@ private:
             machine_.generation = 1; // 2 has no IDE
     }
 
-    std::optional<std::int64_t> creation_time() const {
+    std::optional<std::int64_t> creation_time() {
         constexpr std::uint64_t kSecond = 10'000'000;
         constexpr std::int64_t kYear1970 = 11'644'473'600;
         const KeyId id = at("/configuration/properties/creation_time");
         if (id == kNoKey || storage_.value_size(id) != sizeof(std::uint64_t)) return std::nullopt;
+        judge(id);
         const auto ticks = as_unsigned(storage_.key(id).entry.data);
         if (!ticks || *ticks == 0) return std::nullopt;
         return static_cast<std::int64_t>(*ticks / kSecond) - kYear1970;
@@ -96,6 +118,14 @@ private:
         machine_.dynamic_memory = truth(at("/configuration/settings/memory/bank/dynamic_memory_enabled"));
         machine_.processors = number(at("/configuration/settings/processors/count"));
         machine_.nested_virtualization = truth(at("/configuration/settings/processors/nested_virtualization/enabled"));
+    }
+
+    void read_list(const char* path, bool checkpoints) {
+        const KeyId list = at(path);
+        if (list == kNoKey) return;
+        for (const KeyId key : storage_.tree().children(list))
+            if (storage_.key(key).entry.type == KeyType::string)
+                machine_.listed.push_back({name_of(key), text(key), checkpoints});
     }
 
     void read_device(KeyId node) {
@@ -141,6 +171,11 @@ private:
 };
 
 } // namespace
+
+bool Machine::is_there() const noexcept {
+    return !name.empty() || !id.empty() || version || memory_mib || processors || !drives.empty() ||
+           !adapters.empty() || !files.empty() || !listed.empty();
+}
 
 Machine describe_machine(const Storage& storage) {
     return Describer(storage).run();

@@ -32,10 +32,17 @@ struct OtherFile {
     std::string file;
 };
 
+/// A machine or a checkpoint that a host's list (data.vmcx) names.
+struct ListedMachine {
+    std::string id;   ///< GUID
+    std::string file; ///< of its configuration, on the host
+    bool checkpoint = false;
+};
+
 struct Machine {
     std::string name;
     std::string id;
-    std::string type;
+    std::string type; ///< "Virtual Machines", or of a checkpoint "Snapshots"
     std::string notes;
     std::string owner; ///< SID
     std::optional<unsigned> generation;
@@ -49,6 +56,13 @@ struct Machine {
     std::vector<Drive> drives;
     std::vector<NetworkAdapter> adapters;
     std::vector<OtherFile> files;
+    std::vector<ListedMachine> listed;
+
+    /// Paths of keys that belong to the above and whose values are in doubt or could not be read.
+    std::vector<std::string> doubtful;
+
+    /// Whether there is anything of a machine, but for doubts.
+    [[nodiscard]] bool is_there() const noexcept;
 };
 
 /// Gathers what can be read; drives and adapters also among keys that have lost their parents.

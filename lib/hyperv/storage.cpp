@@ -186,6 +186,18 @@ void Storage::judge_pointer(KeyId id) {
     }
 }
 
+std::uint64_t Storage::told_size() const noexcept {
+    std::uint64_t end = 0;
+    const auto reach = [&end](std::uint64_t offset, std::uint64_t size) {
+        const auto behind = checked_add(offset, size);
+        end = std::max(end, behind ? *behind : ~std::uint64_t{0});
+    };
+    if (const HeaderCopy* header = headers_.current()) reach(header->log_offset, header->log_size);
+    for (const Object& object : objects_.objects)
+        if (object.checksum_good) reach(object.offset, object.size);
+    return end;
+}
+
 std::uint64_t Storage::value_size(KeyId id) const {
     const KeyEntry& entry = keys_[id].entry;
     if (!entry.pointer) return entry.data.size();

@@ -41,6 +41,10 @@ public:
     [[nodiscard]] const KeyTables& key_tables() const noexcept { return tables_; }
     [[nodiscard]] const std::vector<Finding>& findings() const noexcept { return findings_.list(); }
 
+    /// One behind the last byte that the header and the object tables give a use. A file may end before that without a
+    /// loss: where the replay log is clean, Hyper-V itself does not always write its region whole.
+    [[nodiscard]] std::uint64_t told_size() const noexcept;
+
     /// All keys that could be read, free entries not among them.
     [[nodiscard]] const std::vector<Key>& keys() const noexcept { return keys_; }
     [[nodiscard]] const Key& key(KeyId id) const { return keys_[id]; }

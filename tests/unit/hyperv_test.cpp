@@ -139,7 +139,7 @@ std::vector<std::byte> concat(std::initializer_list<std::vector<std::byte>> part
 
 RamBlock decode(const std::vector<std::byte>& stored) {
     RamBlock block;
-    decode_ram_block(stored, block);
+    decode_ram_block(stored, stored.size(), block);
     return block;
 }
 
@@ -395,6 +395,147 @@ BOOST_AUTO_TEST_CASE(memory_regions_keep_their_addresses_and_hostile_ones_cost_n
     BOOST_TEST((runs == expected));
     BOOST_REQUIRE(losses.has_value());
     BOOST_TEST(losses.value().size() == 1U); // all of region 4, at once
+}
+
+// Where pages were rebuilt: address to bytes.
+std::map<std::uint64_t, std::uint64_t> rebuilt(const SavedMemory& memory, std::vector<MemoryLoss>& losses) {
+    std::map<std::uint64_t, std::uint64_t> runs;
+    auto done = memory.read_all([&](std::uint64_t address, std::span<const std::byte> pages) -> Result<void> {
+        runs[address] = pages.size();
+        return ok();
+    });
+    losses = std::move(done).value();
+    return runs;
+}
+
+// A plain and a compressed block, both in file objects, at the end of a file; pages of the compressed one are a kind of
+// noise, so that it is long.
+BuiltFile saved_blocks() {
+    std::mt19937 random(7);
+    std::vector<std::byte> plain(kBlockBytes);
+    for (std::byte& byte : plain) byte = static_cast<std::byte>(random());
+    std::vector<std::byte> packed;
+    for (std::size_t page = 0; page < kPagesPerBlock; ++page) {
+        const auto token = test::little<std::uint32_t>(kPageBytes);
+        packed.insert(packed.end(), token.begin(), token.end());
+        packed.insert(packed.end(), plain.begin() + static_cast<std::ptrdiff_t>(page * kPageBytes),
+                      plain.begin() + static_cast<std::ptrdiff_t>((page + 1) * kPageBytes));
+    }
+    packed.resize(packed.size() - 8 * (kPageBytes + 4)); // below 1 MiB, or it would count as plain
+    const auto end = fill(8, 5);
+    packed.insert(packed.end(), end.begin(), end.end());
+    Forest forest;
+    const std::size_t saved = forest.add({"savedstate"});
+    forest.add({"RamMemoryBlock0", 7, region(512, 0, 0)}, saved);
+    forest.add({"RamBlock0", 7, plain}, saved);
+    forest.add({"RamBlock1", 7, packed}, saved);
+    return HypervBuilder().build(forest);
+}
+
+BOOST_AUTO_TEST_CASE(a_cut_file_keeps_the_memory_before_the_cut) {
+    const BuiltFile file = saved_blocks();
+    std::uint64_t before = 2 * kBlockBytes + 1;
+    for (std::size_t cut = file.bytes.size(); cut > file.bytes.size() - 2 * kBlockBytes; cut -= 54'321) {
+        BuiltFile part = file;
+        part.bytes.resize(cut);
+        const auto memory = SavedMemory::open(open_built(part));
+        BOOST_TEST_REQUIRE(memory.has_value());
+        std::vector<MemoryLoss> losses;
+        std::uint64_t good = 0, lost = 0;
+        for (const auto& [address, bytes] : rebuilt(memory.value(), losses)) good += bytes;
+        for (const MemoryLoss& loss : losses) lost += loss.length;
+        BOOST_TEST(good + lost == 2 * kBlockBytes);
+        BOOST_TEST(good < before || good == 2 * kBlockBytes); // a page for each that is there
+        BOOST_TEST(good + (file.bytes.size() - cut) + 4 * kPageBytes + kPagesPerBlock * 4 >= 2 * kBlockBytes);
+        before = good;
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_page_that_can_not_be_read_costs_itself_where_nothing_is_compressed) {
+    // Reads that touch some bytes fail.
+    class BadSector final : public ByteSource {
+    public:
+        BadSector(std::vector<std::byte> bytes, std::uint64_t at) : bytes_(std::move(bytes), "bad"), at_(at) {}
+        std::uint64_t size() const noexcept override { return bytes_.size(); }
+        std::string_view name() const noexcept override { return bytes_.name(); }
+        Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+            if (offset <= at_ && at_ < offset + out.size()) return fail(ErrorKind::io, "bad sector");
+            return bytes_.read_at(offset, out);
+        }
+
+    private:
+        MemorySource bytes_;
+        std::uint64_t at_;
+    };
+    const BuiltFile file = saved_blocks();
+    for (const bool plain : {true, false}) {
+        // Where the block's eleventh page lies: its bytes are noise, so they stand there only.
+        const auto whole = Storage::open(std::make_shared<MemorySource>(file.bytes, "whole")).value();
+        const KeyId key = find_key(*whole, plain ? "/savedstate/RamBlock0" : "/savedstate/RamBlock1");
+        const std::uint64_t bad = whole->key(key).entry.pointer->offset + 10 * (kPageBytes + (plain ? 0 : 4)) + 100;
+        const auto memory =
+            SavedMemory::open(Storage::open(std::make_shared<BadSector>(file.bytes, bad)).value()).value();
+        std::vector<MemoryLoss> losses;
+        const auto runs = rebuilt(memory, losses);
+        const std::uint64_t start = plain ? 0 : kBlockBytes;
+        BOOST_TEST_REQUIRE(losses.size() == 1U);
+        BOOST_TEST(losses[0].address == start + 10 * kPageBytes);
+        BOOST_TEST(losses[0].length == (plain ? kPageBytes : kBlockBytes - 10 * kPageBytes));
+        BOOST_TEST(runs.at(start) == 10 * kPageBytes);
+    }
+}
+
+// A record as versions before 3 have it.
+std::vector<std::byte> old_region(std::uint64_t pages, std::uint64_t first_index, std::uint64_t first_page,
+                                  unsigned version) {
+    auto record = region(pages, first_index, first_page);
+    record[0] = static_cast<std::byte>(version);
+    record.resize(40);
+    return record;
+}
+
+BOOST_AUTO_TEST_CASE(memory_of_older_machines_is_found_by_its_names) {
+    for (const char* place : {"", "savedVM", "savedstate"})
+        for (const int form : {0, 1, 2}) {
+            Forest forest;
+            forest.add({"configuration"});
+            const std::size_t parent = *place == '\0' ? Forest::kRoot : forest.add({place});
+            const auto add = [&](const std::string& name, const std::string& number, std::vector<std::byte> value) {
+                if (form == 0) { // one name with a slash in it
+                    forest.add({name + "/" + number, 7, std::move(value)}, parent);
+                    return;
+                }
+                const std::size_t node = forest.add({name}, parent);
+                if (form == 1) forest.add({number, 7, std::move(value)}, node);
+                else forest.add({"data", 7, std::move(value)}, forest.add({number}, node));
+            };
+            add("RamMemoryBlock", "0", old_region(300, 0, 0, 2));
+            add("RamMemoryBlock", "1", old_region(1, 512, 0x100000, 1));
+            add("RamBlock", "0", fill(256, 1));
+            add("RamBlock", "1", fill(256, 2));
+            add("RamBlock", "2", fill(256, 3));
+            const auto memory = SavedMemory::open(open_built(HypervBuilder().build(forest)));
+            BOOST_TEST_REQUIRE(memory.has_value());
+            BOOST_TEST(memory.value().losses().empty());
+            std::vector<MemoryLoss> losses;
+            const std::map<std::uint64_t, std::uint64_t> expected{
+                {0, kBlockBytes}, {kBlockBytes, 44 * kPageBytes}, {0x100000 * kPageBytes, kPageBytes}};
+            BOOST_TEST((rebuilt(memory.value(), losses) == expected));
+            BOOST_TEST(losses.empty());
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_record_that_is_short_for_its_version_is_believed_if_its_blocks_are_there) {
+    Forest forest;
+    const std::size_t saved = forest.add({"savedstate"});
+    forest.add({"RamMemoryBlock0", 7, old_region(256, 0, 0, 3)}, saved);
+    forest.add({"RamMemoryBlock1", 7, old_region(256, 256, 0x100000, 3)}, saved); // there is no RamBlock1
+    forest.add({"RamMemoryBlock2", 7, old_region(256, 0, 0x200000, 4)}, saved);   // a version from the future
+    forest.add({"RamBlock0", 7, fill(256, 1)}, saved);
+    const auto memory = SavedMemory::open(open_built(HypervBuilder().build(forest))).value();
+    BOOST_TEST_REQUIRE(memory.regions().size() == 1U);
+    BOOST_TEST(memory.regions().front().number == 0U);
+    BOOST_TEST(memory.losses().size() == 3U); // the one that is believed is told too
 }
 
 BOOST_AUTO_TEST_CASE(a_file_without_saved_memory_is_refused) {

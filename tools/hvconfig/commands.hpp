@@ -5,6 +5,8 @@
 #include "common/command_line.hpp"
 #include "hyperv/storage.hpp"
 
+#include <functional>
+
 namespace vdisk::tools {
 
 Action add_dump(CLI::App& command);
@@ -33,8 +35,12 @@ struct FileArgument {
 /// Opens a file with these options.
 [[nodiscard]] Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::ReadOptions& options);
 
-/// Prints the findings as warnings, the first of them at least.
-void warn_of_findings(const hyperv::Storage& storage);
+/// Prints those findings that `matters` picks as warnings, the first of them at least, and that a log was applied.
+/// Returns kDone, or kPartial if one of them is damage.
+int warn_of_findings(const hyperv::Storage& storage, const std::function<bool(const hyperv::Finding&)>& matters);
+
+/// The same for all findings.
+int warn_of_findings(const hyperv::Storage& storage);
 
 /// The path of a key for a message; nothing if there is no key, or it is so deep that paths of all keys like it would
 /// take memory out of all proportion to the file.

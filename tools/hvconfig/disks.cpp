@@ -58,6 +58,10 @@ Json to_json(const Machine& machine) {
     json["files"] = Json::array();
     for (const auto& other : machine.files)
         json["files"].push_back({{"what", other.what}, {"file", other.file}, {"path", other.path}});
+    json["listed"] = Json::array();
+    for (const auto& listed : machine.listed)
+        json["listed"].push_back({{"id", listed.id}, {"file", listed.file}, {"checkpoint", listed.checkpoint}});
+    if (!machine.doubtful.empty()) json["doubtful"] = machine.doubtful;
     return json;
 }
 
@@ -66,8 +70,10 @@ public:
     explicit TextReport(TextOutput& out) : out_(out) {}
 
     void print(const Machine& machine) {
+        if (!machine.is_there()) out_.put("no machine is configured or listed here\n");
         line("machine", machine.name);
         line("id", machine.id);
+        line("type", type(machine));
         line("generation", machine.generation ? fmt::format("{}", *machine.generation) : "");
         line("configuration version", machine.version ? version_text(*machine.version) : "");
         line("created", machine.created ? utc_time(*machine.created) : "");
@@ -82,6 +88,10 @@ public:
                        drive.file.empty() ? "(no medium)" : printable(drive.file));
         for (const auto& adapter : machine.adapters) print(adapter);
         for (const auto& other : machine.files) out_.print("{}: {}\n", other.what, printable(other.file));
+        for (const auto& listed : machine.listed)
+            out_.print("{}: {} {}\n", listed.checkpoint ? "listed checkpoint" : "listed machine", printable(listed.id),
+                       printable(listed.file));
+        for (const std::string& path : machine.doubtful) out_.print("in doubt: {}\n", path);
     }
 
 private:
@@ -95,6 +105,10 @@ private:
         if (!adapter.switch_name.empty()) out_.print(", switch {}", printable(adapter.switch_name));
         if (adapter.connected) out_.print(", {}", *adapter.connected ? "connected" : "not connected");
         out_.put("\n");
+    }
+
+    static std::string type(const Machine& machine) {
+        return machine.type == "Snapshots" ? machine.type + " (a checkpoint)" : machine.type;
     }
 
     static std::string yes_or_no(const std::optional<bool>& value) { return !value ? "" : *value ? "yes" : "no"; }
@@ -119,13 +133,13 @@ struct Disks {
     int operator()() const {
         const auto storage = file.open();
         if (storage.has_error()) return report(storage.error());
-        warn_of_findings(*storage.value());
+        const int status = warn_of_findings(*storage.value());
         const Machine machine = hyperv::describe_machine(*storage.value());
         TextOutput out;
         if (json) out.print("{}\n", to_json(machine).dump(2, ' ', false, Json::error_handler_t::replace));
         else TextReport(out).print(machine);
         if (auto done = out.finish(); done.has_error()) return report(done.error());
-        return status_of(*storage.value());
+        return machine.doubtful.empty() ? status : kPartial;
     }
 };
 

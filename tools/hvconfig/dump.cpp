@@ -56,7 +56,8 @@ public:
                 if (depth == 0) path = hyperv::path_of(storage_, key);
                 lengths.push_back(depth == 0 ? 0 : path.size());
                 if (depth > 0) path += "/" + hyperv::step_of(storage_, key);
-                return print_flat(out_, storage_, key, path);
+                print_flat(out_, storage_, key, path);
+                return ok();
             },
             [&](KeyId, std::size_t) -> Result<void> {
                 path.resize(lengths.back());
@@ -77,33 +78,36 @@ private:
         const std::size_t indent = std::min(depth, kDeepestIndent);
         out_.print("{:{}}{}{}", "", 2 * indent, depth > indent ? fmt::format("<{}> ", depth) : "",
                    printable(entry.name));
-        if (entry.type != KeyType::node && entry.has_value()) {
-            VDISK_TRY(value, shown_value(key));
-            out_.print(": {}", value);
-        }
+        if (entry.type != KeyType::node && entry.has_value()) out_.print(": {}", shown_value(key));
         if (const auto damage = damage_of(entry); !damage.empty())
             out_.print("  [damaged: {}]", fmt::join(damage, ", "));
         out_.put("\n");
         return ok();
     }
 
-    Result<std::string> shown_value(KeyId key) {
+    std::string shown_value(KeyId key) {
         const hyperv::KeyEntry& entry = storage_.key(key).entry;
         if (entry.type == KeyType::array || !hyperv::is_defined(entry.type)) return shown_bytes(key);
-        VDISK_TRY(bytes, storage_.value(key));
-        const std::string text = value_text(entry.type, bytes);
+        const auto bytes = readable_value(out_, storage_, key);
+        if (!bytes) return "[unreadable]";
+        const std::string text = value_text(entry.type, *bytes);
         if (entry.type == KeyType::string) return fmt::format("\"{}\"", text);
-        if (entry.type == KeyType::integer) return text + file_time(entry.name, bytes);
+        if (entry.type == KeyType::integer) return text + file_time(entry.name, *bytes);
         return text;
     }
 
-    Result<std::string> shown_bytes(KeyId key) {
+    std::string shown_bytes(KeyId key) {
         std::vector<std::byte> bytes(kShownBytes);
-        VDISK_TRY(got, storage_.read_value(key, 0, bytes));
-        bytes.resize(got);
         const std::uint64_t size = storage_.value_size(key);
-        std::string shown = fmt::format("{}, {} bytes {}{}", hyperv::to_string(storage_.key(key).entry.type), size,
-                                        hex(bytes), got < size ? "..." : "");
+        const std::string title = fmt::format("{}, {} bytes ", hyperv::to_string(storage_.key(key).entry.type), size);
+        const auto got = storage_.read_value(key, 0, bytes);
+        if (got.has_error()) {
+            warn(fmt::format("{}: {}", short_path(storage_, key).value_or("a key"), got.error().what));
+            out_.miss();
+            return title + "[unreadable]";
+        }
+        bytes.resize(got.value());
+        std::string shown = title + hex(bytes) + (got.value() < size ? "..." : "");
         if (size == kGuidBytes) shown += fmt::format("  ({})", guid(bytes));
         if (size == sizeof(std::uint64_t)) shown += file_time(storage_.key(key).entry.name, bytes);
         return shown;
@@ -121,13 +125,13 @@ struct Dump {
     int operator()() const {
         const auto storage = file.open();
         if (storage.has_error()) return report(storage.error());
+        const int status = warn_of_findings(*storage.value());
         const auto tops = chosen(*storage.value());
         if (tops.has_error()) return report(tops.error());
-        warn_of_findings(*storage.value());
         TextOutput out;
         if (auto done = write(*storage.value(), tops.value(), out); done.has_error()) return report(done.error());
         if (auto done = out.finish(); done.has_error()) return report(done.error());
-        return status_of(*storage.value());
+        return out.complete() ? status : kPartial;
     }
 
 private:

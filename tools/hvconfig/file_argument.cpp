@@ -51,13 +51,22 @@ std::string to_line(const hyperv::Storage& storage, const hyperv::Finding& findi
                        path ? fmt::format(" ({})", *path) : "");
 }
 
-void warn_of_findings(const hyperv::Storage& storage) {
-    const auto& findings = storage.findings();
-    for (std::size_t i = 0; i < std::min(findings.size(), kWarnings); ++i) warn(to_line(storage, findings[i]));
-    if (findings.size() > kWarnings)
-        warn(fmt::format("and {} more; hvconfig verify lists them all", findings.size() - kWarnings));
+int warn_of_findings(const hyperv::Storage& storage, const std::function<bool(const hyperv::Finding&)>& matters) {
+    std::size_t told = 0;
+    int status = kDone;
+    for (const hyperv::Finding& finding : storage.findings()) {
+        if (!matters(finding)) continue;
+        if (is_damage(finding)) status = kPartial;
+        if (++told <= kWarnings) warn(to_line(storage, finding));
+    }
+    if (told > kWarnings) warn(fmt::format("and {} more; hvconfig verify lists them all", told - kWarnings));
     if (storage.log_applied())
         warn(fmt::format("{} replay log entries are applied in memory", storage.log().pending.size()));
+    return status;
+}
+
+int warn_of_findings(const hyperv::Storage& storage) {
+    return warn_of_findings(storage, [](const hyperv::Finding&) { return true; });
 }
 
 int status_of(const hyperv::Storage& storage) noexcept {

@@ -6,6 +6,7 @@
 #include "hyperv/value.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace vdisk::tools {
 namespace {
@@ -23,12 +24,13 @@ struct Get {
         if (storage.has_error()) return report(storage.error());
         auto keys = hyperv::find_keys(*storage.value(), path);
         if (keys.has_error()) return report(keys.error());
+        const int status = warn_of(*storage.value(), keys.value());
         if (keys.value().empty())
             return report(fail(ErrorKind::usage, "{}: there is no key {}", printable(file.path), printable(path)));
         TextOutput out;
         if (auto done = print(*storage.value(), keys.value(), out); done.has_error()) return report(done.error());
         if (auto done = out.finish(); done.has_error()) return report(done.error());
-        return status(*storage.value(), keys.value());
+        return out.complete() ? status : kPartial;
     }
 
 private:
@@ -41,14 +43,15 @@ private:
     // A value is one line; a node is a line for each value below it.
     static Result<void> print_key(const hyperv::Storage& storage, KeyId key, TextOutput& out) {
         if (storage.key(key).entry.type != KeyType::node) {
-            VDISK_CHECK(print_value(out, storage, key));
+            print_value(out, storage, key);
             out.put("\n");
             return ok();
         }
         return walk(
             storage.tree(), std::span(&key, 1),
             [&](KeyId at, std::size_t) -> Result<void> {
-                return print_flat(out, storage, at, hyperv::path_of(storage, at));
+                print_flat(out, storage, at, hyperv::path_of(storage, at));
+                return ok();
             },
             [](KeyId, std::size_t) -> Result<void> { return ok(); });
     }
@@ -68,15 +71,30 @@ private:
         return ok();
     }
 
-    // What is wrong elsewhere in the file does not matter here.
-    static int status(const hyperv::Storage& storage, const std::vector<KeyId>& keys) {
-        int status = kDone;
-        for (const hyperv::Finding& finding : storage.findings()) {
-            if (std::find(keys.begin(), keys.end(), finding.key) == keys.end()) continue;
-            warn(to_line(storage, finding));
-            status = kPartial;
+    // What is wrong with the values of other keys does not matter here. What is wrong with the file does: the value may
+    // be one that a log entry or a lost table replaces. And what has lost its parent may belong below a node.
+    static int warn_of(const hyperv::Storage& storage, const std::vector<KeyId>& keys) {
+        const std::set<KeyId> asked = with_all_below(storage, keys);
+        const bool a_node =
+            std::ranges::any_of(keys, [&](KeyId key) { return storage.key(key).entry.type == KeyType::node; });
+        return warn_of_findings(storage, [&](const hyperv::Finding& finding) {
+            return finding.key == hyperv::kNoKey || asked.contains(finding.key) ||
+                   (a_node &&
+                    (finding.kind == hyperv::FindingKind::orphan || finding.kind == hyperv::FindingKind::unreachable));
+        });
+    }
+
+    static std::set<KeyId> with_all_below(const hyperv::Storage& storage, const std::vector<KeyId>& keys) {
+        std::set<KeyId> all;
+        std::vector<KeyId> open = keys;
+        while (!open.empty()) {
+            const KeyId key = open.back();
+            open.pop_back();
+            if (!all.insert(key).second) continue;
+            const auto children = storage.tree().children(key);
+            open.insert(open.end(), children.begin(), children.end());
         }
-        return status;
+        return all;
     }
 };
 

@@ -52,7 +52,7 @@ private:
             out_.print(",\"flags\":{}", flags);
         if (const auto tracked = hyperv::change_tracking_sequence(entry); tracked != 0)
             out_.print(",\"change_tracking_sequence\":{}", tracked);
-        if (entry.has_value()) VDISK_CHECK(value(key));
+        if (entry.has_value()) value(key);
         if (entry.pointer) out_.put(",\"file_object\":true");
         if (const auto damage = damage_of(entry); !damage.empty()) out_.print(",\"damaged\":{}", text_of(damage));
         if (placeless_ && depth == 0) place(key);
@@ -71,18 +71,20 @@ private:
 
     bool has_children(KeyId key) const { return storage_.key(key).entry.type == KeyType::node; }
 
-    Result<void> value(KeyId key) {
+    void value(KeyId key) {
+        constexpr std::string_view kUnreadable = ",\"unreadable\":true";
         const KeyType type = storage_.key(key).entry.type;
-        if (type == KeyType::node) return ok();
+        if (type == KeyType::node) return;
         if (type == KeyType::array) {
             out_.print(",\"length\":{},\"hex\":\"", storage_.value_size(key));
-            VDISK_CHECK(print_hex(out_, storage_, key));
+            const bool whole = print_hex(out_, storage_, key);
             out_.put("\"");
-            return ok();
+            if (!whole) out_.put(kUnreadable);
+            return;
         }
-        VDISK_TRY(bytes, storage_.value(key));
-        if (const std::string members = value_members(type, bytes); !members.empty()) out_.print(",{}", members);
-        return ok();
+        const auto bytes = readable_value(out_, storage_, key);
+        if (!bytes) return out_.put(kUnreadable);
+        if (const std::string members = value_members(type, *bytes); !members.empty()) out_.print(",{}", members);
     }
 
     void place(KeyId key) {

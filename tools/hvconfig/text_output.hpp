@@ -11,7 +11,8 @@
 
 namespace vdisk::tools {
 
-/// Collects text and writes it in large pieces. A failure is remembered and told by finish().
+/// Collects text and writes it in large pieces. A failure is remembered and told by finish(). Remembers too whether
+/// something that belongs into the text could not be read.
 class TextOutput {
 public:
     template<class... Args> void print(fmt::format_string<Args...> format, Args&&... args) {
@@ -22,6 +23,10 @@ public:
         buffer_.append(text.data(), text.data() + text.size());
         if (buffer_.size() > kPiece) flush();
     }
+    /// Notes that something is missing in the text.
+    void miss() noexcept { complete_ = false; }
+    [[nodiscard]] bool complete() const noexcept { return complete_; }
+
     /// Writes what is left; an error if any of the writing failed.
     [[nodiscard]] Result<void> finish() {
         flush();
@@ -38,6 +43,7 @@ private:
 
     fmt::memory_buffer buffer_;
     bool failed_ = false;
+    bool complete_ = true;
 };
 
 /// Depth first: enter(key, depth) before a key's children and leave(key, depth) behind them. Both return Result<void>.

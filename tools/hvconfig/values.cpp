@@ -2,6 +2,7 @@
 #include "hvconfig/values.hpp"
 
 #include "base/text.hpp"
+#include "hvconfig/commands.hpp"
 #include "hyperv/value.hpp"
 
 #include <fmt/ranges.h>
@@ -36,6 +37,11 @@ template<class Value> std::string shown(const std::optional<Value>& value) {
 
 template<class Value> std::string member(const std::optional<Value>& value) {
     return value ? fmt::format("\"value\":{}", *value) : std::string();
+}
+
+void miss(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key, const Error& why) {
+    warn(fmt::format("{}: {}", short_path(storage, key).value_or("a key"), why.what));
+    out.miss();
 }
 
 } // namespace
@@ -75,38 +81,51 @@ std::string value_members(KeyType type, std::span<const std::byte> bytes) {
     return fmt::format("\"length\":{},\"hex\":\"{}\"", bytes.size(), hex(bytes));
 }
 
-Result<void> print_hex(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key) {
+std::optional<std::vector<std::byte>> readable_value(TextOutput& out, const hyperv::Storage& storage,
+                                                     hyperv::KeyId key) {
+    auto bytes = storage.value(key);
+    if (bytes.has_value()) return std::move(bytes).value();
+    miss(out, storage, key, bytes.error());
+    return std::nullopt;
+}
+
+bool print_hex(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key) {
     std::vector<std::byte> piece(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, storage.value_size(key))));
     for (std::uint64_t at = 0; at < storage.value_size(key);) {
-        VDISK_TRY(got, storage.read_value(key, at, piece));
-        out.put(hex(std::span(piece).first(got)));
-        at += got;
+        const auto got = storage.read_value(key, at, piece);
+        if (got.has_error()) {
+            miss(out, storage, key, got.error());
+            return false;
+        }
+        out.put(hex(std::span(piece).first(got.value())));
+        at += got.value();
     }
-    return ok();
+    return true;
 }
 
-Result<void> print_value(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key) {
+void print_value(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key) {
     const KeyType type = storage.key(key).entry.type;
-    if (type == KeyType::array) return print_hex(out, storage, key);
-    VDISK_TRY(bytes, storage.value(key));
-    out.put(value_text(type, bytes));
-    return ok();
+    if (type == KeyType::array) {
+        if (!print_hex(out, storage, key)) out.put("  # unreadable from here on");
+        return;
+    }
+    const auto bytes = readable_value(out, storage, key);
+    out.put(bytes ? value_text(type, *bytes) : "  # unreadable");
 }
 
-Result<void> print_flat(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key, std::string_view path) {
+void print_flat(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key, std::string_view path) {
     const hyperv::KeyEntry& entry = storage.key(key).entry;
     const auto damage = damage_of(entry);
-    if (entry.type == KeyType::node && damage.empty() && !storage.tree().children(key).empty()) return ok();
+    if (entry.type == KeyType::node && damage.empty() && !storage.tree().children(key).empty()) return;
     out.put(path);
     if (entry.type == KeyType::node) {
         out.put(" = {}");
     } else {
         out.put(" = ");
-        VDISK_CHECK(print_value(out, storage, key));
+        print_value(out, storage, key);
     }
     if (!damage.empty()) out.print("  # damaged: {}", fmt::join(damage, ", "));
     out.put("\n");
-    return ok();
 }
 
 std::vector<std::string> damage_of(const hyperv::KeyEntry& entry) {

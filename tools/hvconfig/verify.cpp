@@ -19,15 +19,25 @@ struct Verify {
         if (json) {
             out.put("{\"findings\":");
             print_findings(storage, out);
-            out.put("}\n");
+            out.print(",\n\"size\":{},\"told_size\":{}}}\n", storage.raw_source()->size(), storage.told_size());
         } else {
             for (const hyperv::Finding& finding : storage.findings()) out.print("{}\n", to_line(storage, finding));
+            say_if_short(storage, out);
             out.print("{}: {} keys in {} key tables, {}\n", printable(file.path), storage.keys().size(),
                       storage.key_tables().live.size(),
                       storage.findings().empty() ? "no faults" : fmt::format("{} findings", storage.findings().size()));
         }
         if (auto done = out.finish(); done.has_error()) return report(done.error());
         return storage.findings().empty() ? kDone : kPartial;
+    }
+
+private:
+    // No fault of its own: what is missing of it is a finding where it matters.
+    void say_if_short(const hyperv::Storage& storage, TextOutput& out) const {
+        const std::uint64_t size = storage.raw_source()->size();
+        if (storage.told_size() <= size) return;
+        out.print("{}: ends at offset {}, but its header and object tables tell of bytes up to {}\n",
+                  printable(file.path), size, storage.told_size());
     }
 };
 
