@@ -113,8 +113,14 @@ Result<CacheFolder> CacheFolder::open_or_make(const fs::path& path) {
         return fail(ErrorKind::io, "{}: making the folder: {}", printable(path.native()),
                     std::generic_category().message(errno));
     auto folder = open(path);
-    if (folder.has_value() && folder.value().names().empty()) folder.value().mark();
+    if (folder.has_value()) folder.value().blank_ = folder.value().is_blank();
     return folder;
+}
+
+// Whether nothing is there but what others are writing at this moment, or what they left when they were killed.
+bool CacheFolder::is_blank() const {
+    return std::ranges::all_of(
+        names(), [this](const std::string& name) { return is_unfinished_name(name) && holds_ours(name); });
 }
 
 // A mark that could not be written whole marks nothing.
@@ -171,6 +177,7 @@ void CacheFolder::remove_unfinished(const std::string& name) const noexcept {
 }
 
 Result<void> CacheFolder::finish(const std::string& unfinished, const Digest& key) const {
+    if (blank_) mark();
     const std::string name = index_name(key);
     const int folder = folder_.get();
     if (::renameat2(folder, unfinished.c_str(), folder, name.c_str(), RENAME_NOREPLACE) == 0) return ok();
@@ -224,8 +231,9 @@ void CacheFolder::clean(std::uint64_t capacity) const {
     std::ranges::sort(own, std::greater{}, &Own::used);
     std::uint64_t total = 0;
     for (const Own& each : own) {
+        const bool newest = each.finished && total == 0;
         if (each.finished) total += each.bytes;
-        const bool goes = each.finished ? total > capacity : each.used + kAbandoned < now;
+        const bool goes = each.finished ? !newest && total > capacity : each.used + kAbandoned < now;
         if (goes) ::unlinkat(folder_.get(), each.name.c_str(), 0);
     }
 }

@@ -41,7 +41,8 @@ public:
     /// Errors: `io`.
     [[nodiscard]] static Result<CacheFolder> open(const std::filesystem::path& path);
 
-    /// As open(). A folder that is not there is made, for this user alone; one that is empty is marked as ours.
+    /// As open(). A folder that is not there is made, for this user alone. One that is empty now is marked as ours with
+    /// the first index that gets into it.
     [[nodiscard]] static Result<CacheFolder> open_or_make(const std::filesystem::path& path);
 
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
@@ -70,7 +71,7 @@ public:
     [[nodiscard]] std::uint64_t used() const;
 
     /// Removes what writers that were killed left, and of our indexes those not used for longest until the rest has at
-    /// most `capacity` bytes. Does nothing unless is_ours().
+    /// most `capacity` bytes or is one. Does nothing unless is_ours().
     void clean(std::uint64_t capacity) const;
 
 private:
@@ -87,6 +88,7 @@ private:
     [[nodiscard]] std::vector<std::string> names() const;
     [[nodiscard]] std::vector<Own> list() const;
     [[nodiscard]] Error error(std::string_view what) const;
+    [[nodiscard]] bool is_blank() const;
     void mark() const;
 
     std::filesystem::path path_;
@@ -94,6 +96,7 @@ private:
     FileIdentity identity_{};
     std::uint32_t owner_ = 0;
     std::uint32_t mode_ = 0;
+    bool blank_ = false; ///< when it was opened
 };
 
 } // namespace vdisk

@@ -140,6 +140,36 @@ class CompressedStreams(harness.FolderTest):
         index.write_bytes(sound[: len(sound) // 2])
         self.check(packed, plain)
 
+    def test_files_of_others_in_the_cache_s_folder_stay(self):
+        plain = self.plain_file(2 * MIB)
+        packed = self.compress(["zstd"], plain)
+        self.settle()
+        self.cache.mkdir()
+        notes = {name: name.encode() * 10 for name in ("evidence.index", "unfinished-report.txt", "unfinished-report", "other.txt",
+                                                       "0123456789abcdef" * 2 + ".index")}
+        for name, text in notes.items():
+            (self.cache / name).write_bytes(text)
+        os.truncate(self.cache / "evidence.index", 3 << 40)
+        for name in notes:
+            os.utime(self.cache / name, (0, 0))
+        for _ in range(2):
+            self.check(packed, plain)
+        self.assertEqual({path.name for path in self.cache.iterdir()} - set(notes), {path.name for path in self.cache.glob("*.index")} - set(notes))
+        self.assertEqual(len(list(self.cache.iterdir())), len(notes) + 1)
+        for name, text in notes.items():
+            with open(self.cache / name, "rb") as file:
+                self.assertEqual(file.read(len(text)), text)
+        self.assertEqual((self.cache / "evidence.index").stat().st_size, 3 << 40)
+
+    def test_no_index_is_kept_beside_the_file(self):
+        plain = self.plain_file(2 * MIB)
+        packed = self.compress(["zstd"], plain)
+        self.settle()
+        before = set(self.folder.iterdir())
+        os.environ["VDISK_CACHE_DIR"] = str(self.folder)
+        self.check(packed, plain)
+        self.assertEqual(set(self.folder.iterdir()), before)
+
     def test_a_cache_that_can_not_be_written_costs_a_pass_only(self):
         plain = self.plain_file(2 * MIB)
         packed = self.compress(["zstd"], plain)
@@ -162,7 +192,7 @@ class CompressedStreams(harness.FolderTest):
             self.assertEqual(ours, hashlib.sha256(run(VDISK, "export", packed, "-", preexec_fn=no_room)).hexdigest())
             self.assertEqual(list(self.cache.iterdir()), [])
         self.check(packed, plain)
-        self.assertEqual(len(list(self.cache.iterdir())), 1)
+        self.assertEqual(len(list(self.cache.glob("*.index"))), 1)
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can mount")
     def test_a_full_or_read_only_file_system_costs_the_index_only(self):
