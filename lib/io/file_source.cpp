@@ -80,7 +80,10 @@ Result<FilePtr> FileSource::open(const std::filesystem::path& path, FileKinds ki
         return fail(ErrorKind::io, "{}: is {}, not an image file", printable(path.native()), kind_name(before.st_mode));
 
     // O_NONBLOCK: opening a FIFO for reading would otherwise wait for a writer. It changes nothing for regular files.
-    Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+    constexpr int kMode = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+    // The time of access belongs to the evidence; but only a file's owner and root may leave it alone.
+    Descriptor descriptor(::open(path.c_str(), kMode | O_NOATIME));
+    if (!descriptor.is_open() && errno == EPERM) descriptor = Descriptor(::open(path.c_str(), kMode));
     if (!descriptor.is_open()) return fail(ErrorKind::io, "{}: {}", printable(path.native()), os_error(errno));
     return take(std::move(descriptor), path, kinds);
 }
@@ -96,7 +99,8 @@ Result<FilePtr> FileSource::take(Descriptor descriptor, const std::filesystem::p
     if (end < 0) return fail(ErrorKind::io, "{}: {}", file->name(), os_error(errno));
 
     file->size_ = static_cast<std::uint64_t>(end);
-    file->identity_ = {status.st_dev, status.st_ino};
+    file->identity_ =
+        S_ISBLK(status.st_mode) ? FileIdentity{0, status.st_rdev} : FileIdentity{status.st_dev, status.st_ino};
     file->modified_ = nanoseconds(status.st_mtim);
     file->changed_ = nanoseconds(status.st_ctim);
     file->owner_ = status.st_uid;

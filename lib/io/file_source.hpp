@@ -10,7 +10,7 @@
 
 namespace vdisk {
 
-/// What makes two paths the same file.
+/// What makes two paths the same file: of a block device, of which there may be several files, device 0 and its number.
 struct FileIdentity {
     std::uint64_t device = 0;
     std::uint64_t inode = 0;
