@@ -7,7 +7,9 @@
 #include "open/open.hpp"
 #include "open/report.hpp"
 
-#include <limits>
+#include <algorithm>
+#include <cstddef>
+#include <span>
 
 struct vdisk_file {
     struct Texts {
@@ -45,6 +47,9 @@ vdisk_extent_kind to_c(Extent::Kind kind) {
     return VDISK_EXTENT_STORED;
 }
 
+// The largest size of options that can be one: beyond is a program's mistake.
+constexpr std::size_t kMostOptions = 4096;
+
 Result<void> need(bool given, std::string_view what) {
     if (!given) return fail(ErrorKind::usage, "{} is NULL", what);
     return ok();
@@ -53,9 +58,14 @@ Result<void> need(bool given, std::string_view what) {
 Result<OpenOptions> to_options(const vdisk_open_options* given) {
     VDISK_TRY(options, OpenOptions::from_environment());
     if (given == nullptr) return options;
-    if (given->struct_size < sizeof *given)
+    if (given->struct_size < sizeof *given || given->struct_size > kMostOptions)
         return fail(ErrorKind::usage, "vdisk_open_options::struct_size is {}, not {}", given->struct_size,
                     sizeof *given);
+    // What a later version's program asks for must not be passed over.
+    const auto bytes = std::span(reinterpret_cast<const std::byte*>(given), given->struct_size);
+    if (std::ranges::any_of(bytes.subspan(sizeof *given), [](std::byte byte) { return byte != std::byte{0}; }))
+        return fail(ErrorKind::unsupported, "vdisk_open_options has an option that libvdisk {} does not know",
+                    PACKAGE_VERSION);
     if (given->format != nullptr) options.format = given->format;
     if (given->progress != nullptr)
         options.progress = [progress = given->progress, data = given->progress_data](

@@ -7,11 +7,18 @@
  *     int64_t got = vdisk_read(disk, buffer, sizeof buffer, offset);
  *     vdisk_close(disk);
  *
- * Nothing here writes to an image, prints, or ends the program. What can't be read is an error for exactly its range,
- * never zeros and never other bytes.
+ * Nothing here writes to an image or ends the program, nor prints, unless $VDISK_STATS asks for it. What can't be read
+ * is an error for exactly its range, never zeros and never other bytes.
  *
  * Threads: a vdisk_file or vdisk_disk may be used by any number of threads at once; closing it must be the last use.
- * The last error is one a thread. Strings are UTF-8 with control characters written as \xNN, ready to be shown.
+ * A read that takes long (a slow file, a long run of compressed bytes) holds up others where they need the same bytes,
+ * or where a compressed stream has as many decoders at work as memory is meant for: 3, and 1 if its window is above 16
+ * MiB. The last error is one a thread. Strings are UTF-8 with control characters written as \xNN, ready to be shown.
+ *
+ * fork(): a child may go on with the files and disks that it finds, and closes its own; they work as they do in the
+ * parent, whatever the parent's threads were at, but read in the thread that asks, without others that read ahead. It
+ * must not use what another thread was opening or closing at that moment. Where a progress function forks, the opening
+ * may fail in the child with VDISK_ERROR_IO.
  *
  * Compatibility: functions, structures and numbers of this header keep their meaning as long as the library's soname
  * (libvdisk.so.1) stays. New kinds may be added to the enumerations: each says what to make of an unknown one.
@@ -45,8 +52,9 @@ enum vdisk_error_kind {
     VDISK_ERROR_NO_MEMORY = 9
 };
 
-/** What the last function that failed in this thread said: one line, naming file, field and value; "" if none failed
-   yet. Stays valid until another one fails in this thread. Success leaves it alone: ask only after a failure. */
+/** What the last function that failed in this thread said: one line, naming file, field and value (only a list of
+   disks has more); "" if none failed yet. Stays valid until another one fails in this thread. Success leaves it alone:
+   ask only after a failure. */
 const char* vdisk_last_error(void);
 enum vdisk_error_kind vdisk_last_error_kind(void);
 
@@ -63,7 +71,7 @@ typedef int (*vdisk_progress)(void* data, uint64_t done, uint64_t total);
 
 /** How to open; all zero but `struct_size` is the same as no options. */
 typedef struct vdisk_open_options {
-    size_t struct_size; /**< sizeof(vdisk_open_options) */
+    size_t struct_size; /**< sizeof(vdisk_open_options); what an older library does not know of it must be 0 */
     const char* format; /**< a format's name, such as "raw", which is never detected; NULL: detect it */
     vdisk_progress
         progress;        /**< may be NULL; must be callable until the file and all disks opened from it are closed */
@@ -80,7 +88,7 @@ vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options)
 /** Disks opened from the file live on. NULL is allowed. */
 void vdisk_file_close(vdisk_file* file);
 
-/** The format's name, such as "qcow2". Valid as long as the library is loaded. */
+/** The format's name, such as "qcow2"; "" if `file` is NULL. Valid as long as the library is loaded. */
 const char* vdisk_file_format(const vdisk_file* file);
 
 /** An unknown kind: treat it as VDISK_KIND_DEVICE. */
@@ -100,14 +108,14 @@ typedef struct vdisk_disk_info {
     uint64_t size;           /**< bytes */
 } vdisk_disk_info;
 
-/** How many disks the file holds: at least 1. */
+/** How many disks the file holds; 0 if it has none, as a backup of configurations alone, or if `file` is NULL. */
 size_t vdisk_file_disk_count(const vdisk_file* file);
 
 /** Fills `*info` for disk number `index`, counted from 0. Returns 0, or -1 on an error. */
 int vdisk_file_disk_info(const vdisk_file* file, size_t index, vdisk_disk_info* info);
 
 /** The number of the disk that the path's selector names; without a selector the one that is meant then. -1 if there is
-   no such disk or more than one: the error lists what there is. */
+   no such disk or more than one: the error lists what there is, a line each. */
 int64_t vdisk_file_selected(const vdisk_file* file);
 
 /** Opens disk number `index` with its chain of parents. NULL on an error. */
@@ -121,7 +129,8 @@ void vdisk_close(vdisk_disk* disk);
 
 /* --- Reading --- */
 
-/** Bytes of the disk, as the guest sees it. */
+/** Bytes of the disk, as the image says: of most formats whole sectors, but a qcow2 may say any number, of which guests
+   see the whole sectors alone. 0 if `disk` is NULL. */
 uint64_t vdisk_size(const vdisk_disk* disk);
 
 /** Reads `count` bytes from `offset`. Returns how many were read, fewer than asked only at the end of the disk (0 at or
@@ -144,9 +153,10 @@ typedef struct vdisk_extent {
     uint64_t length; /**< bytes, > 0 */
 } vdisk_extent;
 
-/** Fills `*extent` with the run from `offset`, at most `wanted` (> 0) bytes long. Moves no data. Neighbours may be of
-   the same kind; an extent that is not VDISK_EXTENT_UNREADABLE can still fail to be read (a bad sector, a bad
-   checksum). Returns 0, or -1 on an error, also for an `offset` at or past the end of the disk. */
+/** Fills `*extent` with the run from `offset`, at most `wanted` (> 0) bytes long. Reads tables, and data only where an
+   archive has them twice and they must be compared. Neighbours may be of the same kind; an extent that is not
+   VDISK_EXTENT_UNREADABLE can still fail to be read (a bad sector, a bad checksum). Returns 0, or -1 on an error, also
+   for an `offset` at or past the end of the disk. */
 int vdisk_extent_at(const vdisk_disk* disk, uint64_t offset, uint64_t wanted, vdisk_extent* extent);
 
 #ifdef __cplusplus

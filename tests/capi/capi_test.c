@@ -115,8 +115,22 @@ static void a_file_lists_its_disks(void) {
 
 static void wrong_arguments_are_errors(void) {
     vdisk_open_options options = {0};
+    struct {
+        vdisk_open_options known;
+        uint64_t option;
+    } newer;
+    vdisk_disk* disk;
     CHECK(vdisk_open(NULL, NULL) == NULL && vdisk_last_error_kind() == VDISK_ERROR_USAGE);
     CHECK(vdisk_open("/nonexistent/disk.qcow2", NULL) == NULL && vdisk_last_error_kind() == VDISK_ERROR_IO);
+    CHECK(vdisk_open(image, &options) == NULL && vdisk_last_error_kind() == VDISK_ERROR_USAGE);
+    memset(&newer, 0, sizeof newer);
+    newer.known.struct_size = sizeof newer; /* as a program for a later version has it */
+    disk = vdisk_open(image, &newer.known);
+    CHECK(disk != NULL);
+    vdisk_close(disk);
+    newer.option = 1;
+    CHECK(vdisk_open(image, &newer.known) == NULL && vdisk_last_error_kind() == VDISK_ERROR_UNSUPPORTED);
+    options.struct_size = (size_t)1 << 40;
     CHECK(vdisk_open(image, &options) == NULL && vdisk_last_error_kind() == VDISK_ERROR_USAGE);
     options.struct_size = sizeof options;
     options.format = "no such format";

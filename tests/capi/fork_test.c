@@ -44,11 +44,9 @@ static void load(struct image* image, const char* path, const char* raw) {
 }
 
 static void compare(const struct image* image, const vdisk_disk* disk, uint64_t offset) {
-    static const char zeros[PIECE];
-    unsigned char buffer[PIECE];
+    unsigned char buffer[PIECE] = {0};
     const uint64_t left = image->size - offset;
     const int64_t wanted = left < PIECE ? (int64_t)left : PIECE;
-    memcpy(buffer, zeros, PIECE);
     if (vdisk_read(disk, buffer, PIECE, offset) != wanted) fail("read failed", image->path);
     if (memcmp(buffer, image->raw + offset, (size_t)wanted) != 0) fail("other bytes", image->path);
 }
@@ -80,7 +78,7 @@ static void open_disks(void) {
     }
 }
 
-/* Ends the process by 0 if `expected` does. */
+/* Ends this process by 1 unless the child ended by 0. */
 static void expect(pid_t child, const char* what) {
     int status = 0;
     if (waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {

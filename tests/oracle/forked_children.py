@@ -16,7 +16,8 @@ MIB = 1 << 20
 EXAMPLES = harness.SOURCE / "examples"
 LIBRARIES = harness.BUILD / "lib" / ".libs"
 FORK_TEST = harness.BUILD / "tests" / "fork_test"
-ROUNDS = 60
+SIZE = 16 * MIB
+ROUNDS = 25
 
 POOL = """
 import multiprocessing, sys, vdisk
@@ -41,9 +42,9 @@ class ForkedChildren(harness.FolderTest):
         self.raw = self.folder / "disk.raw"
         words = [self.random_bytes(self.random.randrange(4, 40)) for _ in range(4000)]
         with open(self.raw, "wb") as file:
-            while file.tell() < 24 * MIB:
+            while file.tell() < SIZE:
                 file.write(b"".join(self.random.choices(words, k=20000)))
-            file.truncate(24 * MIB)
+            file.truncate(SIZE)
 
     def qcow2(self, compression):
         image = self.folder / f"{compression}.qcow2"

@@ -7,7 +7,7 @@
 namespace vdisk {
 namespace {
 
-// Decoders at work, and as many that wait in a run for the next read; each holds a window and a run.
+// Decoders at work at most, and as many that wait in a run for the next read at most; each holds a window and a run.
 constexpr std::size_t kReaders = 3;
 // Windows that are too large to have several of them in memory.
 constexpr std::uint32_t kLargeWindowLog = 24;
