@@ -221,6 +221,38 @@ class Fixtures(harness.FolderTest):
             if key["type"] == "array":
                 self.assertEqual(run(HVCONFIG, "get", "--raw", file, f"/configuration/big/{key['name']}"), bytes.fromhex(key["hex"]))
 
+    def test_get_says_what_is_wrong_with_the_file(self):
+        # A log that can't be applied, and a file without a sound header: the value may be an old one.
+        for entry, path, expected in self.each("log", "header"):
+            if not expected or "tree" not in expected or not set(entry["findings"]) - {"dirty"}:
+                continue
+            for key in ("/configuration", "/configuration/properties/name"):
+                status, out, err = outcome(HVCONFIG, "get", path, key)
+                self.assertEqual(status, 1, key)
+                self.assertTrue(out)
+                for finding in entry["findings"]:
+                    self.assertIn(f" {finding}: ", err)
+            status, _, err = outcome(HVCONFIG, "get", path, "/no/such/key")
+            self.assertEqual(status, 2)
+            self.assertIn(f" {entry['findings'][-1]}: ", err)  # which may be why
+
+    def test_get_says_what_is_wrong_with_a_value_below_a_node(self):
+        entry = next(entry for entry in MANIFEST if entry["file"] == "entry-checksum.vmcx")
+        status, out, err = outcome(HVCONFIG, "get", self.path(entry), "/configuration")
+        self.assertEqual((status, out.count(b"# damaged: entry-checksum") > 0), (1, True))
+        self.assertIn("entry-checksum", err)
+
+    def test_every_command_that_shows_a_damaged_file_ends_with_1(self):
+        for entry, path, expected in self.each("log", "header", "damaged"):
+            if not expected or "tree" not in expected or not set(entry["findings"]) - {"dirty"}:
+                continue
+            for command in (["dump"], ["dump", "--format", "json"], ["dump", "--format", "flat"], ["info"], ["verify"], ["disks"],
+                            ["disks", "--json"], ["deleted"], ["deleted", "--json"], ["diff", path]):
+                status, out, err = outcome(HVCONFIG, command[0], *command[1:], path)
+                self.assertEqual(status, 1, command)
+                self.assertTrue(out)
+                self.assertTrue(err or command[0] == "verify", command)
+
     def test_get_of_what_is_not_there_is_an_error(self):
         for path in ("/nothing", "/configuration/properties/name[2]", "/a[x]"):
             self.assertEqual(outcome(HVCONFIG, "get", FOLDER / "vm-realistic.vmcx", path)[:2], (2, b""))
@@ -250,6 +282,54 @@ class Fixtures(harness.FolderTest):
                          ["D:\\VMs\\Lagerverwaltung\\System Disk (C).vhdx", "E:\\ISO\\de-de_windows_server_2022_x64.iso",
                           "F:\\Daten\\Lager-Daten.vhdx", "F:\\Daten\\Archiv 2019.avhdx"])
         self.assertEqual([adapter["mac_address"] for adapter in got["network_adapters"]], ["00155D27986C", "0A-1B-2C-3D-4E-5F"])
+
+    def made(self, shape, count):
+        path = self.folder / f"{shape}.vmcx"
+        run(harness.BUILD / "tests" / "support" / "make_hyperv", shape, count, path)
+        return path
+
+    def test_disks_of_a_host_s_list_are_its_machines(self):
+        path = self.made("list", 2)
+        self.assertEqual(run(HVCONFIG, "disks", path).decode().splitlines(),
+                         [f"listed {word}: {kind}-{i} C:\\VM\\{kind}-{i}.vmcx"
+                          for word, kind in (("machine", "VirtualMachines"), ("checkpoint", "Snapshots")) for i in range(2)])
+        listed = json.loads(run(HVCONFIG, "disks", "--json", path))["listed"]
+        self.assertEqual([(each["id"], each["checkpoint"]) for each in listed],
+                         [("VirtualMachines-0", False), ("VirtualMachines-1", False), ("Snapshots-0", True), ("Snapshots-1", True)])
+
+    def test_disks_says_that_there_is_no_machine(self):
+        self.assertEqual(run(HVCONFIG, "disks", self.made("deep", 3)), b"no machine is configured or listed here\n")
+
+    def test_disks_says_what_is_a_checkpoint(self):
+        lines = run(HVCONFIG, "disks", self.made("checkpoint", 0x900)).decode().splitlines()
+        self.assertIn("type: Snapshots (a checkpoint)", lines)
+
+    def test_verify_says_that_a_file_is_shorter_than_it_tells(self):
+        short, whole = FOLDER / "log-past-eof-clean.vmcx", FOLDER / "vm-realistic.vmcx"
+        self.assertIn(f"ends at offset {short.stat().st_size}, but ", run(HVCONFIG, "verify", short).decode())
+        self.assertNotIn("ends at", run(HVCONFIG, "verify", whole).decode())
+        told = json.loads(run(HVCONFIG, "verify", "--json", short))
+        self.assertLess(told["size"], told["told_size"])
+
+    def test_memory_of_a_cut_file_is_what_lies_before_the_cut(self):
+        path, whole = self.made("memory", 6), self.folder / "whole.raw"
+        run(HVCONFIG, "memory", path, whole)
+        expected, data = whole.read_bytes(), path.read_bytes()
+        before = 7 << 20
+        for cut in range(len(data) - 65536, len(data) // 3, -(3 << 18) - 4321):
+            path.write_bytes(data[:cut])
+            lime = self.folder / "cut.lime"
+            status, _, err = outcome(HVCONFIG, "memory", "--force", "--format", "lime", path, lime)
+            self.assertEqual(status, 1)
+            ranges = self.lime_ranges(lime)
+            for first, bytes_ in ranges.items():
+                self.assertEqual(bytes_, expected[first:first + len(bytes_)])
+            good = sum(len(bytes_) for bytes_ in ranges.values())
+            lost = sum(int(line.split(" bytes are not rebuilt")[0].split()[-1]) for line in err.splitlines() if "not rebuilt" in line)
+            self.assertEqual(good + lost, len(expected))
+            self.assertLess(good, before)
+            self.assertGreater(good, cut - (2 << 18))  # three plain MiB and what is small between them
+            before = good
 
     def test_disks_shows_drives_that_have_lost_their_parents(self):
         status, out, _ = outcome(HVCONFIG, "disks", "--json", FOLDER / "parent-missing.vmcx")

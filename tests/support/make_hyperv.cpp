@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // make_hyperv SHAPE COUNT OUT: files of a size that no fixture has. SHAPE is wide (COUNT keys, 50 a node), deep (a
-// chain of COUNT nodes with a value at its end) or memory (a saved state of COUNT MiB, every second one compressed).
+// chain of COUNT nodes with a value at its end), memory (a saved state of COUNT MiB, every second one compressed), list
+// (a host's list of COUNT machines and as many checkpoints) or checkpoint (a machine's; COUNT is its version).
 #include "hyperv_builder.hpp"
 
 #include <cstdio>
@@ -67,13 +68,43 @@ Forest memory(std::size_t mib) {
     return forest;
 }
 
+Forest list(std::size_t count) {
+    Forest forest;
+    const std::size_t root = forest.add({"Configurations"});
+    for (const char* kind : {"VirtualMachines", "Snapshots"}) {
+        const std::size_t node = forest.add({kind}, root);
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::string id = std::string(kind) + "-" + std::to_string(i);
+            forest.add({id, 6, utf16("C:\\VM\\" + id + ".vmcx")}, node);
+        }
+    }
+    return forest;
+}
+
+Forest checkpoint(std::size_t version) {
+    Forest forest;
+    const std::size_t properties = forest.add({"properties"}, forest.add({"configuration"}));
+    forest.add({"name", 6, utf16("before the update")}, properties);
+    forest.add({"type_id", 6, utf16("Snapshots")}, properties);
+    forest.add({"version", 3, little(static_cast<std::uint64_t>(version))}, properties);
+    return forest;
+}
+
+Forest forest_of(const std::string& shape, std::size_t count) {
+    if (shape == "wide") return wide(count);
+    if (shape == "deep") return deep(count);
+    if (shape == "list") return list(count);
+    if (shape == "checkpoint") return checkpoint(count);
+    return memory(count);
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
     if (argc != 4) return 2;
     const std::string shape = argv[1];
     const std::size_t count = std::strtoul(argv[2], nullptr, 10);
-    const Forest forest = shape == "wide" ? wide(count) : shape == "deep" ? deep(count) : memory(count);
+    const Forest forest = forest_of(shape, count);
     const BuiltFile file = HypervBuilder({.alignment = 65536, .table_bytes = 65536}).build(forest);
     std::ofstream out(argv[3], std::ios::binary);
     out.write(reinterpret_cast<const char*>(file.bytes.data()), static_cast<std::streamsize>(file.bytes.size()));
