@@ -96,6 +96,10 @@ public:
     /// What `disks()[index]` reads from.
     [[nodiscard]] virtual Result<Layer> layer(std::size_t index) const = 0;
 
+    /// Every other file that this one names, whichever of its disks needs it: parents and data files. Needs no key, for
+    /// nothing is read through these links: they only tell which files are not to be touched.
+    [[nodiscard]] virtual std::vector<ParentLink> links() const { return {}; }
+
     /// The file's own facts: what it says of itself and what is odd about it. Never fails: what can't be read is told
     /// there.
     [[nodiscard]] virtual Facts facts() const = 0;

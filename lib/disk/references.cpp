@@ -48,8 +48,9 @@ Result<ReferencePolicy> reference_policy_from_environment() {
     return fail(ErrorKind::usage, "VDISK_REFERENCES is '{}': one of deny, same-dir, any is wanted", printable(word));
 }
 
-References::References(fs::path image, ReferencePolicy policy, const Limits& limits, FileKinds given)
-    : policy_(policy), limits_(limits), given_(given) {
+References::References(fs::path image, ReferencePolicy policy, const Limits& limits, FileKinds given,
+                       InputFilesPtr inputs)
+    : policy_(policy), limits_(limits), given_(given), inputs_(std::move(inputs)) {
     const fs::path parent = image.parent_path();
     folders_.push_back(parent.empty() ? fs::path(".") : parent);
     std::error_code error;
@@ -66,6 +67,13 @@ bool References::allows(const fs::path& path) const {
     return std::ranges::any_of(folders_, [&](const fs::path& own) { return fs::canonical(own, error) == folder; });
 }
 
+Result<FilePtr> References::open_file(const fs::path& path, FileKinds kinds) const {
+    if (inputs_) inputs_->add(path);
+    VDISK_TRY(file, FileSource::open(path, kinds));
+    if (inputs_) inputs_->add(file);
+    return file;
+}
+
 Result<FoundFile> References::open(std::string_view name) const {
     if (name.empty()) return fail(ErrorKind::corrupt, "the name is empty");
     if (name.size() > limits_.name_bytes)
@@ -76,11 +84,14 @@ Result<FoundFile> References::open(std::string_view name) const {
     if (const std::string_view protocol = protocol_of(name); !protocol.empty())
         return fail(ErrorKind::unsupported, "'{}' is not opened: protocol '{}:' names no local file", printable(name),
                     printable(protocol));
+    std::vector<Candidate> places = candidates(fs::path(name), folders_);
+    for (const Candidate& place : places)
+        if (inputs_) inputs_->add(place.path);
     if (policy_ == ReferencePolicy::deny)
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny", printable(name));
 
     std::string tried;
-    for (Candidate& candidate : candidates(fs::path(name), folders_)) {
+    for (Candidate& candidate : places) {
         std::error_code error;
         if (!fs::exists(candidate.path, error)) {
             tried += fmt::format("{}{}", tried.empty() ? "" : ", ", printable(candidate.path.native()));
@@ -89,7 +100,7 @@ Result<FoundFile> References::open(std::string_view name) const {
         if (!allows(candidate.path))
             return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
                         printable(candidate.path.native()));
-        VDISK_TRY(file, FileSource::open(candidate.path, FileKinds::regular_only));
+        VDISK_TRY(file, open_file(candidate.path, FileKinds::regular_only));
         return FoundFile{std::move(file), std::move(candidate.how)};
     }
     return fail(ErrorKind::io, "not found; looked for {}", tried);
@@ -101,11 +112,11 @@ Result<FilePtr> References::open_exact(const fs::path& path) const {
     if (!allows(path))
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
                     printable(path.native()));
-    return FileSource::open(path, FileKinds::regular_only);
+    return open_file(path, FileKinds::regular_only);
 }
 
 Result<FoundFile> References::open_given(const fs::path& path) const {
-    VDISK_TRY(file, FileSource::open(path, given_));
+    VDISK_TRY(file, open_file(path, given_));
     return FoundFile{std::move(file), "as given"};
 }
 

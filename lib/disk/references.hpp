@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/limits.hpp"
-#include "io/file_source.hpp"
+#include "io/input_files.hpp"
 
 #include <filesystem>
 #include <string>
@@ -37,8 +37,9 @@ class References {
 public:
     /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files
     /// only.
+    /// `inputs`: told of each file that is looked for here, found or not; may be null.
     References(std::filesystem::path image, ReferencePolicy policy, const Limits& limits,
-               FileKinds given = FileKinds::regular_or_block_device);
+               FileKinds given = FileKinds::regular_or_block_device, InputFilesPtr inputs = nullptr);
 
     /// `name` as the image has it. Errors: `unsupported` for protocols, `usage` for what the policy forbids, `io` for
     /// what is not there, telling each path that was tried.
@@ -61,10 +62,13 @@ public:
     [[nodiscard]] bool allows(const std::filesystem::path& path) const;
 
 private:
+    [[nodiscard]] Result<FilePtr> open_file(const std::filesystem::path& path, FileKinds kinds) const;
+
     std::vector<std::filesystem::path> folders_;
     ReferencePolicy policy_;
     Limits limits_;
     FileKinds given_;
+    InputFilesPtr inputs_;
 };
 
 } // namespace vdisk

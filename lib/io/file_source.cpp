@@ -120,6 +120,32 @@ ChangeTimes FileSource::change_times() const noexcept {
     return change_times_of(static_cast<std::uint64_t>(status.f_type));
 }
 
+std::optional<std::string> FileSource::change() const {
+    struct stat now {};
+    if (!regular_ || ::fstat(descriptor_.get(), &now) != 0) return std::nullopt;
+    if (now.st_size != static_cast<off_t>(size_)) return fmt::format("its size was {} and is {}", size_, now.st_size);
+    if (nanoseconds(now.st_mtim) != modified_) return "its time of modification changed";
+    if (nanoseconds(now.st_ctim) != changed_) return "its time of status change did";
+    return std::nullopt;
+}
+
+bool FileSource::has_writer() const noexcept {
+    // QEMU's block/file-posix.c holds a shared lock on byte 100 + N for each permission N that it uses. The question is
+    // for an exclusive lock, because that is what a shared one is in the way of.
+    constexpr off_t kPermissions = 100;
+    constexpr off_t kWrite = 1;
+    constexpr off_t kResize = 3;
+    for (const off_t permission : {kWrite, kResize}) {
+        struct flock lock {};
+        lock.l_type = F_WRLCK;
+        lock.l_whence = SEEK_SET;
+        lock.l_start = kPermissions + permission;
+        lock.l_len = 1;
+        if (::fcntl(descriptor_.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) return true;
+    }
+    return false;
+}
+
 Result<std::size_t> FileSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     if (offset >= size_) return std::size_t{0};
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset));

@@ -7,6 +7,7 @@
 
 #include <compare>
 #include <filesystem>
+#include <optional>
 
 namespace vdisk {
 
@@ -65,6 +66,14 @@ public:
     /// False for a block device, whose content changes without a trace in the times.
     [[nodiscard]] bool is_regular() const noexcept { return regular_; }
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
+
+    /// What another program did to the file since it was opened, in words ("its size was 512 and is 1024"); nothing if
+    /// that can't be seen. For a block device nothing can.
+    [[nodiscard]] std::optional<std::string> change() const;
+
+    /// Whether another program holds the lock by which QEMU marks an image that it writes to or resizes. Asks only, and
+    /// takes no lock.
+    [[nodiscard]] bool has_writer() const noexcept;
 
 private:
     FileSource(Descriptor descriptor, std::filesystem::path path);

@@ -8,6 +8,7 @@
 #include "open/registry.hpp"
 
 #include <algorithm>
+#include <set>
 
 namespace vdisk {
 namespace {
@@ -66,7 +67,8 @@ Error led_to(std::string_view name, const Format& format) {
 OpenContext context_of(const FilePtr& file, Selector selector, FileKinds given, const OpenOptions& options) {
     OpenContext context;
     context.limits = options.limits;
-    context.references = std::make_shared<const References>(file->path(), options.references, options.limits, given);
+    context.references =
+        std::make_shared<const References>(file->path(), options.references, options.limits, given, options.inputs);
     context.selector = std::move(selector);
     context.file = file;
     context.progress = options.progress;
@@ -173,6 +175,35 @@ Result<OpenedFile> open_parent(const ParentLink& link, const OpenedFile& child, 
     const bool may_be_raw = format.empty() || format == kRawFormat.name;
     const Expectation expected{.format = format, .raw_if_unknown = true, .may_be_compressed = !may_be_raw};
     return open_found(found.file, Selector{.path = found.file->path()}, expected, below, child.context.caches);
+}
+
+// Opens what is named by the selector or by the file itself, to see what that names. What can't be followed is left.
+std::vector<OpenedFile> open_named(const OpenedFile& file, const OpenOptions& options, std::set<FileIdentity>& seen) {
+    const References& gate = *file.context.references;
+    const Selector& selector = file.context.selector;
+    std::vector<OpenedFile> opened;
+    const auto add = [&](const Result<FoundFile>& found, Selector chosen, const Expectation& expected) {
+        if (found.has_error() || !seen.insert(found.value().file->identity()).second) return;
+        auto next = open_found(found.value().file, std::move(chosen), expected, options, file.context.caches);
+        if (next.has_value()) opened.push_back(std::move(next).value());
+    };
+    for (const auto& given : {selector.backing, selector.parent}) {
+        if (!given) continue;
+        auto chosen = parse_selector(*given);
+        if (chosen.has_error()) continue;
+        const auto found = gate.open_given(chosen.value().path);
+        add(found, std::move(chosen.value()), {.raw_if_unknown = true, .given = gate.given_kinds()});
+    }
+    for (const auto& given : {selector.key_file, selector.data_file})
+        if (given) (void)gate.open_given(*given);
+    for (const ParentLink& link : file.disks->links()) {
+        const auto found = link.locate(gate);
+        if (found.has_error()) continue;
+        const bool may_be_raw = link.format.empty() || link.format == kRawFormat.name;
+        add(found, Selector{.path = found.value().file->path()},
+            {.format = link.format, .raw_if_unknown = true, .may_be_compressed = !may_be_raw});
+    }
+    return opened;
 }
 
 struct OpenLayer {
@@ -343,9 +374,22 @@ Result<const Format*> identify_target(std::string_view text, const OpenOptions& 
 
 Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) {
     VDISK_TRY(selector, parse_selector(text));
+    if (options.inputs) options.inputs->add(selector.path);
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
+    if (options.inputs) options.inputs->add(file);
     return open_found(std::move(file), std::move(selector), {.format = options.format, .may_be_reference = true},
                       options, std::make_shared<Caches>(options.limits));
+}
+
+void find_inputs(const OpenedFile& file, const OpenOptions& options) {
+    std::set<FileIdentity> seen;
+    std::vector<OpenedFile> level = open_named(file, options, seen);
+    for (std::size_t depth = 1; !level.empty() && depth < options.limits.chain_depth; ++depth) {
+        std::vector<OpenedFile> next;
+        for (const OpenedFile& named : level)
+            for (OpenedFile& below : open_named(named, options, seen)) next.push_back(std::move(below));
+        level = std::move(next);
+    }
 }
 
 Result<OpenedDisk> open_disk(OpenedFile file, const OpenOptions& options) {

@@ -16,6 +16,7 @@ struct OpenOptions {
     std::filesystem::path registry{}; ///< a VirtualBox settings file to find parents by, before others; may be empty
     Unverified unverified = Unverified::refuse; ///< of compressed streams
     StatisticsReport statistics{};              ///< told what reading a disk cost when it is closed; may be empty
+    InputFilesPtr inputs{};                     ///< told which files are opened and looked for; may be null
 
     /// What the environment says: $VDISK_REFERENCES, $VDISK_UNVERIFIED, $VDISK_STATS, and the index cache of
     /// IndexCache::from_environment(). What every program starts with. A word that means nothing is a `usage` error.
@@ -60,6 +61,10 @@ struct OpenedDisk {
 /// as what it decompresses to, which is a raw image if it is of no other format. A reference file is followed; errors
 /// then name both files.
 [[nodiscard]] Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options);
+
+/// Tells `options.inputs` of every file that `file` leads to, and those in turn, by names and selectors, as far as they
+/// can be followed: for who writes something without having opened the disks. Needs no key.
+void find_inputs(const OpenedFile& file, const OpenOptions& options);
 
 /// Opens the selected disk of `file` with its whole chain of parents.
 [[nodiscard]] Result<OpenedDisk> open_disk(OpenedFile file, const OpenOptions& options);

@@ -30,6 +30,7 @@ public:
     const Format& format() const noexcept override { return kQcow2Format; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
     Result<Layer> layer(std::size_t index) const override;
+    std::vector<ParentLink> links() const override;
     Facts facts() const override;
     Result<SavedState> saved_state(std::size_t index) const override;
     Result<AuditReport> audit(const Progress& progress) const override;
@@ -133,6 +134,16 @@ std::optional<ParentLink> File::parent_link() const {
     link.format = header_.backing_format;
     link.locate = [name = *header_.backing_file](const References& references) { return references.open(name); };
     return link;
+}
+
+std::vector<ParentLink> File::links() const {
+    std::vector<ParentLink> links;
+    if (auto parent = parent_link()) links.push_back(std::move(*parent));
+    if (header_.data_file)
+        links.push_back({.described = "data file",
+                         .format = "raw",
+                         .locate = [name = *header_.data_file](const References& gate) { return gate.open(name); }});
+    return links;
 }
 
 Facts File::facts() const {

@@ -26,6 +26,10 @@ public:
     const Format& format() const noexcept override { return kVdiFormat; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
     Result<Layer> layer(std::size_t index) const override;
+    std::vector<ParentLink> links() const override {
+        auto parent = parent_link();
+        return parent ? std::vector{std::move(*parent)} : std::vector<ParentLink>{};
+    }
     Facts facts() const override;
     Result<AuditReport> audit(const Progress& progress) const override;
 

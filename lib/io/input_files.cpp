@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "io/input_files.hpp"
+
+#include "base/text.hpp"
+
+#include <sys/stat.h>
+
+#include <utility>
+
+namespace fs = std::filesystem;
+
+namespace vdisk {
+
+InputFile look_at(const fs::path& path) {
+    InputFile file{.name = printable(path.native())};
+    struct stat status {};
+    if (::stat(path.c_str(), &status) == 0) {
+        file.block_device = S_ISBLK(status.st_mode);
+        file.identity =
+            file.block_device ? FileIdentity{0, status.st_rdev} : FileIdentity{status.st_dev, status.st_ino};
+        return file;
+    }
+    const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
+    if (::stat(folder.c_str(), &status) != 0) return file;
+    file.folder = {status.st_dev, status.st_ino};
+    file.last = path.filename().native();
+    return file;
+}
+
+void InputFiles::add(const fs::path& path) {
+    InputFile file = look_at(path);
+    const std::lock_guard lock(mutex_);
+    files_.insert(std::move(file));
+}
+
+void InputFiles::add(const FilePtr& file) {
+    add(file->path());
+    const std::lock_guard lock(mutex_);
+    std::erase_if(open_, [](const auto& known) { return known.expired(); });
+    open_.push_back(file);
+}
+
+std::vector<InputFile> InputFiles::all() const {
+    const std::lock_guard lock(mutex_);
+    return {files_.begin(), files_.end()};
+}
+
+std::vector<FilePtr> InputFiles::open() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<FilePtr> files;
+    for (const auto& known : open_)
+        if (FilePtr file = known.lock()) files.push_back(std::move(file));
+    return files;
+}
+
+} // namespace vdisk
