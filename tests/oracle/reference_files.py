@@ -134,7 +134,7 @@ class Written(ReferenceTest):
         image, _ = self.with_snapshots(["s"])
         self.ref(image)
         status, _, said = outcome(VDISK, "ref", image, cwd=self.references)
-        self.assertEqual((status, said), (2, "vdisk: disk.vdisk: File exists\n"))
+        self.assertEqual((status, said), (2, "vdisk: disk.vdisk: is there already; --force replaces it\n"))
         self.ref(image, "--force")
         other = self.references / "disk.vdisk"
         other.write_bytes(image.read_bytes())
@@ -151,7 +151,7 @@ class Written(ReferenceTest):
         self.assertEqual((status, said), (1, b"disk.vdisk\n"))
         self.assertIn("gone.qcow2", errors)
         for arguments, word in (([child], "gone.qcow2"), ([self.references / "disk.vdisk"], "is a reference file itself"),
-                                ([child, "--snapshots"], "holds no snapshots"), ([image, "-d", "nowhere"], "nowhere"), ([image, "--json"], "--check")):
+                                ([child, "--snapshots"], "holds no snapshots"), ([image, "-d", "disk.vdisk/x"], "disk.vdisk"), ([image, "--json"], "--check")):
             status, said, errors = outcome(VDISK, "ref", *arguments, cwd=self.references)
             self.assertNotEqual(status, 0)
             self.assertEqual(said, b"")

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/command_line.hpp"
 
+#include "common/interruption.hpp"
+
 #include "config.h"
 
 namespace vdisk::tools {
@@ -24,14 +26,21 @@ int parse_and_run(const ToolDescription& description, std::span<const CommandRow
     return chosen();
 }
 
+int run_caught(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
+    try {
+        return parse_and_run(tool, commands, argc, argv);
+    } catch (const std::exception& error) {
+        // The standard library's: no memory, or standard output that takes no more, which is told at the end.
+        return std::ferror(stdout) != 0 ? kFailed : report(fail(ErrorKind::io, "{}", error.what()));
+    }
+}
+
 } // namespace
 
 int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
-    try {
-        return parse_and_run(tool, commands, argc, argv);
-    } catch (const std::exception& error) { // the standard library's: no memory
-        return report(fail(ErrorKind::io, "{}", error.what()));
-    }
+    hold_standard_streams();
+    install_signal_handlers();
+    return close_standard_output(run_caught(tool, commands, argc, argv));
 }
 
 } // namespace vdisk::tools

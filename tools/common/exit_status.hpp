@@ -16,4 +16,12 @@ int report(const Error& error);
 /// Prints a warning line to standard error.
 void warn(std::string_view message);
 
+/// Makes sure that the numbers of the standard streams are in use, so that no file that is opened gets one and with it
+/// what is printed. Call it once, first.
+void hold_standard_streams();
+
+/// Writes out what standard output still holds: the one check whether all of it was written. Returns `status`, or
+/// kFailed with an error line if it was not. Call it once, last.
+[[nodiscard]] int close_standard_output(int status);
+
 } // namespace vdisk::tools

@@ -1,33 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
-/// The file or stream that a command writes to.
+/// The file or stream that a command writes to: the only place where a tool opens something to write to.
 #pragma once
 
 #include "common/sink.hpp"
+#include "common/unfinished_file.hpp"
 
 namespace vdisk::tools {
 
-/// Where bytes go, one after the other: a sparse file, or a stream that can't seek.
+/// What to open.
+struct OutputRequest {
+    std::string path;          ///< "-" is standard output
+    bool overwrite = false;    ///< a file that is there, or a block device
+    std::uint64_t size = 0;    ///< bytes that will be written, as far as that is known before
+    bool out_of_order = false; ///< whether rewrite() is needed
+};
+
+/// Where bytes go, one after the other. A file is sparse, stands beside its final name until finish(), and is removed
+/// if it does not come to that; what it replaces stays until then. Pipes and devices are written to as they are. Errors
+/// name the output.
 class Output final : public Sink {
 public:
-    /// "-" is standard output. An existing file is an `io` error unless it may be overwritten.
-    static Result<std::unique_ptr<Output>> open(const std::string& path, bool overwrite);
-    ~Output() override;
+    /// Errors: `usage` for what is an input (see check_no_input()), for a file or a block device that is there and may
+    /// not be overwritten, and for what can't be written out of order; `io`, also where so many bytes find no room in
+    /// any case.
+    static Result<std::unique_ptr<Output>> open(const OutputRequest& request);
+
+    [[nodiscard]] bool is_standard_output() const noexcept;
 
     [[nodiscard]] Result<void> write(std::span<const std::byte> bytes) override;
 
     /// A hole where the output can have one.
     [[nodiscard]] Result<void> skip(std::uint64_t length) override;
 
-    /// Writes over what is there at `offset`, for what is known only later; a `usage` error if the output can't seek.
+    /// Writes over what is there at `offset`, for what is known only later.
     Result<void> rewrite(std::uint64_t offset, std::span<const std::byte> bytes);
 
-    /// Sets a file's size, which a hole at its end needs, and flushes it to the disk.
+    /// Sets a file's size, which a hole at its end needs, puts everything on the disk, and gives a file its name. Call
+    /// it once, last.
     Result<void> finish(std::uint64_t size);
 
 private:
-    Output(int descriptor, bool seekable) : descriptor_(descriptor), seekable_(seekable) {}
+    Output(int descriptor, std::string name) : descriptor_(descriptor), name_(std::move(name)) {}
+    static Result<std::unique_ptr<Output>> open_descriptor(int number);
+    static Result<std::unique_ptr<Output>> open_special(const OutputRequest& request, bool block_device);
+    static Result<std::unique_ptr<Output>> open_file(const OutputRequest& request);
+    [[nodiscard]] Error failed(std::string_view doing) const;
+    [[nodiscard]] Result<void> check_room(const OutputRequest& request) const;
+
     int descriptor_;
-    bool seekable_;
+    std::string name_;                       ///< as it was given, safe to show
+    std::unique_ptr<UnfinishedFile> file_{}; ///< the owner of a regular file's descriptor
+    Descriptor owned_{};                     ///< that of a pipe or device; a standard stream has no owner here
+    bool seekable_ = false;
 };
 
 } // namespace vdisk::tools

@@ -9,7 +9,7 @@
 namespace vdisk::tools {
 
 /// Redraws itself at most ten times a second; draws nothing if standard error is no terminal. Its line is wiped at the
-/// end.
+/// end, and when a signal ends the tool. One at a time, in one thread.
 class ProgressBar {
 public:
     explicit ProgressBar(std::string label);
@@ -19,10 +19,13 @@ public:
 
     void update(std::uint64_t done, std::uint64_t total);
 
+    /// Wipes whatever bar is on the terminal: before anything else is printed there. It comes back with its next
+    /// update.
+    static void wipe();
+
 private:
     std::string label_;
     bool visible_;
-    bool drawn_ = false;
     std::chrono::steady_clock::time_point started_;
     std::chrono::steady_clock::time_point last_{};
 };

@@ -73,7 +73,6 @@ struct Deleted {
         if (remnants.has_error()) return report(remnants.error());
         TextOutput out;
         print(out, remnants.value());
-        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return status_of(*storage.value());
     }
 

@@ -138,7 +138,6 @@ struct Diff {
         if (auto done = comparison.run(); done.has_error()) return report(done.error());
         const auto [added, removed, changed] = comparison.counts();
         out.print("{} added, {} removed, {} changed\n", added, removed, changed);
-        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return added + removed + changed > 0 || !sound || !out.complete() ? kPartial : kDone;
     }
 };

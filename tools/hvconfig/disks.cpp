@@ -138,7 +138,6 @@ struct Disks {
         TextOutput out;
         if (json) out.print("{}\n", to_json(machine).dump(2, ' ', false, Json::error_handler_t::replace));
         else TextReport(out).print(machine);
-        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return machine.doubtful.empty() ? status : kPartial;
     }
 };

@@ -130,7 +130,6 @@ struct Dump {
         if (tops.has_error()) return report(tops.error());
         TextOutput out;
         if (auto done = write(*storage.value(), tops.value(), out); done.has_error()) return report(done.error());
-        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return out.complete() ? status : kPartial;
     }
 

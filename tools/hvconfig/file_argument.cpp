@@ -2,10 +2,12 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/inputs.hpp"
 #include "hyperv/value.hpp"
 #include "io/file_source.hpp"
 
 #include <algorithm>
+#include <unistd.h>
 
 namespace vdisk::tools {
 namespace {
@@ -33,7 +35,10 @@ Result<hyperv::StoragePtr> FileArgument::open() const {
 }
 
 Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::ReadOptions& options) {
+    inputs()->add(std::filesystem::path(path));
     VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
+    inputs()->add(file);
+    VDISK_CHECK(check_no_input(STDOUT_FILENO, "standard output"));
     return hyperv::Storage::open(file, options);
 }
 

@@ -29,7 +29,6 @@ struct Get {
             return report(fail(ErrorKind::usage, "{}: there is no key {}", printable(file.path), printable(path)));
         TextOutput out;
         if (auto done = print(*storage.value(), keys.value(), out); done.has_error()) return report(done.error());
-        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return out.complete() ? status : kPartial;
     }
 

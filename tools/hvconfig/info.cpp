@@ -181,7 +181,6 @@ private:
         TextOutput out;
         if (json) out.print("{}\n", facts.dump(2, ' ', false, Json::error_handler_t::replace));
         else print_text(out, facts, 0);
-        if (auto done = out.finish(); done.has_error()) return report(done.error());
         return status;
     }
 };

@@ -6,8 +6,6 @@
 #include "hvconfig/memory_writer.hpp"
 #include "hyperv/saved_memory.hpp"
 
-#include <filesystem>
-
 namespace vdisk::tools {
 namespace {
 
@@ -46,15 +44,13 @@ private:
     // An output of nothing but holes would look like memory of zeros.
     Error nothing(const std::vector<MemoryLoss>& losses) const {
         for (const MemoryLoss& loss : losses) warn(to_line(loss));
-        std::error_code ignored;
-        if (output != "-") std::filesystem::remove(output, ignored);
         return fail(ErrorKind::corrupt, "{}: not one page of memory could be rebuilt", printable(file.path));
     }
 
     Result<std::vector<MemoryLoss>> write(const SavedMemory& memory) const {
         const bool lime = format == "lime";
-        if (lime && output == "-") return fail(ErrorKind::usage, "LiME is written out of order: it needs a file");
-        VDISK_TRY(out, Output::open(output, overwrite));
+        const std::uint64_t size = lime ? 0 : memory.end(); // how many ranges there are shows in the writing
+        VDISK_TRY(out, Output::open({.path = output, .overwrite = overwrite, .size = size, .out_of_order = lime}));
         const auto writer = lime ? lime_writer(*out) : raw_writer(*out);
         ProgressBar bar("rebuilding");
         bool anything = false;
@@ -67,8 +63,8 @@ private:
                                   bar.update(done, total);
                                   return true;
                               }));
-        VDISK_CHECK(writer->finish(memory.end()));
         if (!anything) return nothing(losses);
+        VDISK_CHECK(writer->finish(memory.end()));
         return losses;
     }
 };

@@ -11,10 +11,15 @@
 
 namespace vdisk::tools {
 
-/// Collects text and writes it in large pieces. A failure is remembered and told by finish(). Remembers too whether
+/// Collects text and writes it in large pieces. A failure is told when the tool ends. Remembers whether
 /// something that belongs into the text could not be read.
 class TextOutput {
 public:
+    TextOutput() = default;
+    ~TextOutput() { flush(); }
+    TextOutput(const TextOutput&) = delete;
+    TextOutput& operator=(const TextOutput&) = delete;
+
     template<class... Args> void print(fmt::format_string<Args...> format, Args&&... args) {
         fmt::format_to(std::back_inserter(buffer_), format, std::forward<Args>(args)...);
         if (buffer_.size() > kPiece) flush();
@@ -27,22 +32,14 @@ public:
     void miss() noexcept { complete_ = false; }
     [[nodiscard]] bool complete() const noexcept { return complete_; }
 
-    /// Writes what is left; an error if any of the writing failed.
-    [[nodiscard]] Result<void> finish() {
-        flush();
-        if (std::fflush(stdout) != 0 || failed_) return fail(ErrorKind::io, "standard output: writing failed");
-        return ok();
-    }
-
 private:
     static constexpr std::size_t kPiece = 1U << 16;
     void flush() {
-        failed_ = failed_ || std::fwrite(buffer_.data(), 1, buffer_.size(), stdout) != buffer_.size();
+        std::fwrite(buffer_.data(), 1, buffer_.size(), stdout);
         buffer_.clear();
     }
 
     fmt::memory_buffer buffer_;
-    bool failed_ = false;
     bool complete_ = true;
 };
 

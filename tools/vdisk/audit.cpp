@@ -12,9 +12,9 @@ struct Audit {
     int operator()() const {
         const auto options = image.options("auditing");
         if (options.has_error()) return report(options.error());
-        const auto file = vdisk::open_file(image.path, options.value());
+        const auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        const auto audited = audit_file(file.value(), options.value());
+        const auto audited = wiped(audit_file(file.value(), options.value()));
         if (audited.has_error()) return report(audited.error());
         return print_report(file.value(), audited.value(), json);
     }

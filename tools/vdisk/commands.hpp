@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/command_line.hpp"
+#include "common/progress_bar.hpp"
 #include "open/open.hpp"
 
 namespace vdisk::tools {
@@ -32,8 +33,17 @@ struct ImageArgument {
     /// How to open it: with the environment's policy for references, limits, and a progress bar for long work.
     [[nodiscard]] Result<OpenOptions> options(std::string_view label = "opening") const;
 
+    /// Opens it with options(). What is opened becomes an input of this run. Error: `usage` where standard output leads
+    /// into one, or into what an input names.
+    [[nodiscard]] Result<OpenedFile> open_file(const OpenOptions& options) const;
     [[nodiscard]] Result<OpenedFile> open_file() const;
     [[nodiscard]] Result<OpenedDisk> open_disk() const;
 };
+
+/// What long work returned, once its progress bar is gone from the terminal.
+template<class T> [[nodiscard]] T wiped(T returned) {
+    ProgressBar::wipe();
+    return returned;
+}
 
 } // namespace vdisk::tools

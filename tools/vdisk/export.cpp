@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
-#include "base/text.hpp"
+#include "common/inputs.hpp"
 #include "common/output.hpp"
 #include "vdisk/copy.hpp"
 #include "vdisk/hashes.hpp"
@@ -16,36 +16,43 @@ struct Export {
     bool vm_state = false;
     std::vector<std::string> algorithms{};
 
-    int operator()() const { return vm_state ? export_saved_state() : export_disk(); }
-
-private:
-    int export_disk() const {
-        const auto disk = image.open_disk();
-        return disk.has_error() ? report(disk.error()) : write(*disk.value().image, 0);
+    int operator()() const {
+        const auto options = image.options();
+        if (options.has_error()) return report(options.error());
+        const auto file = image.open_file(options.value());
+        if (file.has_error()) return report(file.error());
+        const auto source = wiped(open_source(file.value(), options.value()));
+        if (source.has_error()) return report(source.error());
+        find_inputs(file.value(), options.value());
+        ProgressBar::wipe();
+        return write(*source.value().image, source.value().start.value);
     }
 
-    int export_saved_state() const {
-        const auto file = image.open_file();
-        if (file.has_error()) return report(file.error());
-        const auto state = open_saved_state(file.value());
-        return state.has_error() ? report(state.error()) : write(*state.value().image, state.value().start.value);
+private:
+    Result<OpenedState> open_source(const OpenedFile& file, const OpenOptions& options) const {
+        if (vm_state) return open_saved_state(file);
+        VDISK_TRY(disk, vdisk::open_disk(file, options));
+        const std::uint64_t size = disk.image->size();
+        return OpenedState{.image = std::move(disk.image), .start = GuestOffset{0}, .size = size};
     }
 
     int write(const Image& source, std::uint64_t start) const {
         const auto hashes = make_hashes(algorithms);
         if (hashes.has_error()) return report(hashes.error());
-        const auto out = Output::open(output, overwrite);
+        const auto out = Output::open({.path = output, .overwrite = overwrite, .size = source.size() - start});
         if (out.has_error()) return report(out.error());
+        warn_of_writers();
         std::vector<Sink*> sinks = sinks_of(hashes.value());
         sinks.push_back(out.value().get());
         const auto lost = copy_disk(source, start, sinks, "exporting");
-        if (lost.has_error()) return report(Error(lost.error()).in(printable(output)));
-        if (auto done = out.value()->finish(source.size() - start); done.has_error())
-            return report(std::move(done).error().in(printable(output)));
+        if (lost.has_error()) return report(lost.error());
+        if (auto done = out.value()->finish(source.size() - start); done.has_error()) return report(done.error());
         warn_of_lost(lost.value(), "are zeros in the output");
-        if (auto printed = print_hashes(output == "-" ? stderr : stdout, hashes.value(), output); printed.has_error())
+        const bool changed = warn_of_changes();
+        std::FILE* const told = out.value()->is_standard_output() ? stderr : stdout;
+        if (auto printed = print_hashes(told, hashes.value(), output); printed.has_error())
             return report(printed.error());
-        return lost.value().empty() ? kDone : kPartial;
+        return lost.value().empty() && !changed ? kDone : kPartial;
     }
 };
 

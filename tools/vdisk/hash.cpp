@@ -2,6 +2,7 @@
 #include "vdisk/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/inputs.hpp"
 #include "vdisk/copy.hpp"
 #include "vdisk/hashes.hpp"
 
@@ -20,14 +21,16 @@ struct Hash {
         const Image& source = *disk.value().image;
         const auto hashes = make_hashes(algorithms.empty() ? kUsualAlgorithms : algorithms);
         if (hashes.has_error()) return report(hashes.error());
+        warn_of_writers();
         const auto lost = copy_disk(source, 0, sinks_of(hashes.value()), "hashing");
         if (lost.has_error()) return report(lost.error());
         warn_of_lost(lost.value(), lost_as_zeros ? "count as zeros" : "have no hash");
         const bool whole = lost.value().empty();
+        const bool changed = warn_of_changes();
         const std::span told(hashes.value().data(), whole || lost_as_zeros ? hashes.value().size() : 0);
         const auto printed =
             json ? print_json(told, source.size(), lost.value()) : print_hashes(stdout, told, image.path);
-        return printed.has_error() ? report(printed.error()) : whole ? kDone : kPartial;
+        return printed.has_error() ? report(printed.error()) : whole && !changed ? kDone : kPartial;
     }
 
 private:

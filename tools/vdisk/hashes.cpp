@@ -4,6 +4,8 @@
 #include "base/text.hpp"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 namespace vdisk::tools {
 namespace {
@@ -63,7 +65,9 @@ std::vector<Sink*> sinks_of(const HashSinks& hashes) {
 Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes, const std::string& name) {
     for (const auto& hash : hashes) {
         VDISK_TRY(digest, hash->finish());
-        fmt::print(file, "{} ({}) = {}\n", upper(hash->algorithm()), printable(name), digest);
+        const std::string line = fmt::format("{} ({}) = {}\n", upper(hash->algorithm()), printable(name), digest);
+        if (std::fputs(line.c_str(), file) == EOF)
+            return fail(ErrorKind::io, "printing a hash: {}", std::strerror(errno));
     }
     return ok();
 }

@@ -13,9 +13,9 @@ struct Info {
     int operator()() const {
         auto options = image.options();
         if (options.has_error()) return report(options.error());
-        auto file = vdisk::open_file(image.path, options.value());
+        auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        auto disk = vdisk::open_disk(file.value(), options.value());
+        auto disk = wiped(vdisk::open_disk(file.value(), options.value()));
         // A disk that can't be opened, for want of its parent say, leaves what the file itself tells;
         // where one of several would have to be selected, that is all that was asked for.
         const Facts facts = disk.has_value() ? describe(disk.value()) : describe(file.value());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
-#include "base/text.hpp"
+#include "common/inputs.hpp"
 #include "common/output.hpp"
 #include "common/progress_bar.hpp"
 #include "io/byte_source.hpp"
@@ -78,20 +78,23 @@ struct Leaked {
     bool json = false;
 
     int operator()() const {
-        if (output == "-")
-            return report(fail(ErrorKind::usage, "OUT can't be '-': the list of ranges goes to standard output"));
         const auto options = image.options("auditing");
         if (options.has_error()) return report(options.error());
-        const auto file = vdisk::open_file(image.path, options.value());
+        const auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        const auto audited = file.value().disks->audit(options.value().progress);
+        const auto audited = wiped(file.value().disks->audit(options.value().progress));
         if (audited.has_error()) return report(audited.error());
-        const auto out = Output::open(output, overwrite);
+        find_inputs(file.value(), options.value());
+        ProgressBar::wipe();
+        const auto out = Output::open({.path = output, .overwrite = overwrite, .size = audited.value().leaked_bytes()});
         if (out.has_error()) return report(out.error());
+        if (out.value()->is_standard_output())
+            return report(fail(ErrorKind::usage, "OUT can't be standard output: the list of ranges goes there"));
+        warn_of_writers();
         const auto written = write(*file.value().source, audited.value(), *out.value());
-        if (written.has_error()) return report(Error(written.error()).in(printable(output)));
+        if (written.has_error()) return report(written.error());
         print_ranges(audited.value().leaked(), json);
-        return written.value();
+        return warn_of_changes() ? kPartial : written.value();
     }
 
     static Result<int> write(const ByteSource& source, const AuditReport& audited, Output& out) {

@@ -6,7 +6,7 @@
 #include "open/report.hpp"
 #include "vdisk/reference_files.hpp"
 
-#include <set>
+#include <map>
 
 namespace vdisk::tools {
 namespace {
@@ -21,6 +21,9 @@ private:
     std::size_t good_ = 0;
     std::size_t bad_ = 0;
 };
+
+// Of the reference files that were written, and the images to which they lead.
+using Names = std::map<std::string, FileIdentity>;
 
 struct Ref {
     std::vector<std::string> paths;
@@ -38,11 +41,12 @@ private:
         const auto place = reference_place(folder, absolute);
         if (place.has_error()) return report(place.error());
         Tally tally;
-        for (const std::string& path : paths) write_for_image(path, place.value(), tally);
+        Names names;
+        for (const std::string& path : paths) write_for_image(path, place.value(), tally, names);
         return tally.status();
     }
 
-    void write_for_image(const std::string& path, const ReferencePlace& place, Tally& tally) const {
+    void write_for_image(const std::string& path, const ReferencePlace& place, Tally& tally, Names& names) const {
         const auto options = ImageArgument{path, ""}.options();
         const auto file = options.has_error() ? Result<OpenedFile>(options.error()) : open_image(path, options.value());
         const auto chosen = file.has_error() ? Result<std::vector<std::size_t>>(file.error()) : choose(file.value());
@@ -50,7 +54,6 @@ private:
             report(chosen.error());
             return tally.add(false);
         }
-        std::set<std::string> names;
         for (const std::size_t index : chosen.value()) {
             const auto written = write(file.value(), index, place, options.value(), names);
             if (written.has_error()) report(written.error());
@@ -59,7 +62,7 @@ private:
     }
 
     static Result<OpenedFile> open_image(const std::string& path, const OpenOptions& options) {
-        VDISK_TRY(file, vdisk::open_file(path, options));
+        VDISK_TRY(file, (ImageArgument{path, ""}.open_file(options)));
         if (!file.reference.empty())
             return fail(ErrorKind::usage, "{}: is a reference file itself; name the image", file.reference);
         return std::move(file);
@@ -93,25 +96,35 @@ private:
 
     // Only for a disk that opens: a reference that leads nowhere would be found out too late.
     Result<void> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place,
-                       const OpenOptions& options, std::set<std::string>& names) const {
-        VDISK_CHECK(open_disk_at(file, index, options));
+                       const OpenOptions& options, Names& names) const {
+        VDISK_CHECK(wiped(open_disk_at(file, index, options)));
         const Disk& disk = file.disks->disks()[index];
         VDISK_TRY(selector, reference_to(file, disk, place));
         auto text = reference_text(selector);
         if (text.has_error()) return std::move(text).error().in(file.source->name());
-        const std::filesystem::path path =
-            std::filesystem::path(folder) / unused_name(reference_name(file, disk), names);
+        const std::filesystem::path path = unused_path(file, disk, selector, names);
         VDISK_CHECK(write_reference(path, text.value(), overwrite));
         fmt::print("{}\n", printable(path.native()));
         return ok();
     }
 
-    // Different disks can come to the same name, once odd characters are replaced.
-    static std::string unused_name(const std::string& name, std::set<std::string>& names) {
+    // Different images can come to the same name, as those that differ in their suffixes, and different disks of one,
+    // once odd characters are replaced.
+    std::filesystem::path unused_path(const OpenedFile& file, const Disk& disk, const Selector& selector,
+                                      Names& names) const {
+        const FileIdentity image = file.context.file->identity();
+        const auto taken_by = [&](const std::string& name) {
+            const auto written = names.find(name);
+            if (written == names.end()) return leads_to(std::filesystem::path(folder) / name, file, selector);
+            return written->second == image ? LeadsTo::another_disk : LeadsTo::another_image;
+        };
+        std::string name = reference_name(file, disk, NamedAfter::stem);
+        if (taken_by(name) == LeadsTo::another_image) name = reference_name(file, disk, NamedAfter::whole_name);
         std::string unused = name;
-        for (int number = 2; !names.insert(unused).second; ++number)
+        for (int number = 2; taken_by(unused) >= LeadsTo::another_disk; ++number)
             unused = fmt::format("{}-{}.vdisk", name.substr(0, name.rfind('.')), number);
-        return unused;
+        names.emplace(unused, image);
+        return std::filesystem::path(folder) / unused;
     }
 
     int check_all() const {
@@ -131,8 +144,7 @@ private:
     }
 
     static Result<OpenedDisk> open_reference(const std::string& path) {
-        VDISK_TRY(options, (ImageArgument{path, std::string(kReferenceFormat.name)}.options()));
-        return vdisk::open_disk(path, options);
+        return ImageArgument{path, std::string(kReferenceFormat.name)}.open_disk();
     }
 
     static const Disk& disk_of(const OpenedDisk& opened) { return opened.file.disks->disks()[opened.index]; }

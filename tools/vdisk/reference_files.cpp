@@ -54,19 +54,31 @@ std::string without_suffixes(const fs::path& path) {
     return name.stem().native();
 }
 
+// The first bytes of a file, at most as many as a reference file may have.
+Result<std::string> read_start(const fs::path& path) {
+    VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
+    std::string text(static_cast<std::size_t>(std::min(file->size(), Limits{}.reference_bytes)), '\0');
+    VDISK_CHECK(read_exact(*file, 0, std::as_writable_bytes(std::span(text))));
+    return text;
+}
+
 // Nothing but a reference file may be overwritten: what was typed could be an image.
 Result<void> check_replaceable(const fs::path& path) {
-    VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
-    std::string head(kReferenceMagic.size(), '\0');
-    VDISK_TRY(got, file->read_at(0, std::as_writable_bytes(std::span(head))));
-    if (head.substr(0, got) == kReferenceMagic) return ok();
-    return fail(ErrorKind::usage, "{}: is there and is no reference file, so it is not overwritten", file->name());
+    VDISK_TRY(text, read_start(path));
+    if (text.starts_with(kReferenceMagic)) return ok();
+    return fail(ErrorKind::usage, "{}: is there and is no reference file, so it is not overwritten",
+                printable(path.native()));
 }
 
 } // namespace
 
 Result<ReferencePlace> reference_place(const std::string& folder, bool absolute_paths) {
-    VDISK_TRY(real, real_path(folder.empty() ? "." : folder));
+    std::error_code error;
+    const fs::path given = fs::absolute(folder.empty() ? "." : folder, error);
+    fs::path real = fs::weakly_canonical(given, error);
+    if (error) return fail(ErrorKind::io, "{}: {}", printable(given.native()), error.message());
+    // "folder/" and "folder/." are the folder.
+    if (real.filename().empty()) real = real.parent_path();
     return ReferencePlace{.folder = std::move(real), .absolute_paths = absolute_paths};
 }
 
@@ -88,20 +100,31 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
     return selector;
 }
 
-std::string reference_name(const OpenedFile& file, const Disk& disk) {
-    const std::string stem = safe_part(without_suffixes(file.context.selector.path));
-    if (disk.kind == Disk::Kind::active) return stem + ".vdisk";
-    return fmt::format("{}.{}.vdisk", stem, safe_part(selecting_name(*file.disks, disk)));
+std::string reference_name(const OpenedFile& file, const Disk& disk, NamedAfter part) {
+    const fs::path& image = file.context.selector.path;
+    const std::string named = part == NamedAfter::stem ? without_suffixes(image) : image.filename().native();
+    if (disk.kind == Disk::Kind::active) return safe_part(named) + ".vdisk";
+    return fmt::format("{}.{}.vdisk", safe_part(named), safe_part(selecting_name(*file.disks, disk)));
+}
+
+LeadsTo leads_to(const fs::path& path, const OpenedFile& file, const Selector& selector) {
+    const auto text = read_start(path);
+    if (text.has_error()) return LeadsTo::none;
+    const auto there = parse_reference(text.value(), "");
+    if (there.has_error()) return LeadsTo::none;
+    const auto image = look_at(path.parent_path() / there.value().path).identity;
+    if (image != file.context.file->identity()) return LeadsTo::another_image;
+    const bool same = there.value().device == selector.device && there.value().snapshot == selector.snapshot;
+    return same ? LeadsTo::this_disk : LeadsTo::another_disk;
 }
 
 Result<void> write_reference(const fs::path& path, std::string_view text, bool overwrite) {
     std::error_code error;
     if (overwrite && fs::exists(path, error)) VDISK_CHECK(check_replaceable(path));
-    VDISK_TRY(output, Output::open(path.native(), overwrite));
-    auto written = output->write(std::as_bytes(std::span(text)));
-    if (written.has_value()) written = output->finish(text.size());
-    if (written.has_error()) return std::move(written).error().in(printable(path.native()));
-    return ok();
+    if (path.has_parent_path()) fs::create_directories(path.parent_path(), error); // an error of it is that of opening
+    VDISK_TRY(output, Output::open({.path = path.native(), .overwrite = overwrite, .size = text.size()}));
+    VDISK_CHECK(output->write(std::as_bytes(std::span(text))));
+    return output->finish(text.size());
 }
 
 } // namespace vdisk::tools

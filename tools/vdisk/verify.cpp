@@ -11,9 +11,9 @@ struct Verify {
     int operator()() const {
         const auto options = image.options("verifying");
         if (options.has_error()) return report(options.error());
-        const auto file = vdisk::open_file(image.path, options.value());
+        const auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        const auto verified = file.value().disks->verify(options.value().progress);
+        const auto verified = wiped(file.value().disks->verify(options.value().progress));
         if (verified.has_error()) return report(verified.error());
         return print_report(file.value(), verified.value(), json);
     }

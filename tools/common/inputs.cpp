@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/inputs.hpp"
+
+#include "base/text.hpp"
+#include "common/storage.hpp"
+
+#include <cstdlib>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace vdisk::tools {
+namespace {
+
+InputFilesPtr make_inputs() {
+    auto made = std::make_shared<InputFiles>();
+    if (const char* const key = std::getenv("VDISK_KEY_FILE"); key != nullptr && *key != '\0')
+        made->add(std::filesystem::path(key));
+    return made;
+}
+
+// What is to be written to.
+struct Target {
+    explicit Target(InputFile at) : file(std::move(at)), own(storage_of(file)), below(storage_below(file)) {}
+
+    // What writing to it would do to `input`; empty if nothing.
+    [[nodiscard]] std::string_view objection(const InputFile& input) const {
+        const auto other = storage_of(input);
+        if (!other) return is_missing(input) ? "would be taken for" : "";
+        if (own == other) return "is the same file as";
+        if (below.contains(*other)) return "lies on";
+        return own && storage_below(input).contains(*own) ? "holds" : "";
+    }
+
+    InputFile file;
+    std::optional<Storage> own;
+    std::set<Storage> below;
+
+private:
+    [[nodiscard]] bool is_missing(const InputFile& input) const {
+        return !own && !input.last.empty() && input.folder == file.folder && input.last == file.last;
+    }
+};
+
+Result<void> check(const Target& target) {
+    const std::string& name = target.file.name;
+    for (const InputFile& input : inputs()->all()) {
+        const std::string_view why = target.objection(input);
+        if (why.empty()) continue;
+        if (input.identity && input.name == name)
+            return fail(ErrorKind::usage, "{}: is an input, and nothing is written onto what is read", name);
+        return fail(ErrorKind::usage, "{}: {} the input {}, and nothing is written onto what is read", name, why,
+                    input.name);
+    }
+    return ok();
+}
+
+} // namespace
+
+const InputFilesPtr& inputs() {
+    static const InputFilesPtr all = make_inputs();
+    return all;
+}
+
+Result<void> check_no_input(const std::filesystem::path& path) {
+    return check(Target(look_at(path)));
+}
+
+Result<void> check_no_input(int descriptor, std::string_view name) {
+    struct stat status {};
+    if (::fstat(descriptor, &status) != 0) return ok(); // closed: writing to it will tell
+    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return ok();
+    InputFile output{.name = std::string(name), .block_device = S_ISBLK(status.st_mode)};
+    output.identity =
+        output.block_device ? FileIdentity{0, status.st_rdev} : FileIdentity{status.st_dev, status.st_ino};
+    return check(Target(std::move(output)));
+}
+
+bool standard_output_has_content() {
+    struct stat status {};
+    if (::fstat(STDOUT_FILENO, &status) != 0) return false;
+    return S_ISBLK(status.st_mode) || (S_ISREG(status.st_mode) && status.st_size > 0);
+}
+
+void warn_of_writers() {
+    for (const FilePtr& file : inputs()->open())
+        if (file->has_writer())
+            warn(fmt::format("{}: another program has it open for writing, so what is read may be of no single state",
+                             file->name()));
+}
+
+bool warn_of_changes() {
+    bool changed = false;
+    for (const FilePtr& file : inputs()->open()) {
+        const auto change = file->change();
+        if (!change) continue;
+        changed = true;
+        warn(fmt::format("{}: was changed while it was read ({}): the same bytes may not be had again", file->name(),
+                         *change));
+    }
+    return changed;
+}
+
+} // namespace vdisk::tools

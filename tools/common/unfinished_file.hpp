@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/// A file that gets its name when it is whole.
+#pragma once
+
+#include "base/error.hpp"
+#include "io/descriptor.hpp"
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <sys/types.h>
+
+namespace vdisk::tools {
+
+/// A new file in the folder of the one that it is to become, named after it with ".partial" at the end. It is removed
+/// with this object and when a signal ends the tool, unless it was committed: until then what had its name stays. One
+/// at a time.
+class UnfinishedFile {
+public:
+    /// For a file at `path`; with `replacing`, one that may be there: a regular file that the user could write to,
+    /// whose permissions the new one gets. Errors: `io`.
+    static Result<std::unique_ptr<UnfinishedFile>> create(const std::filesystem::path& path, bool replacing);
+    ~UnfinishedFile();
+    UnfinishedFile(const UnfinishedFile&) = delete;
+    UnfinishedFile& operator=(const UnfinishedFile&) = delete;
+
+    [[nodiscard]] int descriptor() const noexcept { return descriptor_.get(); }
+
+    /// Puts it on the disk and gives it its name. Errors: `io`, also where a file of that name appeared that is not the
+    /// one to be replaced.
+    Result<void> commit();
+
+private:
+    UnfinishedFile(std::filesystem::path path, Descriptor folder)
+        : path_(std::move(path)), folder_(std::move(folder)) {}
+    Result<void> look_at_replaced();
+    Result<void> make();
+    Result<void> rename();
+
+    std::filesystem::path path_;
+    Descriptor folder_;
+    Descriptor descriptor_;
+    std::string name_{}; ///< its own, in the folder; empty: there is no such file
+    struct Replaced {
+        dev_t device;
+        ino_t inode;
+        mode_t mode;
+    };
+    std::optional<Replaced> replaced_{};
+};
+
+} // namespace vdisk::tools
