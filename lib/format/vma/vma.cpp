@@ -140,7 +140,7 @@ Result<AuditReport> report_of(const ArchivePtr& archive, const Limits& limits) {
     }
     for (const ArchiveRange& range : archive->contents.not_shown)
         VDISK_CHECK(report.leak(HostOffset{range.offset}, range.length));
-    return std::move(report);
+    return report;
 }
 
 // Where a stream's checksums don't hold and it is read all the same, so is what an extent's header says of its data.
