@@ -87,6 +87,19 @@ class DiskHashes(harness.FolderTest):
         self.assertEqual(out.read_bytes(), zeroed)
         self.assertIn("65536 bytes can't be read", error)
 
+    def test_a_disk_that_a_stream_has_lost_is_one_range_however_long_it_is(self):
+        # A zstd frame that says it has a TiB, and is cut off behind its first block.
+        size = 1 << 40
+        stream = self.folder / "disk.raw.zst"
+        stream.write_bytes(struct.pack("<IBBQ", 0xFD2FB528, 0xC0, 0x58, size) + struct.pack("<I", 4 << 3)[:3] + b"ABCD\x15")
+        out = self.folder / "out.raw"
+        for command in ([VDISK, "export", stream, out], [VDISK, "hash", stream]):
+            status, _, errors = outcome(*command, timeout=60)
+            self.assertEqual((status, len(errors.splitlines())), (1, 1), errors[:1000])
+            self.assertRegex(errors, r"disk offset \d+, \d+ bytes can't be read")
+        self.assertEqual(out.stat().st_size, size)
+        self.assertLess(out.stat().st_blocks, 1000)
+
     def test_a_full_output_ends_the_export(self):
         status, out, error = outcome(VDISK, "export", "--force", "--hash", "md5", self.image, "/dev/full")
         self.assertEqual((status, out), (2, b""))

@@ -178,8 +178,10 @@ BOOST_AUTO_TEST_CASE(a_sequential_reader_finds_each_cluster_expanded_once_whoeve
     const Image disk(
         {.name = "disk", .layout = layout, .sources = {memory(layout->file())}, .parent = nullptr, .caches = caches});
     std::size_t packed = 0;
-    for (std::uint64_t at = 0; at < model.size(); at += kCluster)
-        packed += layout->map(GuestOffset{at}, 1).value().kind == Extent::Kind::packed ? 1U : 0U;
+    for (std::uint64_t at = 0; at < model.size(); at += kCluster) {
+        const Mapping mapping = layout->map(GuestOffset{at}, 1).value();
+        packed += !mapping.asks_parent() && mapping.own()->kind == Extent::Kind::packed ? 1U : 0U;
+    }
     for (std::uint64_t at = 0; at < model.size(); at += 64 * 1024) BOOST_TEST(reads_as(disk, model, at, 64 * 1024));
     BOOST_TEST(caches->clusters.expanded() == packed);
 }
@@ -319,6 +321,73 @@ BOOST_AUTO_TEST_CASE(an_expanded_cluster_is_read_from_the_file_once) {
     const ImagePtr disk = image_of(std::make_shared<const OneExtent>(extent, kCluster), {counted});
     for (std::uint64_t at = 0; at < kCluster; at += 512) BOOST_TEST(reads_as(*disk, content, at, 512));
     BOOST_TEST(counted->reads() == 1U);
+}
+
+namespace {
+
+// Knows that [from, to) can't be read.
+class HoledSource final : public ByteSource {
+public:
+    HoledSource(std::uint64_t size, std::uint64_t from, std::uint64_t to) : size_(size), from_(from), to_(to) {}
+    std::uint64_t size() const noexcept override { return size_; }
+    std::string_view name() const noexcept override { return "holed"; }
+    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (offset >= size_) return std::size_t{0};
+        out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset)));
+        if (offset < to_ && offset + out.size() > from_) return Error(*why_);
+        std::ranges::fill(out, std::byte{5});
+        return out.size();
+    }
+    Readability readability(std::uint64_t offset, std::uint64_t wanted) const override {
+        if (offset >= from_ && offset < to_) return {std::min(wanted, to_ - offset), why_};
+        return {std::min(wanted, (offset < from_ ? from_ : size_) - offset), nullptr};
+    }
+
+private:
+    std::uint64_t size_, from_, to_;
+    std::shared_ptr<const Error> why_ = std::make_shared<const Error>(fail(ErrorKind::corrupt, "lost on purpose"));
+};
+
+std::vector<std::pair<Extent::Kind, std::uint64_t>> extents_of(const Image& image) {
+    std::vector<std::pair<Extent::Kind, std::uint64_t>> extents;
+    for (std::uint64_t at = 0; at < image.size();) {
+        const Extent extent = image.resolve(GuestOffset{at}, image.size() - at).value().extent;
+        extents.emplace_back(extent.kind, extent.length);
+        at += extent.length;
+    }
+    return extents;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_CASE(what_a_source_has_lost_is_one_unreadable_extent) {
+    using Kind = Extent::Kind;
+    const std::uint64_t size = std::uint64_t{1} << 60;
+    const auto source = std::make_shared<const HoledSource>(size, 1000, size - 7);
+    const auto layout = std::make_shared<const OneExtent>(Extent::stored(size, HostOffset{0}), size);
+    const std::vector<std::pair<Kind, std::uint64_t>> expected{
+        {Kind::stored, 1000}, {Kind::unreadable, size - 1007}, {Kind::stored, 7}};
+    BOOST_TEST((extents_of(*image_of(layout, {source})) == expected));
+}
+
+// Enciphered bytes are read by sectors, so that one which is lost in part is lost.
+BOOST_AUTO_TEST_CASE(of_an_enciphered_sector_that_is_lost_in_part_nothing_can_be_read) {
+    using Kind = Extent::Kind;
+    Extent extent = Extent::stored(8192, HostOffset{0});
+    extent.enciphered = true;
+    const auto layout = std::make_shared<const OneExtent>(extent, 8192);
+    const auto source = std::make_shared<const HoledSource>(8192, 1000, 2100);
+    const std::vector<std::pair<Kind, std::uint64_t>> expected{
+        {Kind::stored, 512}, {Kind::unreadable, 2048}, {Kind::stored, 8192 - 2560}};
+    BOOST_TEST((extents_of(*image_of(layout, {source})) == expected));
+}
+
+BOOST_AUTO_TEST_CASE(a_compressed_cluster_that_is_lost_in_part_is_an_unreadable_extent) {
+    Extent extent{.kind = Extent::Kind::packed, .length = kCluster, .host = HostOffset{900}};
+    extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = 200};
+    const auto layout = std::make_shared<const OneExtent>(extent, kCluster);
+    const auto source = std::make_shared<const HoledSource>(8192, 1000, 2100);
+    BOOST_TEST((extents_of(*image_of(layout, {source})).front().first == Extent::Kind::unreadable));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

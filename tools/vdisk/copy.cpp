@@ -14,7 +14,8 @@ constexpr std::uint64_t kSector = 512;
 
 class Copy {
 public:
-    Copy(const Image& image, std::span<Sink* const> sinks) : image_(image), buffers_(kPiece) {
+    Copy(const Image& image, std::span<Sink* const> sinks, OnLoss on_loss)
+        : image_(image), buffers_(kPiece), on_loss_(on_loss) {
         for (Sink* sink : sinks) threads_.push_back(std::make_unique<SinkThread>(*sink));
     }
 
@@ -70,11 +71,13 @@ private:
     std::uint64_t lose(std::uint64_t at, std::uint64_t length, const std::string& why) {
         if (!lost_.empty() && lost_.back().offset + lost_.back().length == at) lost_.back().length += length;
         else lost_.push_back({at, length, why});
+        giving_ = giving_ && on_loss_ == OnLoss::zeros;
         return give({.bytes = nullptr, .length = length});
     }
 
     std::uint64_t give(Piece piece) {
-        for (const auto& thread : threads_) going_ = going_ && thread->give(piece);
+        if (giving_)
+            for (const auto& thread : threads_) going_ = going_ && thread->give(piece);
         return piece.length;
     }
 
@@ -82,14 +85,16 @@ private:
     BufferPool buffers_;
     std::vector<std::unique_ptr<SinkThread>> threads_;
     std::vector<LostRange> lost_;
-    bool going_ = true; // no sink has failed
+    OnLoss on_loss_;
+    bool giving_ = true; // the sinks are still to have the bytes
+    bool going_ = true;  // no sink has failed
 };
 
 } // namespace
 
 Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start, std::span<Sink* const> sinks,
-                                         std::string label) {
-    return Copy(image, sinks).run(start, std::move(label));
+                                         std::string label, OnLoss on_loss) {
+    return Copy(image, sinks, on_loss).run(start, std::move(label));
 }
 
 void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome) {

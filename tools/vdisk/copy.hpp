@@ -14,11 +14,18 @@ struct LostRange {
     std::string why;
 };
 
-/// Gives the bytes of `image` from `start` to its end to each of `sinks`, which run in threads of their own; what can't
-/// be read goes there as zeros. Holes are not read. Shows a progress bar named `label`. Returns what can't be read, in
-/// order, to the sector; errors are those of the sinks.
+/// What becomes of the sinks where bytes can't be read.
+enum class OnLoss : std::uint8_t {
+    zeros, ///< they are given zeros for them
+    stop,  ///< they are given nothing any more; what else can't be read is still looked for
+};
+
+/// Gives the bytes of `image` from `start` to its end to each of `sinks`, which run in threads of their own. Holes are
+/// not read, nor what is known to be unreadable, which is one range however long it is. Shows a progress bar named
+/// `label`. Returns what can't be read, in order, to the sector; errors are those of the sinks.
 [[nodiscard]] Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start,
-                                                       std::span<Sink* const> sinks, std::string label);
+                                                       std::span<Sink* const> sinks, std::string label,
+                                                       OnLoss on_loss = OnLoss::zeros);
 
 /// Prints a warning line for each of `lost`, with what became of them: "are zeros in the output".
 void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome);

@@ -22,7 +22,8 @@ struct Hash {
         const auto hashes = make_hashes(algorithms.empty() ? kUsualAlgorithms : algorithms);
         if (hashes.has_error()) return report(hashes.error());
         warn_of_writers();
-        const auto lost = copy_disk(source, 0, sinks_of(hashes.value()), "hashing");
+        const auto lost =
+            copy_disk(source, 0, sinks_of(hashes.value()), "hashing", lost_as_zeros ? OnLoss::zeros : OnLoss::stop);
         if (lost.has_error()) return report(lost.error());
         warn_of_lost(lost.value(), lost_as_zeros ? "count as zeros" : "have no hash");
         const bool whole = lost.value().empty();

@@ -21,8 +21,10 @@ public:
 
     Result<void> add(HostRange range) {
         for (std::uint64_t done = 0; done < range.length;) {
-            const std::uint64_t length = std::min(kPiece, range.length - done);
-            VDISK_CHECK(copy(range.offset.value + done, length));
+            const std::uint64_t at = range.offset.value + done;
+            const Readability run = source_.readability(at, range.length - done);
+            const std::uint64_t length = std::min(run.why ? run.length : kPiece, range.length - done);
+            VDISK_CHECK(run.why ? lose(at, length, *run.why) : copy(at, length));
             done += length;
         }
         return ok();
@@ -44,9 +46,13 @@ private:
             VDISK_CHECK(copy(at, half));
             return copy(at + half, length - half);
         }
-        ++lost_sectors_;
+        return lose(at, length, read.error());
+    }
+
+    Result<void> lose(std::uint64_t at, std::uint64_t length, const Error& why) {
+        lost_sectors_ += div_ceil(length, kSector);
         warn(fmt::format("file offset {}, {} bytes can't be read and are zeros in the output: {}", at, length,
-                         read.error().what));
+                         why.what));
         written_ += length;
         return output_.skip(length);
     }
