@@ -43,9 +43,10 @@ std::string_view to_string(Disk::Kind kind) noexcept;
 
 /// A text that a file keeps beside its disks: a machine's configuration.
 struct Configuration {
-    std::string name;    ///< as stored: any bytes, and never to be used as a path
-    std::string data;    ///< any bytes
-    std::string problem; ///< what is damaged about it; empty if nothing
+    std::string name;     ///< as stored: any bytes, and never to be used as a path
+    std::string data;     ///< any bytes
+    std::string problem;  ///< what is damaged about it; empty if nothing
+    bool is_main = false; ///< the machine's own, which is meant where no name is given
 };
 
 /// How a layer names the one below it. The walker in open.hpp follows it; a format only says how to look.

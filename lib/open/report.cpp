@@ -136,6 +136,12 @@ std::string to_text(const Facts& facts) {
     return text;
 }
 
+bool tells_damage(const Facts& facts) {
+    const auto compression = facts.find("compression");
+    return facts.contains("problems") || facts.contains("damage") ||
+           (compression != facts.end() && compression->contains("damage"));
+}
+
 Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {
     VDISK_TRY(report, file.disks->audit(options.progress));
     if (has_parent(file)) add_chain(report, file, options);

@@ -44,6 +44,7 @@ struct Config {
         if (list_only) return print_list(configs.value());
         const auto chosen = choose(configs.value(), file.value().source->name());
         if (chosen.has_error()) return report(chosen.error());
+        mention_others(configs.value(), *chosen.value());
         return print(*chosen.value());
     }
 
@@ -53,11 +54,22 @@ struct Config {
         return kDone;
     }
 
-    // The one of that name; without a name, the only one.
+    // What is not printed for want of a name is said.
+    void mention_others(const Configurations& configs, const Configuration& chosen) const {
+        if (!name.empty()) return;
+        for (const Configuration& config : configs)
+            if (&config != &chosen)
+                warn(fmt::format("also holds the configuration '{}', {} bytes", printable(config.name),
+                                 config.data.size()));
+    }
+
+    // The one of that name; without a name, the machine's own, or the only one.
     Result<const Configuration*> choose(const Configurations& configs, std::string_view path) const {
         std::vector<const Configuration*> fitting;
         for (const Configuration& config : configs)
             if (name.empty() || config.name == name || printable(config.name) == name) fitting.push_back(&config);
+        if (name.empty() && fitting.size() > 1)
+            std::erase_if(fitting, [](const Configuration* config) { return !config->is_main; });
         if (fitting.size() == 1) return fitting.front();
         if (configs.empty()) return fail(ErrorKind::usage, "{}: holds no configuration", path);
         if (name.empty())

@@ -23,7 +23,7 @@ struct Info {
         else fmt::print("{}", to_text(facts));
         const bool nothing_selected =
             file.value().context.selector.empty() && select_disk(*file.value().disks, {}).has_error();
-        if (disk.has_value() || nothing_selected) return kDone;
+        if (disk.has_value() || nothing_selected) return tells_damage(facts) ? kPartial : kDone;
         report(disk.error());
         return kPartial;
     }

@@ -14,6 +14,8 @@ using Bytes = std::vector<std::byte>;
 using BlobResult = std::optional<std::string>;
 
 constexpr std::size_t kStep = 64U << 10;
+// What Proxmox calls the configuration of the machine; beside it there may be that of its firewall.
+constexpr std::string_view kMainConfiguration = "qemu-server.conf";
 
 // Bytes are asked for in steps: the length comes from the file, and how long that is may not be known yet.
 Result<void> read_up_to(ForwardReader& reader, Bytes& bytes, std::size_t size, std::string_view name) {
@@ -109,6 +111,7 @@ void add_configuration(Header& header, std::size_t slot, std::uint32_t name_poin
     const BlobResult data = data_pointer == 0 ? std::nullopt : blobs.at(data_pointer);
     config.name = name.value_or("");
     config.data = data.value_or("");
+    config.is_main = config.name == kMainConfiguration;
     if (!name) config.problem = fmt::format("its name at {} of the blob buffer is damaged", name_pointer);
     if (!data) config.problem = fmt::format("its content at {} of the blob buffer is damaged", data_pointer);
     if (!config.problem.empty())
