@@ -71,7 +71,7 @@ void run_contents(Bytes input) {
     const auto contents = vma::load_contents(indexed().cache, indexed().key, header(), {});
     if (!contents) return;
     for (std::size_t i = 0; i < contents->maps.size(); ++i)
-        check_map(contents->maps[i], header().devices[i].clusters());
+        check_map(contents->maps[i], contents->devices[i].clusters());
     require(vma::store_contents(indexed().cache, indexed().key, header(), *contents).has_value());
     require(vma::load_contents(indexed().cache, indexed().key, header(), {}).has_value());
 }

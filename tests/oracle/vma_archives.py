@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """VMA archives written by Proxmox's own writer, against the hashes of the disks that went into them."""
+import base64
+import gzip
 import hashlib
 import json
+import re
 import struct
+import zlib
 
 import harness
 from harness import outcome, run
@@ -91,10 +95,9 @@ class VmaArchives(harness.FolderTest):
             self.assertIn(f"{archive}#{name}", errors)
 
     def test_info_tells_that_an_archive_is_truncated(self):
-        facts = json.loads(run(harness.VDISK, "info", "--json", FOLDER / "damaged" / "d03-trunc-at-extent-border.vma"))
-        self.assertTrue(any("incomplete" in line for line in facts["problems"]), facts)
-        facts = json.loads(run(harness.VDISK, "info", "--json", FOLDER / "damaged" / "d01-trunc-in-extent-data.vma"))
-        self.assertTrue(any("truncated" in line for line in facts["problems"]), facts)
+        for name, word in (("d03-trunc-at-extent-border", "incomplete"), ("d01-trunc-in-extent-data", "truncated")):
+            facts = json.loads(run(harness.VDISK, "info", "--json", FOLDER / "damaged" / f"{name}.vma", status=1))
+            self.assertTrue(any(word in line for line in facts["problems"]), facts)
 
     def test_archives_by_another_writer_in_any_order(self):
         for size in (1, 65536 * 130, 65536 * 61 + 4096 * 3 + 700):
@@ -108,6 +111,64 @@ class VmaArchives(harness.FolderTest):
             archive = self.folder / "disk.vma"
             archive.write_bytes(independent_archive(clusters, size, order))
             self.assertEqual(run(harness.VDISK, "export", archive, "-"), bytes(disk))
+
+    def test_a_cut_in_or_an_insertion_into_an_extent_costs_that_extent(self):
+        clusters = [struct.pack("<Q", i + 1) * 8192 for i in range(59 * 3)]
+        disk = b"".join(clusters)
+        good = independent_archive(clusters, len(disk), list(range(len(clusters))))
+        extent = 512 + 59 * 65536
+        archive = self.folder / "disk.vma"
+        for count in (1, 3, 511, 512, 4096, 4608, 70000):
+            for number in (0, 1):
+                at = 12800 + number * extent + 512 + self.random.randrange(58 * 65536)
+                for damaged in (good[:at] + good[at + count:], good[:at] + self.random_bytes(count) + good[at:]):
+                    archive.write_bytes(damaged)
+                    status, got, errors = outcome(harness.VDISK, "export", archive, "-")
+                    self.assertEqual(status, 1)
+                    self.assertIn(f"disk offset {number * 59 * 65536}, {59 * 65536} bytes", errors)
+                    start, end = number * 59 * 65536, (number + 1) * 59 * 65536
+                    self.assertTrue(got == disk[:start] + bytes(end - start) + disk[end:], (count, number))
+
+    def test_behind_a_changed_bit_of_a_deflate_stream_every_extent_is_found(self):
+        clusters = [base64.b64encode(self.random_bytes(30000)) + bytes(25536) for _ in range(59 * 3)]
+        disk = b"".join(clusters)
+        plain = independent_archive(clusters, len(disk), list(range(len(clusters))))
+        packed = bytearray(gzip.compress(plain, 6))
+        shifted = None
+        while shifted is None or len(shifted) == len(plain):
+            at = self.random.randrange(len(packed) // 3, len(packed) // 2)
+            trial = bytes(packed[:at]) + bytes([packed[at] ^ 1 << self.random.randrange(8)]) + bytes(packed[at + 1:])
+            try:
+                shifted = zlib.decompressobj(-15).decompress(trial[10:])
+            except zlib.error:
+                shifted = None
+        archive = self.folder / "disk.vma.gz"
+        archive.write_bytes(trial)
+        status, got, errors = outcome(harness.VDISK, "export", archive, "-", env={**harness.os.environ, "VDISK_UNVERIFIED": "read"})
+        lost = [(int(start), int(length)) for start, length in re.findall(r"disk offset (\d+), (\d+) bytes", errors)]
+        pages = range(0, len(disk), 4096)
+        right = [at for at in pages if got[at:at + 4096] == disk[at:at + 4096] and not any(s <= at < s + n for s, n in lost)]
+        first = next(i for i in range(len(plain)) if plain[i] != shifted[i])
+        hit = (first - 12800) // (512 + 59 * 10 * 4096) * 59 * 65536
+        untouched = [at for at in pages if not hit <= at < hit + 59 * 65536]
+        self.assertTrue(set(untouched) <= set(right))
+        self.assertIn("extent", run(harness.VDISK, "info", archive, status=1).decode())
+
+    def test_the_machine_s_own_configuration_is_meant_where_none_is_named(self):
+        archive = FOLDER / "02-three-devices.vma"
+        status, out, errors = outcome(harness.VDISK, "config", archive)
+        self.assertEqual((status, out), (0, run(harness.VDISK, "config", archive, "qemu-server.conf")))
+        self.assertIn("qemu-server.fw", errors)
+        self.assertEqual(outcome(harness.VDISK, "config", archive, "qemu-server.conf")[2], "")
+
+    def test_a_device_that_is_not_listed_is_a_disk_by_number(self):
+        archive = FOLDER / "damaged" / "d25-unknown-device.vma"
+        facts = json.loads(run(harness.VDISK, "info", "--json", archive, status=1))
+        found = [disk for disk in facts["disks"] if "size found by" in disk]
+        self.assertEqual(len(found), 1, facts)
+        self.assertIn(f"{archive}#{found[0]['name']}", run(harness.VDISK, "ls", archive).decode())
+        status, disk, _ = outcome(harness.VDISK, "export", f"{archive}#{found[0]['id']}", "-")
+        self.assertEqual((status in (0, 1), len(disk)), (True, found[0]["size"]))
 
 
 if __name__ == "__main__":
