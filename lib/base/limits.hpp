@@ -85,6 +85,22 @@ struct Limits {
     /// that the index stays small.
     std::size_t stream_decode_bytes = 16U << 20;
 
+    /// What is wrong with a compressed stream, so many lines of it; the rest is counted. Nobody reads more, and a small
+    /// file can have a damaged part in every twenty bytes.
+    std::size_t stream_findings = 100;
+
+    /// Compressed bytes that lie between one segment's first and last. lzop's largest block has 64 MiB; what else lies
+    /// between (skippable frames, empty members) may be of any size.
+    std::uint64_t stream_stored_bytes = 80U << 20;
+
+    /// Compressed bytes of one zstd frame that may give no plain byte, one behind the other: no encoder writes a
+    /// hundredth of it.
+    std::uint64_t stream_empty_bytes = 16U << 20;
+
+    /// Compressed bytes that are read to see what a stream holds. An encoder's first block is shorter, and as much of
+    /// the smallest parts there are takes 20 ms.
+    std::uint64_t stream_look_bytes = 1U << 20;
+
     /// Bytes of decoded segments kept per compressed stream: half a dozen of the usual 8 MiB.
     std::size_t stream_cache_bytes = 64U << 20;
 };

@@ -79,8 +79,9 @@ typedef struct vdisk_open_options {
 } vdisk_open_options;
 
 /** Opens PATH or PATH#SELECTOR, as the tools take it, and parses the file's metadata; follows no parent. Files that an
-   image names are opened as $VDISK_REFERENCES allows (deny, same-dir, any). Bytes of a compressed stream of which its
-   checksum says that something in them is altered are an error unless $VDISK_UNVERIFIED is "read". What takes a pass
+   image names are opened as $VDISK_REFERENCES allows (deny, same-dir, any). Of the bytes of a
+   compressed stream of which its checksum says that something in them is altered, those that are surely in their place
+   are read and the others are an error; $VDISK_UNVERIFIED "refuse" makes all of them one, "read" none. What takes a pass
    over the whole file is remembered in $VDISK_CACHE_DIR (else the user's cache folder; "none": nowhere). `options` may
    be NULL. Returns NULL on an error. */
 vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options);

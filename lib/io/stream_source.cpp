@@ -19,6 +19,7 @@ constexpr std::array<const StreamCodec*, 3> kCodecs{&kZstdCodec, &kGzipCodec, &k
 constexpr std::size_t kMagicBytes = 32;
 constexpr std::size_t kWindowsInMemory = 8U << 20;
 constexpr std::uint64_t kCopied = 1U << 20;
+constexpr std::uint64_t kTold = 1U << 20; ///< compressed or plain bytes from one report of progress to the next
 
 const StreamCodec& codec_of(Compression compression) {
     return *kCodecs[static_cast<std::size_t>(compression)];
@@ -45,7 +46,7 @@ Result<StoredIndex> read_index(const SourcePtr& stored, std::uint64_t packed_siz
     if (trailer.magic != kTrailerMagic || length > end)
         return fail(ErrorKind::corrupt, "{}: no stream index", stored->name());
     VDISK_TRY(bytes, read_bytes(*stored, end - length, length, "stream index"));
-    VDISK_TRY(index, decode_stream_index(bytes, packed_size, end - length));
+    VDISK_TRY(index, decode_stream_index(bytes, {.packed_size = packed_size, .windows_size = end - length}));
     return StoredIndex{std::move(index), std::make_shared<SliceSource>(stored, 0, end - length)};
 }
 
@@ -116,15 +117,25 @@ private:
     Result<bool> advance() {
         if (failed_) return Error(*failed_);
         if (!chunk_.bytes.empty() || chunk_.lost > 0) return true;
-        auto next = pass_.next();
-        if (next.has_value() && progress_ && !progress_(pass_.packed_position(), total_))
-            next = fail(ErrorKind::cancelled, "opening was stopped");
-        if (next.has_error()) {
-            failed_ = next.error();
-            return Error(*failed_);
+        while (!chunk_.end && chunk_.bytes.empty() && chunk_.lost == 0) {
+            auto next = pass_.next();
+            if (next.has_value() && !goes_on()) next = fail(ErrorKind::cancelled, "opening was stopped");
+            if (next.has_error()) {
+                failed_ = next.error();
+                return Error(*failed_);
+            }
+            chunk_ = next.value();
         }
-        chunk_ = next.value();
-        return !chunk_.bytes.empty() || chunk_.lost > 0;
+        return !chunk_.end;
+    }
+
+    // Asks every megabyte of what comes in or out.
+    bool goes_on() {
+        const std::uint64_t packed = pass_.packed_position();
+        if (!progress_ || (packed - told_packed_ < kTold && position_ - told_plain_ < kTold)) return true;
+        told_packed_ = packed;
+        told_plain_ = position_;
+        return progress_(packed, total_);
     }
 
     Error lost_here() const {
@@ -144,6 +155,8 @@ private:
     Progress progress_;
     PlainChunk chunk_{};
     std::uint64_t position_ = 0;
+    std::uint64_t told_packed_ = 0;
+    std::uint64_t told_plain_ = 0;
     std::optional<Error> failed_;
 };
 
@@ -185,8 +198,8 @@ public:
         return stream_;
     }
 
-    Result<std::unique_ptr<StreamPass>> make_pass(WindowStore& windows) const {
-        return codec().make_pass(*packed_, windows, options_.limits);
+    Result<std::unique_ptr<StreamPass>> make_pass(WindowStore& windows, PassKind kind) const {
+        return codec().make_pass(*packed_, windows, options_.limits, kind);
     }
 
     bool load() {
@@ -200,7 +213,7 @@ public:
 
     Result<void> build(const ForwardScan& scan, const Progress& progress) {
         auto windows = std::make_shared<WindowStore>(kWindowsInMemory);
-        VDISK_TRY(pass, make_pass(*windows));
+        VDISK_TRY(pass, make_pass(*windows, PassKind::whole));
         PassReader reader(*pass, packed_->size(), progress);
         if (scan) VDISK_CHECK(scan(reader));
         VDISK_CHECK(reader.drain());
@@ -232,6 +245,7 @@ public:
     }
 
     Unverified unverified() const { return options_.unverified; }
+    const Limits& limits() const { return options_.limits; }
     bool cached() const { return cached_; }
 
 private:
@@ -269,7 +283,7 @@ Result<std::shared_ptr<StreamSource>> StreamSource::open(FilePtr packed, Compres
         std::make_unique<Parts>(std::move(packed), compression, Parts::Options{std::move(cache), limits, unverified});
     if (!parts->load()) {
         const auto unused = std::make_unique<WindowStore>(0);
-        VDISK_CHECK(parts->make_pass(*unused));
+        VDISK_CHECK(parts->make_pass(*unused, PassKind::look));
     }
     return std::shared_ptr<StreamSource>(new StreamSource(std::move(parts)));
 }
@@ -277,13 +291,16 @@ Result<std::shared_ptr<StreamSource>> StreamSource::open(FilePtr packed, Compres
 Result<std::vector<std::byte>> StreamSource::head(std::size_t count) const {
     // By a new pass even where there is an index: that shows the bytes as index() shows them to its scan, doubtful ones
     // too.
-    std::vector<std::byte> bytes(count);
+    std::vector<std::byte> bytes;
     const auto unused = std::make_unique<WindowStore>(0);
-    VDISK_TRY(pass, parts_->make_pass(*unused));
-    PassReader reader(*pass, parts_->packed().size(), {});
-    auto read = reader.read(bytes);
-    if (read.has_error() && read.error().kind == ErrorKind::io) return std::move(read).error();
-    bytes.resize(read.has_value() ? read.value() : 0);
+    VDISK_TRY(pass, parts_->make_pass(*unused, PassKind::look));
+    while (bytes.size() < count && pass->packed_position() <= parts_->limits().stream_look_bytes) {
+        const auto next = pass->next();
+        if (next.has_error() && next.error().kind == ErrorKind::io) return next.error();
+        if (next.has_error() || next.value().end || next.value().lost > 0) break;
+        const auto some = next.value().bytes.first(std::min(count - bytes.size(), next.value().bytes.size()));
+        bytes.insert(bytes.end(), some.begin(), some.end());
+    }
     return bytes;
 }
 
@@ -318,6 +335,42 @@ std::vector<std::string> StreamSource::findings() const {
     return parts_->stream()->index().findings;
 }
 
+Unverified StreamSource::unverified() const noexcept {
+    return parts_->unverified();
+}
+
+Vouched StreamSource::vouched() const {
+    Vouched vouched;
+    const auto stream = parts_->stream();
+    const StreamIndex& index = stream->index();
+    for (const Segment& segment : index.segments) {
+        const bool checked = segment.cover == Segment::Cover::checksum;
+        const bool placed = segment.reason == 0 || index.doubts[segment.reason - 1].kind == Doubt::Kind::altered;
+        if (segment.kind == Segment::Kind::lost) vouched.lost += segment.length;
+        else if (!placed) vouched.unplaced += segment.length;
+        else if (segment.reason != 0) vouched.altered += segment.length;
+        else (checked ? vouched.sound : vouched.unchecked) += segment.length;
+    }
+    return vouched;
+}
+
+std::vector<std::string> StreamSource::remarks() const {
+    const Vouched vouched = this->vouched();
+    const Unverified choice = parts_->unverified();
+    std::vector<std::string> lines;
+    const auto tell = [&](std::uint64_t bytes, std::string_view what, bool read) {
+        if (bytes > 0)
+            lines.push_back(fmt::format("{} of {} decompressed bytes {}{}", bytes, size(), what,
+                                        read ? "" : ": reading them is an error"));
+    };
+    tell(vouched.unchecked, "are not covered by a checksum", true);
+    tell(vouched.altered, "are not covered by a checksum that holds: something in them is altered",
+         choice != Unverified::refuse);
+    tell(vouched.unplaced, "can't be placed: they may belong to other offsets", choice == Unverified::read);
+    tell(vouched.lost, "are lost", false);
+    return lines;
+}
+
 StreamStatistics StreamSource::statistics() const {
     const auto stream = parts_->stream();
     StreamStatistics statistics{
@@ -348,12 +401,35 @@ private:
     const StreamSource& stream_;
 };
 
+// A stream with its bytes of unknown place.
+class ContentSource final : public ByteSource {
+public:
+    explicit ContentSource(std::shared_ptr<const StreamSource> stream) : stream_(std::move(stream)), all_(*stream_) {}
+    std::uint64_t size() const noexcept override { return stream_->size(); }
+    std::string_view name() const noexcept override { return stream_->name(); }
+    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        return strict() ? stream_->read_at(offset, out) : all_.read_at(offset, out);
+    }
+    Readability readability(std::uint64_t offset, std::uint64_t wanted) const override {
+        return strict() ? stream_->readability(offset, wanted) : all_.readability(offset, wanted);
+    }
+
+private:
+    bool strict() const { return stream_->unverified() == Unverified::refuse; }
+    std::shared_ptr<const StreamSource> stream_;
+    DoubtfulSource all_;
+};
+
 Result<void> scan_source(const ByteSource& source, const ForwardScan& scan) {
     SourceReader reader(source);
     return scan(reader);
 }
 
 } // namespace
+
+SourcePtr by_content(std::shared_ptr<const StreamSource> stream) {
+    return std::make_shared<ContentSource>(std::move(stream));
+}
 
 Result<void> scan_forward(const ByteSource& source, StreamSource* stream, const ForwardScan& scan,
                           const Progress& progress) {
@@ -364,9 +440,10 @@ Result<void> scan_forward(const ByteSource& source, StreamSource* stream, const 
 Result<Unverified> unverified_from_environment() {
     const char* const value = std::getenv("VDISK_UNVERIFIED");
     const std::string_view word(value == nullptr ? "" : value);
-    if (word.empty() || word == "refuse") return Unverified::refuse;
+    if (word.empty() || word == "placed") return Unverified::placed;
+    if (word == "refuse") return Unverified::refuse;
     if (word == "read") return Unverified::read;
-    return fail(ErrorKind::usage, "VDISK_UNVERIFIED is '{}': one of refuse, read is wanted", printable(word));
+    return fail(ErrorKind::usage, "VDISK_UNVERIFIED is '{}': one of refuse, placed, read is wanted", printable(word));
 }
 
 } // namespace vdisk

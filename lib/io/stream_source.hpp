@@ -20,15 +20,25 @@ std::string_view to_string(Compression compression) noexcept;
 /// What a stream is compressed with, by its magic bytes and never by its name; nothing if it is not compressed.
 [[nodiscard]] Result<std::optional<Compression>> detect_compression(const ByteSource& packed);
 
-/// Whether to hand out bytes of which a checksum says that something in them is altered.
+/// Which bytes to hand out of those that a checksum speaks against.
 enum class Unverified : std::uint8_t {
-    refuse, ///< they are an error
-    read,   ///< they are read; findings() tell of them
+    refuse, ///< none: they are an error
+    placed, ///< those that are in their place, although something in them is altered; the others are an error
+    read,   ///< all that decodes, wherever it belongs
 };
 
-/// What $VDISK_UNVERIFIED says: `read`, or `refuse`, which is what it is if it is unset. Another word is a `usage`
-/// error.
+/// What $VDISK_UNVERIFIED says: `refuse`, `read`, or `placed`, which is what it is if it is unset. Another word is a
+/// `usage` error.
 [[nodiscard]] Result<Unverified> unverified_from_environment();
+
+/// Plain bytes by what vouches for them.
+struct Vouched {
+    std::uint64_t sound = 0;     ///< a checksum that was compared and holds
+    std::uint64_t unchecked = 0; ///< nothing: there is no checksum, or it is cut off
+    std::uint64_t altered = 0;   ///< a checksum says that something in them is altered; all are in their place
+    std::uint64_t unplaced = 0;  ///< they decode, but may lie at other offsets
+    std::uint64_t lost = 0;      ///< they can't be decoded
+};
 
 struct StreamStatistics {
     std::size_t segments = 0;
@@ -50,10 +60,11 @@ public:
     /// reason.
     [[nodiscard]] static Result<std::shared_ptr<StreamSource>> open(FilePtr packed, Compression compression,
                                                                     IndexCache cache, const Limits& limits,
-                                                                    Unverified unverified = Unverified::refuse);
+                                                                    Unverified unverified = Unverified::placed);
     ~StreamSource() override;
 
-    /// The first plain bytes, at most `count`, fewer if the stream is shorter or damaged: to see what it is.
+    /// The first plain bytes, at most `count`, to see what the stream is; fewer if it is shorter or damaged, or has
+    /// none near its start: looks at Limits::stream_look_bytes of it and no more.
     [[nodiscard]] Result<std::vector<std::byte>> head(std::size_t count) const;
 
     /// Whether the pass is done (now or in an earlier process).
@@ -74,12 +85,19 @@ public:
     [[nodiscard]] Result<std::size_t> read_doubtful_at(std::uint64_t offset, std::span<std::byte> out) const;
     /// What read_doubtful_at() refuses: what is lost.
     [[nodiscard]] Readability doubtful_readability(std::uint64_t offset, std::uint64_t wanted) const;
+    [[nodiscard]] Unverified unverified() const noexcept;
     [[nodiscard]] std::string_view name() const noexcept override;
 
     [[nodiscard]] Compression compression() const noexcept;
 
-    /// What is wrong with the stream, a line each; empty if all of it was found good.
+    /// What is wrong with the stream, a line each; empty if all of it was found good. So many as Limits allows, and one
+    /// that counts the rest.
     [[nodiscard]] std::vector<std::string> findings() const;
+    /// How much of the stream what vouches for.
+    [[nodiscard]] Vouched vouched() const;
+    /// What a reader of the content has to know of it, in a few lines whatever the damage: how many bytes no checksum
+    /// that holds covers, and how they are read. Empty if checksums cover all of it.
+    [[nodiscard]] std::vector<std::string> remarks() const;
     [[nodiscard]] StreamStatistics statistics() const;
 
 private:
@@ -87,6 +105,10 @@ private:
     explicit StreamSource(std::unique_ptr<Parts> parts);
     std::unique_ptr<Parts> parts_;
 };
+
+/// The stream for a format that finds its parts by what they are and not by where they are: bytes of unknown place are
+/// read too, unless the stream refuses all that is doubtful. Keeps the stream alive.
+[[nodiscard]] SourcePtr by_content(std::shared_ptr<const StreamSource> stream);
 
 /// Runs `scan` over all of `source` from its first byte: in the pass that `stream` needs anyway if it is still to be
 /// made, else over the source as it is; over doubtful bytes of a stream in both cases. `stream` is the stream that

@@ -14,7 +14,7 @@ struct OpenOptions {
     Progress progress{};              ///< told of long work at opening; may be empty
     IndexCache index_cache{};         ///< off unless given
     std::filesystem::path registry{}; ///< a VirtualBox settings file to find parents by, before others; may be empty
-    Unverified unverified = Unverified::refuse; ///< of compressed streams
+    Unverified unverified = Unverified::placed; ///< of compressed streams
     StatisticsReport statistics{};              ///< told what reading a disk cost when it is closed; may be empty
     InputFilesPtr inputs{};                     ///< told which files are opened and looked for; may be null
 

@@ -24,6 +24,7 @@ Facts describe(const StreamSource& stream) {
     facts["decompressed size"] = stream.size();
     facts["restart points"] = statistics.segments;
     facts["index size"] = statistics.index_size;
+    for (const std::string& remark : stream.remarks()) facts["not vouched for"].push_back(remark);
     for (const std::string& finding : stream.findings()) facts["damage"].push_back(printable(finding));
     return facts;
 }

@@ -148,6 +148,61 @@ void write_repeated(const std::filesystem::path& path, const std::string& what, 
     for (std::uint64_t i = 0; i < times; ++i) file << what;
 }
 
+// Opens a hostile file as raw. Whatever is read of it, the index is no larger than the file and some.
+void check_hostile(const std::filesystem::path& path, std::size_t findings_most) {
+    OpenOptions options;
+    options.format = "raw";
+    const OpenedDisk disk = required(open_disk(path.string(), options), "opening");
+    const StreamSource& stream = *disk.file.context.stream;
+    require_at_most(stream.statistics().index_size, std::filesystem::file_size(path) + kMiB, "bytes of the index");
+    require_at_most(stream.findings().size(), findings_most, "findings");
+    require_at_most(stream.remarks().size(), 4, "remarks");
+    Bytes out(512);
+    for (std::uint64_t part = 0; part < 8; ++part) (void)disk.image->read_at(disk.image->size() / 8 * part, out);
+}
+
+LimitCase hostile(const std::string& what, const std::string& name, const std::string& part, std::uint64_t times,
+                  const std::string& before = {}) {
+    return {.name = "stream: " + what,
+            .make =
+                [=](const Folder& folder) {
+                    std::ofstream file(folder / name, std::ios::binary);
+                    file << before;
+                    for (std::uint64_t i = 0; i < times; ++i) file << part;
+                },
+            .check = [=](const Folder& folder) { check_hostile(folder / name, Limits{}.stream_findings + 1); }};
+}
+
+// Two zstd frames of a sector each, and a skippable one of 3 GiB, a hole, between them.
+void write_skippable_hole(const Folder& folder) {
+    const Bytes sector(512);
+    Bytes frame(ZSTD_compressBound(sector.size()));
+    frame.resize(ZSTD_compress(frame.data(), frame.size(), sector.data(), sector.size(), 1));
+    const std::uint32_t length = 3U << 30;
+    std::ofstream file(folder / "disk.zst", std::ios::binary);
+    file.write(reinterpret_cast<const char*>(frame.data()), static_cast<std::streamsize>(frame.size()));
+    file.write("\x50\x2A\x4D\x18", 4);
+    for (unsigned i = 0; i < 4; ++i) file.put(static_cast<char>(length >> (8 * i)));
+    file.seekp(static_cast<std::streamoff>(length), std::ios::cur);
+    file.write(reinterpret_cast<const char*>(frame.data()), static_cast<std::streamsize>(frame.size()));
+}
+
+// The first bytes of a zstd frame, and a hole: blocks of no length without end.
+LimitCase sparse(const std::string& what, const std::string& head) {
+    return {.name = "stream: a hole of 4 TiB behind the beginning of " + what + " is looked at for a moment only",
+            .make =
+                [=](const Folder& folder) {
+                    std::ofstream(folder / "disk", std::ios::binary) << head;
+                    std::filesystem::resize_file(folder / "disk", std::uint64_t{4} << 40);
+                },
+            .check =
+                [](const Folder& folder) {
+                    const CountedReads reads;
+                    (void)identify_file((folder / "disk").string());
+                    require_at_most(reads.bytes(), 8 * kMiB, "bytes read");
+                }};
+}
+
 // Opens what decompresses to `plain`, zeros, and reads at some places.
 void check_stream(const std::filesystem::path& path, const Plain& plain) {
     const CountedReads reads;
@@ -195,6 +250,32 @@ std::vector<LimitCase> stream_limits() {
         empty_parts("skippable zstd frames", "disk.zst", "\x50\x2A\x4D\x18\x00\x00\x00\x00"s),
         empty_parts("empty gzip members", "disk.gz", "\x1F\x8B\x08\0\0\0\0\0\0\3\3\0\0\0\0\0\0\0\0\0"s),
     };
+    const std::string bad_member = "\x1F\x8B\x08\0\0\0\0\0\0\3\x01\x01\0\xFE\xFFx\x11\x22\x33\x44\1\0\0\0"s;
+    const std::string good_member = "\x1F\x8B\x08\0\0\0\0\0\0\3\x01\x01\0\xFE\xFFx\x83\x16\xDC\x8C\1\0\0\0"s;
+    const std::string bad_frame = "\x28\xB5\x2F\xFD\x24\x01\x09\0\0x\x11\x22\x33\x44"s;
+    const std::string good_frame = "\x28\xB5\x2F\xFD\x20\x01\x09\0\0x"s;
+    const std::string gzip_head = "\x1F\x8B\x08\0\0\0\0\0\0\3"s;
+    const std::string broken_frame = "\x28\xB5\x2F\xFD\x20\x02\x08\0\0x\x0F\0\0"s; // its second block is of no kind
+    cases.push_back(hostile("a million gzip members with bad checks", "disk.gz", bad_member, 1'000'000));
+    cases.push_back(hostile("gzip members with good and bad checks", "disk.gz", bad_member + good_member, 400'000));
+    cases.push_back(hostile("a million zstd frames with bad checks", "disk.zst", bad_frame, 1'000'000));
+    cases.push_back(hostile("zstd frames with good and bad checks", "disk.zst", bad_frame + good_frame, 400'000));
+    cases.push_back(hostile("zstd frames that break off", "disk.zst", broken_frame + good_frame, 400'000));
+    cases.push_back(hostile("good and empty gzip members", "disk.gz",
+                            good_member + "\x1F\x8B\x08\0\0\0\0\0\0\3\3\0\0\0\0\0\0\0\0\0"s, 400'000));
+    cases.push_back(hostile("gzip members between other bytes", "disk.gz", good_member + "x", 400'000));
+    cases.push_back(hostile("ten million empty stored blocks", "disk.gz", "\0\0\0\xFF\xFF"s, 10'000'000, gzip_head));
+    cases.push_back(hostile("a byte of content between empty stored blocks", "disk.gz",
+                            "\0\1\0\xFE\xFFx\0\0\0\xFF\xFF\0\0\0\xFF\xFF"s, 1'000'000, gzip_head));
+    cases.push_back(hostile("sizes that add up to more than 2^64", "disk.zst",
+                            "\x28\xB5\x2F\xFD\xC0\x58\0\0\0\0\0\0\0\x40\x20\0\0ABCD\x07\0\0"s, 100'000));
+    cases.push_back({.name = "stream: a skippable frame of 3 GiB",
+                     .make = write_skippable_hole,
+                     .check = [](const Folder& folder) { check_stream(folder / "disk.zst", zeros(1024)); }});
+    cases.push_back(sparse("a zstd frame", "\x28\xB5\x2F\xFD\0\x58"s));
+    cases.push_back(sparse("a zstd frame that ends", "\x28\xB5\x2F\xFD\0\x58\x01\0\0"s));
+    cases.push_back(sparse("a gzip member", gzip_head));
+    cases.push_back(sparse("an lzop file", "\x89LZO\0\x0D\x0A\x1A\x0A\x10\x30\x20\xA0\x09\x40"s));
     cases.push_back(
         {.name = "stream: a window of 128 MiB, all of it in use",
          .make =
@@ -220,6 +301,18 @@ std::vector<LimitCase> stream_limits() {
     const auto lzop = [](const std::filesystem::path& path, const Plain& plain) { write_lzop(path, plain); };
     cases.push_back(stream("2 GiB of zeros by lzop", "disk.lzo", zeros(2048 * kMiB), lzop));
     cases.push_back(stream("lzop blocks of 64 MiB", "disk.lzo", {.length = 64 * kMiB, .times = 16}, lzop));
+    const auto lzop_text = [] {
+        const Bytes header = lzop_header();
+        return std::string(reinterpret_cast<const char*>(header.data()), header.size());
+    }();
+    std::string checked = lzop_text; // with a check of plain bytes; its own is wrong then, which is told
+    checked[20] = '\1';
+    cases.push_back(
+        hostile("a million lzop blocks with bad checks", "disk.lzo", "\0\0\0\1\0\0\0\1\1\1\1\1x"s, 1'000'000, checked));
+    cases.push_back(
+        hostile("lzop files of a block of a byte", "disk.lzo", lzop_text + "\0\0\0\1\0\0\0\1x\0\0\0\0"s, 300'000));
+    cases.push_back(
+        hostile("lzop blocks that claim 64 MiB", "disk.lzo", "\4\0\0\0\0\4\0\0\1\1\1\1x"s, 100'000, checked));
     cases.push_back(stream("a million lzop blocks of a byte", "disk.lzo", {.length = 1, .times = 1'000'000}, lzop));
 #endif
     return cases;

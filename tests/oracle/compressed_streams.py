@@ -240,7 +240,7 @@ class CompressedStreams(harness.FolderTest):
             readers.append(("img_cat", ["img_cat", "-i", "qcow2", disk], tsk.plugin_environment()))
         for name, command, environment in readers:
             with self.subTest(name):
-                for choice, status in (("refuse", False), ("read", True), ("", False), ("maybe", False)):
+                for choice, status in (("refuse", False), ("placed", True), ("read", True), ("", True), ("maybe", False)):
                     done = outcome(*command, env={**os.environ, **environment, "VDISK_UNVERIFIED": choice})
                     self.assertEqual(done[0] == 0, status, f"{choice}: {done[2]}")
                     self.assertEqual("VDISK_UNVERIFIED is 'maybe'" in done[2], choice == "maybe", done[2])

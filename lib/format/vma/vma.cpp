@@ -210,7 +210,7 @@ Result<AuditReport> File::verify(const Progress& progress) const {
     };
     VDISK_CHECK(scan_forward(*source, stream.get(), pass, progress));
     if (archive->contents.unfinished) VDISK_CHECK(scan_forward(*source, stream.get(), pass, progress));
-    archive->source = source;
+    archive->source = stream ? by_content(stream) : source;
     VDISK_TRY(report, report_of(archive, context_.limits));
     if (stream)
         for (const std::string& finding : stream->findings())
@@ -257,7 +257,8 @@ Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     auto archive = std::make_shared<Archive>();
-    archive->source = source;
+    // Extents are found by what they are, so their data need no place in the stream.
+    archive->source = context.stream ? by_content(context.stream) : source;
     const ForwardScan pass = [&](ForwardReader& reader) { return go_over(reader, context, *archive); };
     VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
     if (archive->contents.unfinished) VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/memory_source.hpp"
+#include "io/stream/index_builder.hpp"
 #include "io/stream/stream_codec.hpp"
 
 #include <zlib.h>
 #include <zstd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <optional>
 
 namespace vdisk {
 namespace {
@@ -15,6 +18,10 @@ namespace {
 constexpr std::uint64_t kSpacing = 4U << 20;
 // Small members are one segment together up to this length.
 constexpr std::uint64_t kGroup = 1U << 20;
+// Compressed bytes between two places to start from, where few plain bytes lie between them.
+constexpr std::uint64_t kStoredSpacing = 2 * kSpacing;
+// A segment starts so many compressed bytes before its first plain byte, at most.
+constexpr std::uint64_t kStoredBefore = 64U << 10;
 // A block that goes on and on is cut into segments that are decoded from one start.
 constexpr std::uint64_t kSegment = 8U << 20;
 constexpr std::size_t kWindow = 32U << 10;
@@ -23,6 +30,16 @@ constexpr std::size_t kTrailer = 8;
 // Header with extra field, name and comment. RFC 1952 bounds only the first.
 constexpr std::size_t kHeaderMax = 256U << 10;
 constexpr int kWindowLevel = 3;
+// Behind a break: compressed bytes in which the next deflate block is looked for (encoders end one every 100 KB or so),
+// that one step goes over, and plain bytes after which a block that is tried must have made its window known; and such
+// bytes of all tries that lead nowhere.
+constexpr std::uint64_t kBlockSearched = 1U << 20;
+constexpr std::size_t kSearched = 64U << 10;
+constexpr std::size_t kTried = 16U << 20;
+constexpr std::size_t kTriedInAll = 512U << 20;
+constexpr std::size_t kBlockHeaderMost = 16;
+
+constexpr std::string_view kNotPlaced = "; what follows can't be placed";
 
 std::uint64_t little(std::span<const std::byte> bytes, std::size_t at, std::size_t count) noexcept {
     std::uint64_t value = 0;
@@ -139,91 +156,209 @@ private:
     std::uint64_t at_ = 0;
 };
 
+// Whether a deflate block may begin `bit` bits into the bytes: one with tables of its own, or a stored one. Of other
+// bytes one in some thousands looks so.
+bool may_be_block(std::span<const std::byte> bytes, unsigned bit) noexcept {
+    std::uint64_t low = little(bytes, 0, 8);
+    const std::uint64_t high = little(bytes, 8, 8);
+    const auto at = [&](unsigned from, unsigned count) {
+        from += bit;
+        const std::uint64_t value = from >= 64  ? high >> (from - 64)
+                                    : from == 0 ? low
+                                                : low >> from | high << (64 - from);
+        return static_cast<unsigned>(value & ((1U << count) - 1));
+    };
+    constexpr unsigned kStored = 0;
+    constexpr unsigned kOwnTables = 2;
+    if (at(1, 2) == kStored) {
+        const unsigned start = 8 * ((bit + 3 + 7) / 8) - bit;
+        return at(start, 16) != 0 && at(start, 16) == (at(start + 16, 16) ^ 0xFFFFU);
+    }
+    if (at(1, 2) != kOwnTables || at(3, 5) > 29 || at(8, 5) > 29) return false;
+    unsigned sum = 0; // of what the codes of code lengths take of all 128
+    for (unsigned i = 0; i < at(13, 4) + 4; ++i)
+        if (const unsigned length = at(17 + 3 * i, 3); length > 0) sum += 128U >> length;
+    return sum == 128;
+}
+
+// Where decoding can go on behind a break: all that is decoded from there on is known.
+struct Resumption {
+    std::uint64_t packed = 0;
+    unsigned bits = 0;
+    std::vector<std::byte> window;
+};
+
+// Decodes from a block on of which nobody knows what was before it: twice, over two windows that differ in every byte.
+// What comes out the same both times is not copied from there.
+class BlindInflater {
+public:
+    explicit BlindInflater(const ByteSource& source) : sides_{Side(source), Side(source)} {}
+
+    /// The first end of a block behind `offset` and `bits` before which a whole window is known; nothing if what is
+    /// there is no deflate block, or leads to none.
+    Result<std::optional<Resumption>> try_from(std::uint64_t offset, unsigned bits) {
+        for (std::size_t i = 0; i < sides_.size(); ++i) {
+            sides_[i].window.assign(kWindow, i == 0 ? std::byte{0} : std::byte{0xFF});
+            VDISK_CHECK(sides_[i].inflater.start(offset, bits, sides_[i].window));
+        }
+        for (std::size_t done = 0; done < kTried && tried_ < kTriedInAll;) {
+            std::array<Inflater::Stop, 2> stops{};
+            std::size_t filled = 0;
+            for (std::size_t i = 0; i < sides_.size(); ++i) {
+                filled = 0;
+                auto stop = sides_[i].step(filled);
+                if (stop.has_error() && stop.error().kind == ErrorKind::io) return std::move(stop).error();
+                if (stop.has_error()) return std::optional<Resumption>();
+                stops[i] = stop.value();
+            }
+            done += filled;
+            tried_ += filled;
+            if (stops[0] == Inflater::Stop::input_end || stops[0] == Inflater::Stop::member_end)
+                return std::optional<Resumption>();
+            if (stops[0] != Inflater::Stop::block_end || sides_[0].window != sides_[1].window) continue;
+            tried_ -= done; // no loss
+            const Inflater& inflater = sides_[0].inflater;
+            return std::optional(Resumption{inflater.position(), inflater.bits(), sides_[0].window});
+        }
+        return std::optional<Resumption>();
+    }
+
+private:
+    struct Side {
+        explicit Side(const ByteSource& source) : inflater(source), buffer(kChunk) {}
+        Inflater inflater;
+        std::vector<std::byte> buffer;
+        std::vector<std::byte> window; ///< the last kWindow bytes
+
+        Result<Inflater::Stop> step(std::size_t& filled) {
+            VDISK_TRY(stop, inflater.run(buffer, filled));
+            const std::size_t kept = kWindow - std::min(kWindow, filled);
+            std::memmove(window.data(), window.data() + kWindow - kept, kept);
+            std::copy_n(buffer.begin() + static_cast<std::ptrdiff_t>(filled - (kWindow - kept)), kWindow - kept,
+                        window.begin() + static_cast<std::ptrdiff_t>(kept));
+            return stop;
+        }
+    };
+    std::array<Side, 2> sides_;
+    std::size_t tried_ = 0; ///< plain bytes that led nowhere
+};
+
 class GzipPass final : public StreamPass {
 public:
-    GzipPass(const ByteSource& packed, WindowStore& windows)
-        : inflater_(packed), windows_(windows), buffer_(kWindow + kChunk) {}
+    GzipPass(const ByteSource& packed, WindowStore& windows, const Limits& limits, PassKind kind)
+        : inflater_(packed), windows_(windows), kind_(kind), index_(packed.name(), packed.size(), limits),
+          buffer_(kWindow + kChunk) {}
 
     Result<PlainChunk> next() override;
-    std::uint64_t packed_position() const noexcept override { return at_; }
-    Result<StreamIndex> finish() override;
+    std::uint64_t packed_position() const noexcept override { return std::min(search_ ? search_->at : at_, size_); }
+    Result<StreamIndex> finish() override { return index_.finish(windows_.size()); }
 
 private:
     struct Member {
         std::uint64_t packed = 0;
+        std::uint64_t data = 0; ///< behind its header
         std::uint64_t plain = 0;
         std::uint64_t blocked_size = 0;
         std::size_t first_segment = 0;
         std::uint32_t crc = 0;
+        bool resumed = false; ///< its beginning is missing
+    };
+
+    // For where the stream goes on.
+    struct Search {
+        std::uint64_t from = 0;
+        std::uint64_t at = 0;
+        bool padding = false; ///< between members: only zeros until now
+        Error what;
     };
 
     Result<void> start_member();
     Result<PlainChunk> next_bytes();
     void take(std::span<const std::byte> plain);
+    Result<void> end_block();
+    Result<bool> trailer_follows();
     void add_point();
+    bool start_inside(unsigned bits, std::span<const std::byte> window);
     void go_on_with_segment();
     Result<void> finish_member();
-    void check_trailer(std::uint32_t crc, std::uint32_t length);
-    void merge_group();
-    void end_member(std::uint32_t reason, std::uint64_t packed_end);
+    Result<void> check_trailer(std::uint32_t crc, std::uint32_t length);
+    Result<void> judge_length(std::string what);
+    void end_member(std::uint32_t reason, Segment::Cover cover, std::uint64_t packed_end);
     Result<PlainChunk> damaged(const Error& why);
-    std::uint64_t blocked_rest(std::uint64_t done);
-    Result<void> look_at_tail();
-    std::uint32_t add_reason(Error why);
+    Result<std::uint64_t> blocked_rest();
+    Result<std::optional<std::uint64_t>> blocked_length(std::uint64_t member, std::uint64_t size);
+
+    Result<PlainChunk> search();
+    Result<PlainChunk> skip_padding();
+    Result<bool> resume_at(std::span<const std::byte> bytes, std::uint64_t offset);
+    Result<bool> resume_member(std::uint64_t offset, std::span<const std::byte> bytes);
+    Result<bool> resume_block(std::uint64_t offset, unsigned bit);
+    void break_off();
+    PlainChunk lost(std::uint64_t length, std::uint32_t reason);
     std::uint64_t member_length() const noexcept { return plain_ - member_->plain; }
 
     Inflater inflater_;
+    std::optional<BlindInflater> blind_;
     WindowStore& windows_;
+    PassKind kind_;
+    IndexBuilder index_;
     std::vector<std::byte> buffer_; ///< kWindow bytes, and behind them the latest ones
     std::size_t filled_ = 0;        ///< how many those are
     std::uint64_t size_ = inflater_.input().size();
     std::uint64_t at_ = 0; ///< between members: where the next one starts
     std::uint64_t plain_ = 0;
     std::optional<Member> member_;
+    Segment open_{}; ///< of the member, its last, which still grows
+    std::optional<Search> search_;
+    std::uint64_t missing_ = 0;     ///< plain bytes that the last member should have had
+    std::uint32_t missing_why_ = 0; ///< Segment::reason for them
+    std::uint64_t last_length_ = 0; ///< of the last member of which it is sure
     bool ended_ = false;
-    StreamIndex index_;
 };
 
 Result<PlainChunk> GzipPass::next() {
-    while (!ended_) {
-        if (!member_) {
-            VDISK_CHECK(start_member());
-            continue;
-        }
-        VDISK_TRY(chunk, next_bytes());
-        if (!chunk.bytes.empty() || chunk.lost > 0) return chunk;
-    }
+    if (missing_ > 0) return lost(std::exchange(missing_, 0), missing_why_);
+    if (ended_ || (search_ && kind_ == PassKind::look)) return PlainChunk{.end = true};
+    if (search_) return search_->padding ? skip_padding() : search();
+    if (member_) return next_bytes();
+    VDISK_CHECK(start_member());
     return PlainChunk{};
 }
 
 Result<void> GzipPass::start_member() {
     VDISK_TRY(bytes, inflater_.input().at(at_, kHeaderMax));
-    ended_ = true;
-    if (bytes.empty()) return ok();
-    if (!is_member(bytes)) return look_at_tail();
-    const auto header = parse_member(bytes);
-    if (!header) {
-        index_.findings.push_back(fmt::format("the header of the gzip member at offset {} is cut off", at_));
+    ended_ = bytes.empty();
+    if (ended_) return ok();
+    if (!is_member(bytes)) {
+        search_ = {.from = at_, .at = at_, .padding = true, .what = {}};
         return ok();
     }
-    ended_ = false;
-    member_.emplace(Member{
-        .packed = at_, .plain = plain_, .blocked_size = header->blocked_size, .first_segment = index_.segments.size()});
-    index_.segments.push_back({.plain = plain_, .packed = at_});
+    const auto header = parse_member(bytes);
+    if (!header) {
+        index_.find(fmt::format("the header of the gzip member at offset {} is cut off", at_));
+        ended_ = true;
+        return ok();
+    }
+    member_.emplace(Member{.packed = at_,
+                           .data = at_ + header->length,
+                           .plain = plain_,
+                           .blocked_size = header->blocked_size,
+                           .first_segment = index_.segments()});
+    open_ = {.packed = at_};
     return inflater_.start(at_ + header->length, 0, {});
 }
 
 // Padding with zeros is common and means nothing; all else is told.
-Result<void> GzipPass::look_at_tail() {
-    for (std::uint64_t at = at_; at < size_;) {
-        VDISK_TRY(bytes, inflater_.input().some(at));
-        if (std::ranges::any_of(bytes, [](std::byte byte) { return byte != std::byte{0}; })) {
-            index_.findings.push_back(fmt::format("{} bytes from offset {} on are no gzip member", size_ - at_, at_));
-            break;
-        }
-        at += bytes.size();
-    }
-    return ok();
+Result<PlainChunk> GzipPass::skip_padding() {
+    VDISK_TRY(bytes, inflater_.input().some(search_->at));
+    const auto other = std::ranges::find_if(bytes, [](std::byte byte) { return byte != std::byte{0}; });
+    search_->at += static_cast<std::uint64_t>(other - bytes.begin());
+    if (bytes.empty()) ended_ = true;
+    if (other == bytes.end()) return PlainChunk{};
+    search_->padding = false;
+    search_->at = at_;
+    search_->what = fail(ErrorKind::corrupt, "{} bytes from offset {} on are no gzip member", size_ - at_, at_);
+    return PlainChunk{};
 }
 
 Result<PlainChunk> GzipPass::next_bytes() {
@@ -233,7 +368,7 @@ Result<PlainChunk> GzipPass::next_bytes() {
     const auto stop = inflater_.run(out, filled_);
     at_ = inflater_.position();
     const auto plain = out.first(filled_);
-    take(plain);
+    if (!plain.empty()) take(plain);
     if (stop.has_error() && stop.error().kind == ErrorKind::io) return stop.error();
     if (stop.has_error()) {
         if (!plain.empty()) return PlainChunk{.bytes = plain}; // the error comes again
@@ -241,15 +376,12 @@ Result<PlainChunk> GzipPass::next_bytes() {
     }
     switch (stop.value()) {
     case Inflater::Stop::output_full: break;
-    case Inflater::Stop::block_end:
-        if (index_.segments.back().lead + index_.segments.back().length >= kSpacing) add_point();
-        break;
+    case Inflater::Stop::block_end: VDISK_CHECK(end_block()); break;
     case Inflater::Stop::member_end: VDISK_CHECK(finish_member()); break;
     case Inflater::Stop::input_end:
-        index_.findings.push_back(
-            fmt::format("the stream is cut off at {} of its compressed bytes, in the gzip member at offset {}", size_,
-                        member_->packed));
-        end_member(0, size_);
+        index_.find(fmt::format("the stream is cut off at {} of its compressed bytes, in the gzip member at offset {}",
+                                size_, member_->packed));
+        end_member(0, Segment::Cover::nothing, size_);
         ended_ = true;
         break;
     }
@@ -257,142 +389,272 @@ Result<PlainChunk> GzipPass::next_bytes() {
 }
 
 void GzipPass::take(std::span<const std::byte> plain) {
-    if (index_.segments.back().length >= kSegment) go_on_with_segment();
-    Segment& segment = index_.segments.back();
-    segment.crc = crc32_of(segment.crc, plain);
-    segment.length += plain.size();
+    if (open_.length >= grown(kSegment, plain_)) go_on_with_segment();
+    open_.crc = crc32_of(open_.crc, plain);
+    open_.length += plain.size();
+    open_.packed_length = at_ - open_.packed;
     member_->crc = crc32_of(member_->crc, plain);
     plain_ += plain.size();
 }
 
-// The next block can be decoded by the bits that it starts with and what matches can reach.
-void GzipPass::add_point() {
-    const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(kWindow, member_length()));
-    const std::span window = std::span(buffer_).subspan(kWindow + filled_ - length, length);
-    std::vector<std::byte> kept(ZSTD_compressBound(length));
-    const std::size_t size = ZSTD_compress(kept.data(), kept.size(), window.data(), window.size(), kWindowLevel);
-    if (ZSTD_isError(size)) return; // no memory: a longer segment
-    const auto range = windows_.add(std::span(kept).first(size));
-    if (range.has_error()) return;
+// A block that is damaged may not say that it is the last: but if both numbers behind it are right, it was.
+Result<bool> GzipPass::trailer_follows() {
+    VDISK_TRY(trailer, inflater_.input().at(at_, kTrailer));
+    return trailer.size() == kTrailer && !member_->resumed && little(trailer, 0, 4) == member_->crc &&
+           little(trailer, 4, 4) == static_cast<std::uint32_t>(member_length()) && member_length() > 0;
+}
+
+Result<void> GzipPass::end_block() {
+    VDISK_TRY(last, trailer_follows());
+    if (last) {
+        index_.find(fmt::format("gzip member at offset {}: its last block is not marked as the last", member_->packed));
+        if (open_.kind == Segment::Kind::whole && open_.lead == 0) { // not to be joined: its end can't be seen
+            open_.kind = Segment::Kind::inner;
+            open_.packed_length -= member_->data - open_.packed;
+            open_.packed = member_->data;
+        }
+        return finish_member();
+    }
+    const std::uint64_t stored = at_ - open_.packed;
+    if (open_.lead + open_.length >= grown(kSpacing, plain_) || (open_.length > 0 && stored >= kStoredSpacing))
+        add_point();
+    if (open_.lead + open_.length > 0 || at_ - open_.packed < kStoredBefore) return ok();
+    // Blocks without content, which nobody has to decode.
     const unsigned bits = inflater_.bits();
-    Segment& before = index_.segments.back();
-    before.packed_length = at_ - before.packed;
-    index_.segments.push_back({.kind = Segment::Kind::inner,
-                               .detail = static_cast<std::uint8_t>(bits),
-                               .plain = plain_,
-                               .packed = at_ - (bits > 0 ? 1 : 0),
-                               .window = range.value()});
+    open_ = {.kind = Segment::Kind::inner,
+             .detail = static_cast<std::uint8_t>(bits),
+             .packed = at_ - (bits > 0 ? 1 : 0),
+             .window = open_.window};
+    return ok();
+}
+
+void GzipPass::add_point() {
+    const auto length =
+        static_cast<std::size_t>(std::min<std::uint64_t>(kWindow, member_->resumed ? kWindow : member_length()));
+    const Segment before = open_;
+    if (start_inside(inflater_.bits(), std::span(buffer_).subspan(kWindow + filled_ - length, length)))
+        if (before.length > 0) index_.add(before);
+}
+
+// The next block can be decoded by the bits that it starts with and what matches can reach. False if that can't be
+// kept: then the segment goes on.
+bool GzipPass::start_inside(unsigned bits, std::span<const std::byte> window) {
+    std::vector<std::byte> kept(ZSTD_compressBound(window.size()));
+    const std::size_t size = ZSTD_compress(kept.data(), kept.size(), window.data(), window.size(), kWindowLevel);
+    if (ZSTD_isError(size)) return false;
+    const auto range = windows_.add(std::span(kept).first(size));
+    if (range.has_error()) return false;
+    open_ = {.kind = Segment::Kind::inner,
+             .detail = static_cast<std::uint8_t>(bits),
+             .packed = at_ - (bits > 0 ? 1 : 0),
+             .window = range.value()};
+    return true;
 }
 
 void GzipPass::go_on_with_segment() {
-    Segment next = index_.segments.back();
-    index_.segments.back().packed_length = at_ - next.packed;
-    next.lead += next.length;
-    next.plain += next.length;
-    next.length = 0;
-    next.crc = 0;
-    index_.segments.push_back(next);
+    index_.add(open_);
+    open_.lead += open_.length;
+    open_.length = 0;
+    open_.crc = 0;
 }
 
 Result<void> GzipPass::finish_member() {
     VDISK_TRY(trailer, inflater_.input().at(at_, kTrailer));
     if (trailer.size() < kTrailer) {
-        index_.findings.push_back(
+        index_.find(
             fmt::format("the stream is cut off in the trailer of the gzip member at offset {}", member_->packed));
-        end_member(0, size_);
+        end_member(0, Segment::Cover::nothing, size_);
         ended_ = true;
         return ok();
     }
     at_ += kTrailer;
-    check_trailer(static_cast<std::uint32_t>(little(trailer, 0, 4)), static_cast<std::uint32_t>(little(trailer, 4, 4)));
+    if (member_->resumed) {
+        end_member(0, Segment::Cover::nothing, at_);
+        return ok();
+    }
+    return check_trailer(static_cast<std::uint32_t>(little(trailer, 0, 4)),
+                         static_cast<std::uint32_t>(little(trailer, 4, 4)));
+}
+
+Result<void> GzipPass::check_trailer(std::uint32_t crc, std::uint32_t length) {
+    const auto computed_length = static_cast<std::uint32_t>(member_length());
+    const std::string what = fmt::format(
+        "gzip member at offset {}: its CRC is {:08x} for {} bytes, but that of its {} plain bytes is {:08x}",
+        member_->packed, crc, length, member_length(), member_->crc);
+    if (crc != member_->crc && length != computed_length) return judge_length(what);
+    if (crc == member_->crc && length != computed_length)
+        index_.find(fmt::format("gzip member at offset {}: its length is {}, but it has {} plain bytes, and their CRC "
+                                "is right",
+                                member_->packed, length, member_length()));
+    if (crc == member_->crc || differ_in_one_byte(crc, member_->crc)) {
+        if (crc != member_->crc)
+            index_.find(what + "; they differ in one byte, so the CRC itself is damaged and the bytes are sound");
+        last_length_ = member_length();
+        end_member(0, Segment::Cover::checksum, at_);
+        return ok();
+    }
+    const std::uint32_t reason =
+        index_.doubt(Doubt::Kind::altered, fail(ErrorKind::corrupt, "{}: something in them is altered", what));
+    end_member(reason, Segment::Cover::nothing, at_);
     return ok();
 }
 
-void GzipPass::check_trailer(std::uint32_t crc, std::uint32_t length) {
-    const auto computed_length = static_cast<std::uint32_t>(member_length());
-    std::uint32_t reason = 0;
-    if (crc != member_->crc) {
-        const std::string what = fmt::format(
-            "gzip member at offset {}: its CRC is {:08x} for {} bytes, but that of its {} plain bytes is {:08x}",
-            member_->packed, crc, length, member_length(), member_->crc);
-        if (length == computed_length && differ_in_one_byte(crc, member_->crc))
-            index_.findings.push_back(
-                what + "; they differ in one byte, so the CRC itself is damaged and the bytes are sound");
-        else if (length == computed_length)
-            reason = add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what));
-        else {
-            reason = add_reason(
-                fail(ErrorKind::corrupt, "{}: something in them is altered; what follows can't be placed", what));
-            ended_ = true;
-        }
-    } else if (length != computed_length)
-        index_.findings.push_back(
-            fmt::format("gzip member at offset {}: its length is {}, but it has {} plain bytes, and their CRC is right",
-                        member_->packed, length, member_length()));
-    end_member(reason, at_);
+// Bytes are altered and there are more or less of them than there were.
+Result<void> GzipPass::judge_length(std::string what) {
+    VDISK_TRY(rest, blocked_rest());
+    const bool placed = rest > 0 && at_ == member_->packed + member_->blocked_size;
+    what += placed ? fmt::format(": something in them is altered, and {} are missing", rest)
+                   : fmt::format(": something in them is altered{}", kNotPlaced);
+    missing_why_ = index_.doubt(Doubt::Kind::unplaced, fail(ErrorKind::corrupt, "{}", what));
+    missing_ = placed ? rest : 0;
+    end_member(missing_why_, Segment::Cover::nothing, at_);
+    if (!placed) index_.lose_place(missing_why_);
+    return ok();
 }
 
-void GzipPass::end_member(std::uint32_t reason, std::uint64_t packed_end) {
-    Segment& last = index_.segments.back();
-    last.packed_length = packed_end - last.packed;
-    if (last.length == 0) index_.segments.pop_back();
-    for (std::size_t i = member_->first_segment; i < index_.segments.size(); ++i) index_.segments[i].reason = reason;
-    if (index_.segments.size() == member_->first_segment + 1) merge_group();
+void GzipPass::end_member(std::uint32_t reason, Segment::Cover cover, std::uint64_t packed_end) {
+    const Segment last = std::exchange(open_, {});
+    const Member member = *member_;
     member_.reset();
+    if (last.kind == Segment::Kind::whole && last.lead == 0 && index_.segments() == member.first_segment &&
+        last.length <= kGroup) {
+        Segment part = last;
+        part.reason = reason;
+        part.cover = cover;
+        part.packed_length = packed_end - part.packed;
+        return index_.add_part(part, kGroup);
+    }
+    if (last.length > 0) index_.add(last);
+    index_.judge(member.first_segment, reason, cover, kGroup);
 }
 
-// Joins the member that ended with the small ones before it.
-void GzipPass::merge_group() {
-    if (index_.segments.size() < 2) return;
-    const Segment& last = index_.segments.back();
-    Segment& before = index_.segments[index_.segments.size() - 2];
-    const bool joins = before.kind == Segment::Kind::whole && before.lead == 0 && last.reason == 0 &&
-                       before.reason == 0 && before.length + last.length <= kGroup &&
-                       before.packed + before.packed_length == last.packed;
-    if (!joins) return;
-    before.crc = crc32_joined(before.crc, last.crc, last.length);
-    before.length += last.length;
-    before.packed_length += last.packed_length;
-    index_.segments.pop_back();
+PlainChunk GzipPass::lost(std::uint64_t length, std::uint32_t reason) {
+    index_.add_lost(length, reason, kGroup);
+    plain_ += length;
+    return {.lost = length, .why = &index_.why(reason)};
 }
 
 // What was decoded of a damaged member can't be vouched for; what follows can be placed only behind a member that tells
 // both its lengths.
 Result<PlainChunk> GzipPass::damaged(const Error& why) {
     const Member member = *member_;
-    const std::uint64_t rest = blocked_rest(member_length());
-    const std::uint32_t reason =
-        add_reason(fail(ErrorKind::corrupt, "gzip member at offset {} is damaged: {}{}", member.packed, why.what,
-                        rest > 0 ? "" : "; what follows can't be placed"));
-    end_member(reason, at_);
-    ended_ = rest == 0;
-    if (rest == 0) return PlainChunk{};
+    VDISK_TRY(rest, blocked_rest());
+    const Error what = fail(ErrorKind::corrupt, "gzip member at offset {} is damaged: {}", member.packed, why.what);
+    if (rest == 0) {
+        search_ = {.from = at_, .at = at_, .what = what};
+        return PlainChunk{};
+    }
+    const std::uint32_t reason = index_.doubt(Doubt::Kind::unplaced, what);
+    end_member(reason, Segment::Cover::nothing, at_);
     at_ = member.packed + member.blocked_size;
-    index_.segments.push_back({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = rest});
-    plain_ += rest;
-    return PlainChunk{.lost = rest, .why = &index_.reasons[reason - 1]};
+    return lost(rest, reason);
 }
 
-// How many plain bytes are still to come in a member of bgzip's, where another one follows it; 0 if that is not known.
-std::uint64_t GzipPass::blocked_rest(std::uint64_t done) {
+// The plain bytes of a member that says how long it is as bgzip's do, where another one follows it.
+Result<std::optional<std::uint64_t>> GzipPass::blocked_length(std::uint64_t member, std::uint64_t size) {
     constexpr std::uint64_t kBlockMost = 64U << 10;
+    const std::uint64_t end = member + size;
+    if (size < kTrailer || end > size_) return std::optional<std::uint64_t>();
+    VDISK_TRY(bytes, inflater_.input().at(end - 4, 4 + 4));
+    if (bytes.size() < 8 || !is_member(bytes.subspan(4))) return std::optional<std::uint64_t>();
+    const std::uint64_t length = little(bytes, 0, 4);
+    return length <= kBlockMost ? std::optional(length) : std::nullopt;
+}
+
+// How many plain bytes are still to come in a member of bgzip's; 0 if that is not sure: it is if the member is as long
+// as the last sound one, or the next.
+Result<std::uint64_t> GzipPass::blocked_rest() {
     const std::uint64_t end = member_->packed + member_->blocked_size;
-    if (member_->blocked_size < kTrailer || end > size_) return 0;
-    const auto length = inflater_.input().at(end - 4, 4 + 4);
-    if (length.has_error() || length.value().size() < 8 || !is_member(length.value().subspan(4))) return 0;
-    const std::uint64_t whole = little(length.value(), 0, 4);
-    return whole > done && whole <= kBlockMost ? whole - done : 0;
+    VDISK_TRY(length, blocked_length(member_->packed, member_->blocked_size));
+    if (!length || *length <= member_length()) return std::uint64_t{0};
+    const std::uint64_t rest = *length - member_length();
+    if (*length == last_length_) return rest;
+    VDISK_TRY(bytes, inflater_.input().at(end, kHeaderMax));
+    const auto header = parse_member(bytes);
+    if (!header) return std::uint64_t{0};
+    VDISK_TRY(next, blocked_length(end, header->blocked_size));
+    return next == length ? rest : 0;
 }
 
-std::uint32_t GzipPass::add_reason(Error why) {
-    index_.findings.push_back(why.what);
-    index_.reasons.push_back(std::move(why).in(inflater_.input().source().name()));
-    return static_cast<std::uint32_t>(index_.reasons.size());
+// For the next member, and behind a break in one also for a deflate block that leads on.
+Result<PlainChunk> GzipPass::search() {
+    const std::uint64_t from = search_->at;
+    VDISK_TRY(found, inflater_.input().at(from, kSearched + kBlockHeaderMost));
+    const std::vector<std::byte> bytes(found.begin(), found.end()); // trying reads elsewhere
+    const std::size_t count = std::min(bytes.size(), kSearched);
+    for (std::size_t i = 0; i < count; ++i) {
+        VDISK_TRY(resumed, resume_at(std::span(bytes).subspan(i), from + i));
+        if (resumed) return PlainChunk{.lost = kUnknownGap, .why = &index_.why(missing_why_)};
+    }
+    search_->at += count;
+    if (bytes.size() > kSearched) return PlainChunk{};
+    ended_ = true;
+    if (!member_) index_.find(search_->what.what);
+    else
+        end_member(
+            index_.doubt(Doubt::Kind::unplaced, fail(ErrorKind::corrupt, "{}{}", search_->what.what, kNotPlaced)),
+            Segment::Cover::nothing, search_->from);
+    return PlainChunk{};
 }
 
-Result<StreamIndex> GzipPass::finish() {
-    index_.size = plain_;
-    return std::move(index_);
+// The member, if there is one, ends where the search began; what is lost there nobody knows.
+void GzipPass::break_off() {
+    missing_why_ =
+        index_.doubt(Doubt::Kind::unplaced, fail(ErrorKind::corrupt, "{}{}", search_->what.what, kNotPlaced));
+    if (member_) end_member(missing_why_, Segment::Cover::nothing, search_->from);
+    index_.lose_place(missing_why_);
+    index_.add_lost(kUnknownGap, missing_why_, kGroup);
+    plain_ += kUnknownGap;
+    search_.reset();
+}
+
+// Whether the stream goes on there.
+Result<bool> GzipPass::resume_at(std::span<const std::byte> bytes, std::uint64_t offset) {
+    if (is_member(bytes) && offset > search_->from) return resume_member(offset, bytes);
+    if (!member_ || offset == 0 || offset >= search_->from + kBlockSearched || bytes.size() < kBlockHeaderMost)
+        return false;
+    for (unsigned bit = 0; bit < 8; ++bit) {
+        if (!may_be_block(bytes, bit)) continue;
+        VDISK_TRY(resumed, resume_block(offset, bit));
+        if (resumed) return true;
+    }
+    return false;
+}
+
+Result<bool> GzipPass::resume_member(std::uint64_t offset, std::span<const std::byte> bytes) {
+    constexpr std::size_t kBelieved = 4096;
+    const auto header = parse_member(bytes);
+    if (!header) return false;
+    VDISK_CHECK(inflater_.start(offset + header->length, 0, {}));
+    std::size_t filled = 0;
+    const std::span out(buffer_.data() + kWindow, kBelieved);
+    for (bool more = true; more && filled < kBelieved;) {
+        const auto stop = inflater_.run(out, filled);
+        if (stop.has_error() && stop.error().kind == ErrorKind::io) return stop.error();
+        if (stop.has_error()) return false;
+        more = stop.value() == Inflater::Stop::block_end;
+    }
+    break_off();
+    at_ = offset;
+    return true;
+}
+
+Result<bool> GzipPass::resume_block(std::uint64_t offset, unsigned bit) {
+    if (!blind_) blind_.emplace(inflater_.input().source());
+    // Bits of the byte at `offset` that belong to the block: all, or those behind the first ones.
+    VDISK_TRY(found, blind_->try_from(bit == 0 ? offset : offset + 1, bit == 0 ? 0 : 8 - bit));
+    if (!found) return false;
+    const Segment broken = open_;
+    at_ = found->packed;
+    if (!start_inside(found->bits, found->window)) return false;
+    const Segment resumed = std::exchange(open_, broken);
+    break_off();
+    member_.emplace(Member{.packed = at_, .plain = plain_, .first_segment = index_.segments(), .resumed = true});
+    open_ = resumed;
+    std::ranges::copy(found->window, buffer_.begin());
+    filled_ = 0;
+    VDISK_CHECK(inflater_.start(at_, found->bits, found->window));
+    return true;
 }
 
 // A segment's bytes, through as many members as there are in it. What their trailers say was looked at in the pass.
@@ -411,10 +673,11 @@ public:
 
     Result<void> read(std::span<std::byte> out) override {
         for (std::size_t filled = 0; filled < out.size();) {
-            VDISK_TRY(stop, inflater_.run(out, filled));
-            if (stop == Inflater::Stop::input_end) return fail(ErrorKind::corrupt, "deflate data ends early");
-            if (stop == Inflater::Stop::member_end && filled < out.size())
-                VDISK_CHECK(start_member(inflater_.position() + kTrailer));
+            const auto stop = inflater_.run(out, filled);
+            if (filled == out.size()) break; // what is wrong behind them is not asked
+            if (stop.has_error()) return stop.error();
+            if (stop.value() == Inflater::Stop::input_end) return fail(ErrorKind::corrupt, "deflate data ends early");
+            if (stop.value() == Inflater::Stop::member_end) VDISK_CHECK(start_member(inflater_.position() + kTrailer));
         }
         return ok();
     }
@@ -430,9 +693,9 @@ private:
     Inflater inflater_;
 };
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows,
-                                              const Limits& /*limits*/) {
-    return std::unique_ptr<StreamPass>(std::make_unique<GzipPass>(packed, windows));
+Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows, const Limits& limits,
+                                              PassKind kind) {
+    return std::unique_ptr<StreamPass>(std::make_unique<GzipPass>(packed, windows, limits, kind));
 }
 
 Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
@@ -451,6 +714,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, con
 
 } // namespace
 
-const StreamCodec kGzipCodec{"gzip", "stream-gzip-2", is_member, make_pass, expand, make_reader};
+const StreamCodec kGzipCodec{"gzip", "stream-gzip-3", is_member, make_pass, expand, make_reader};
 
 } // namespace vdisk

@@ -13,12 +13,6 @@ constexpr std::size_t kReaders = 3;
 constexpr std::uint32_t kLargeWindowLog = 24;
 constexpr std::size_t kDropped = 1U << 20;
 
-bool one_start(const Segment& left, const Segment& right) {
-    return left.kind == right.kind && left.kind != Segment::Kind::lost && left.packed == right.packed &&
-           left.window.offset == right.window.offset && left.window.length == right.window.length &&
-           left.plain - left.lead == right.plain - right.lead;
-}
-
 } // namespace
 
 IndexedStream::IndexedStream(Parts parts)
@@ -52,9 +46,15 @@ Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::
 
 // Why the segment may not be read; nullptr if it may.
 const Error* IndexedStream::refused(const Segment& segment, Unverified unverified) const {
-    const bool lost = segment.kind == Segment::Kind::lost;
-    if (segment.reason == 0 || (!lost && unverified == Unverified::read)) return nullptr;
-    return &parts_.index.reasons[segment.reason - 1];
+    if (segment.reason == 0) return nullptr;
+    const Doubt& doubt = parts_.index.doubts[segment.reason - 1];
+    if (segment.kind == Segment::Kind::lost) return &doubt.why;
+    switch (unverified) {
+    case Unverified::refuse: return &doubt.why;
+    case Unverified::placed: return doubt.kind == Doubt::Kind::altered ? nullptr : &doubt.why;
+    case Unverified::read: return nullptr;
+    }
+    return &doubt.why;
 }
 
 RefusedRun IndexedStream::refused_at(std::uint64_t offset, std::uint64_t wanted, Unverified unverified) const {
@@ -79,7 +79,7 @@ Result<void> IndexedStream::check_segment(const Segment& segment, std::uint64_t 
     if (refusal == nullptr) return ok();
     Error why = *refusal;
     why.offset = segment.plain + from;
-    if (segment.kind != Segment::Kind::lost) why.what += " (VDISK_UNVERIFIED=read reads them as they are)";
+    if (segment.kind != Segment::Kind::lost) why.what += " (VDISK_UNVERIFIED=read reads what there is)";
     return why;
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "io/stream/index_builder.hpp"
 #include "io/stream/stream_codec.hpp"
 
 #include "config.h"
@@ -32,6 +33,8 @@ constexpr std::uint32_t kBlockMax = 64U << 20;
 constexpr std::uint64_t kGroup = 1U << 20;
 constexpr std::size_t kHeaderMax = 64U << 10;
 constexpr std::size_t kBlockHeaderMax = 24;
+// Plain bytes of damaged blocks whose true lengths are looked for: a thousand of the usual ones.
+constexpr std::uint64_t kTriesMost = 256U << 20;
 
 // The checks that blocks have: the header's flags, as a segment keeps them.
 enum : std::uint8_t { kPlainAdler = 1, kPlainCrc = 2, kPackedAdler = 4, kPackedCrc = 8 };
@@ -41,6 +44,8 @@ struct Header {
     std::uint8_t checks = 0;
     bool filtered = false;
     bool many_parts = false;
+    bool sound = false;      ///< its own check is right
+    std::uint32_t doubt = 0; ///< why its blocks are doubtful, if they are: as Segment::reason
 };
 
 // Numbers of a header, one after the other; zeros behind its end, which good() tells.
@@ -54,6 +59,9 @@ public:
         return value;
     }
     void skip(std::size_t count) { at_ += count; }
+    std::span<const std::byte> seen_from(std::size_t start) const {
+        return good() ? bytes_.subspan(start, at_ - start) : std::span<const std::byte>();
+    }
     std::size_t position() const { return at_; }
     bool good() const { return at_ <= bytes_.size(); }
 
@@ -78,7 +86,10 @@ std::optional<Header> parse_header(std::span<const std::byte> bytes) {
     numbers.skip(header.filtered ? 4 : 0);
     numbers.skip(version >= kHasMoreFields ? 12 : 8); // mode, time
     numbers.skip(numbers.get(1));                     // name
-    numbers.skip(4);                                  // checksum
+    const auto checked = numbers.seen_from(kMagic.size());
+    const std::uint32_t computed =
+        (flags & 0x1000) != 0 ? crc32_of(0, checked) : libdeflate_adler32(1, checked.data(), checked.size());
+    header.sound = numbers.get(4) == computed;
     if ((flags & 0x40) != 0) numbers.skip(std::size_t{numbers.get(4)} + 4);
     header.length = numbers.position();
     header.checks =
@@ -87,21 +98,38 @@ std::optional<Header> parse_header(std::span<const std::byte> bytes) {
     return numbers.good() ? std::optional(header) : std::nullopt;
 }
 
-struct Block {
-    std::uint32_t plain_length = 0; ///< 0: the end of the blocks
-    std::uint32_t packed_length = 0;
-    std::uint32_t plain_adler = 0, plain_crc = 0, packed_adler = 0, packed_crc = 0;
-    std::size_t header = 0; ///< bytes of it
+struct Lengths {
+    std::uint32_t plain = 0;
+    std::uint32_t packed = 0;
+    friend bool operator==(const Lengths&, const Lengths&) = default;
 };
 
-// Nothing if `bytes` end before the block's header does.
-std::optional<Block> parse_block(std::span<const std::byte> bytes, std::uint8_t checks) {
+struct Block {
+    Lengths lengths; ///< plain 0: the end of the blocks
+    std::uint32_t plain_adler = 0, plain_crc = 0, packed_adler = 0, packed_crc = 0;
+    std::size_t header = 0; ///< bytes of it
+    bool repaired = false;  ///< the lengths are not those in the header
+};
+
+bool plausible(const Lengths& lengths) {
+    constexpr std::uint64_t kRatioMost = 256; // a byte of zero makes a match 255 bytes longer
+    constexpr std::uint64_t kFirstBytes = 64;
+    return lengths.plain > 0 && lengths.plain <= kBlockMax && lengths.packed > 0 && lengths.packed <= lengths.plain &&
+           lengths.plain <= (lengths.packed + kFirstBytes) * kRatioMost;
+}
+
+// Nothing if `bytes` end before the block's header does. Where `believed` has lengths, they count and not the header's,
+// which have a say in which checks there are.
+std::optional<Block> parse_block(std::span<const std::byte> bytes, std::uint8_t checks,
+                                 const std::optional<Lengths>& believed = std::nullopt) {
     Numbers numbers(bytes);
     Block block;
-    block.plain_length = numbers.get(4);
-    if (block.plain_length != 0) {
-        block.packed_length = numbers.get(4);
-        const bool stored = block.packed_length >= block.plain_length;
+    block.lengths.plain = numbers.get(4);
+    if (believed || block.lengths.plain != 0) {
+        block.lengths.packed = numbers.get(4);
+        if (believed) block.lengths = *believed;
+        block.repaired = believed.has_value();
+        const bool stored = block.lengths.packed >= block.lengths.plain;
         if ((checks & kPlainAdler) != 0) block.plain_adler = numbers.get(4);
         if ((checks & kPlainCrc) != 0) block.plain_crc = numbers.get(4);
         if ((checks & kPackedAdler) != 0 && !stored) block.packed_adler = numbers.get(4);
@@ -111,20 +139,38 @@ std::optional<Block> parse_block(std::span<const std::byte> bytes, std::uint8_t 
     return numbers.good() ? std::optional(block) : std::nullopt;
 }
 
-bool plausible(const Block& block) {
-    return block.plain_length <= kBlockMax && block.packed_length > 0 && block.packed_length <= block.plain_length;
-}
+enum class Expanded : std::uint8_t { exactly, too_much_input, not_at_all };
 
-bool expand_block(std::span<const std::byte> packed, std::span<std::byte> out) {
+// Whether `packed` gives as many bytes as `out` has, and is used up by that.
+Expanded expand_block(std::span<const std::byte> packed, std::span<std::byte> out) {
     if (packed.size() == out.size()) {
         std::ranges::copy(packed, out.begin());
-        return true;
+        return Expanded::exactly;
     }
     lzo_uint length = out.size();
     const int status = lzo1x_decompress_safe(reinterpret_cast<const unsigned char*>(packed.data()), packed.size(),
                                              reinterpret_cast<unsigned char*>(out.data()), &length, nullptr);
-    return status == LZO_E_OK && length == out.size();
+    if (length != out.size()) return Expanded::not_at_all;
+    if (status == LZO_E_OK) return Expanded::exactly;
+    return status == LZO_E_INPUT_NOT_CONSUMED ? Expanded::too_much_input : Expanded::not_at_all;
 }
+
+// How many of `packed` a compressed block takes that gives `out`; 0 if there is no such block.
+std::uint32_t packed_length_of(std::span<const std::byte> packed, std::span<std::byte> out) {
+    if (packed.empty() || expand_block(packed, out) == Expanded::not_at_all) return 0;
+    std::size_t too_short = 0;
+    std::size_t enough = packed.size();
+    while (enough - too_short > 1) {
+        const std::size_t middle = too_short + (enough - too_short) / 2;
+        (expand_block(packed.first(middle), out) == Expanded::not_at_all ? too_short : enough) = middle;
+    }
+    return static_cast<std::uint32_t>(enough);
+}
+
+struct BlockBytes {
+    std::span<const std::byte> packed;
+    std::span<const std::byte> plain;
+};
 
 struct Difference {
     std::string what;
@@ -149,7 +195,7 @@ std::optional<Difference> plain_difference(const Block& block, std::span<const s
 // What the checks of the compressed bytes say against them. A block that is stored as it is has none.
 std::optional<Difference> packed_difference(const Block& block, std::span<const std::byte> packed,
                                             std::uint8_t checks) {
-    if (block.packed_length == block.plain_length) return std::nullopt;
+    if (block.lengths.packed == block.lengths.plain) return std::nullopt;
     std::optional<Difference> found;
     if ((checks & kPackedAdler) != 0)
         found = compare("Adler-32 of compressed bytes", block.packed_adler,
@@ -160,39 +206,58 @@ std::optional<Difference> packed_difference(const Block& block, std::span<const 
 }
 
 // What all checks say. Where those of the plain bytes are right the bytes are, whatever another check says.
-std::optional<Difference> difference(const Block& block, std::span<const std::byte> packed,
-                                     std::span<const std::byte> plain, std::uint8_t checks) {
-    if (auto found = plain_difference(block, plain, checks)) return found;
-    auto found = packed_difference(block, packed, checks);
+std::optional<Difference> difference(const Block& block, const BlockBytes& bytes, std::uint8_t checks) {
+    if (auto found = plain_difference(block, bytes.plain, checks)) return found;
+    auto found = packed_difference(block, bytes.packed, checks);
     if (found && (checks & (kPlainAdler | kPlainCrc)) != 0) found->in_check_alone = true;
     return found;
 }
 
 class LzopPass final : public StreamPass {
 public:
-    explicit LzopPass(const ByteSource& packed) : input_(packed) {}
+    LzopPass(const ByteSource& packed, const Limits& limits, PassKind kind)
+        : input_(packed), kind_(kind), index_(packed.name(), packed.size(), limits) {}
 
     Result<void> begin();
     Result<PlainChunk> next() override;
     std::uint64_t packed_position() const noexcept override { return std::min(at_, input_.size()); }
-    Result<StreamIndex> finish() override;
+    Result<StreamIndex> finish() override { return index_.finish(0); }
 
 private:
     Result<void> start_part();
+    void doubt_part();
     Result<PlainChunk> next_block();
-    PlainChunk take(const Block& block, std::span<const std::byte> packed);
-    void add_segment(const Segment& segment);
-    void end_with(std::string finding);
-    std::uint32_t add_reason(Error why);
+    Result<PlainChunk> look_into(const Block& block);
+    Result<std::optional<PlainChunk>> take(const Block& block);
+    void judge(const Block& block, const BlockBytes& bytes, Segment& segment);
+    Result<PlainChunk> take_damaged(const Block& block);
+    Result<bool> expands(const Lengths& lengths);
+    Result<std::uint32_t> search_length(std::uint32_t plain);
+    Result<std::optional<Lengths>> true_lengths(const Lengths& told, std::uint32_t usual);
+    Result<bool> leads_on(const Block& block, std::uint32_t usual);
+    Result<std::uint32_t> usual_length(const Lengths& told);
+    Result<PlainChunk> take_repaired(const Lengths& told, const Lengths& found);
+    Result<PlainChunk> end_of_blocks(const Block& end);
+    PlainChunk lost(const Block& block, std::uint32_t reason);
+    PlainChunk end_with(std::string finding);
+    std::span<std::byte> room_for(std::size_t count);
 
     PackedInput input_;
+    PassKind kind_;
+    IndexBuilder index_;
     std::uint64_t at_ = 0;
-    std::uint64_t plain_ = 0;
-    std::optional<Header> part_; ///< lzop writes one for each file it was given
+    std::optional<Header> part_;   ///< lzop writes one for each file it was given
+    std::uint32_t last_plain_ = 0; ///< of the last block whose length is sure
+    std::uint64_t tries_left_ = kTriesMost;
     bool ended_ = false;
     std::vector<std::byte> buffer_;
-    StreamIndex index_;
 };
+
+// Not smaller again: to clear it for each block would take longer than small blocks do.
+std::span<std::byte> LzopPass::room_for(std::size_t count) {
+    if (buffer_.size() < count) buffer_.resize(count);
+    return std::span(buffer_).first(count);
+}
 
 Result<void> LzopPass::begin() {
     VDISK_TRY(bytes, input_.at(0, kHeaderMax));
@@ -205,139 +270,293 @@ Result<void> LzopPass::begin() {
 }
 
 Result<PlainChunk> LzopPass::next() {
-    while (!ended_) {
-        if (!part_) {
-            VDISK_CHECK(start_part());
-            continue;
-        }
-        VDISK_TRY(chunk, next_block());
-        if (!chunk.bytes.empty() || chunk.lost > 0) return chunk;
-    }
-    return PlainChunk{};
+    if (!ended_ && part_) return next_block();
+    if (!ended_) VDISK_CHECK(start_part());
+    return PlainChunk{.end = ended_};
 }
 
-void LzopPass::end_with(std::string finding) {
-    index_.findings.push_back(std::move(finding));
+PlainChunk LzopPass::end_with(std::string finding) {
+    index_.find(std::move(finding));
     ended_ = true;
+    return {};
 }
 
 Result<void> LzopPass::start_part() {
     VDISK_TRY(bytes, input_.at(at_, kHeaderMax));
-    if (bytes.empty()) {
-        ended_ = true;
-        return ok();
-    }
+    ended_ = bytes.empty();
+    if (ended_) return ok();
     const auto header = detect(bytes) ? parse_header(bytes) : std::nullopt;
-    if (!header || header->filtered || header->many_parts)
+    if (!header || header->filtered || header->many_parts) {
         end_with(
             fmt::format("{} bytes from offset {} on are no lzop stream that can be read", input_.size() - at_, at_));
-    else {
-        part_ = header;
-        at_ += header->length;
+        return ok();
     }
+    part_ = header;
+    if (!header->sound) doubt_part();
+    at_ += header->length;
     return ok();
+}
+
+// A damaged header may say that blocks have no checks although they do: then these are taken for data.
+void LzopPass::doubt_part() {
+    const std::string what = fmt::format("lzop header at offset {}: its checksum is wrong", at_);
+    if (part_->checks != 0) return index_.find(what);
+    part_->doubt = index_.doubt(Doubt::Kind::unplaced,
+                                fail(ErrorKind::corrupt, "{}, and it says that blocks have no checks", what));
+    index_.lose_place(part_->doubt);
 }
 
 Result<PlainChunk> LzopPass::next_block() {
     VDISK_TRY(start, input_.at(at_, kBlockHeaderMax));
     const auto block = parse_block(start, part_->checks);
-    if (!block) {
-        end_with(fmt::format("the stream is cut off at {} of its compressed bytes, before the end of its blocks",
-                             input_.size()));
-        return PlainChunk{};
+    if (!block)
+        return end_with(fmt::format("the stream is cut off at {} of its compressed bytes, before the end of its blocks",
+                                    input_.size()));
+    if (block->lengths.plain == 0) return end_of_blocks(*block);
+    if (kind_ == PassKind::look) return look_into(*block);
+    if (plausible(block->lengths)) {
+        VDISK_TRY(taken, take(*block));
+        if (taken) return *taken;
     }
-    if (block->plain_length == 0) {
-        at_ += block->header;
-        part_.reset();
-        return PlainChunk{};
-    }
-    if (!plausible(*block)) {
-        end_with(fmt::format(
-            "lzop block at offset {} has impossible lengths: {} bytes from {}; what follows can't be placed", at_,
-            block->plain_length, block->packed_length));
-        return PlainChunk{};
-    }
-    VDISK_TRY(whole, input_.at(at_, block->header + block->packed_length));
-    if (whole.size() < block->header + block->packed_length) {
-        ended_ = true;
-        const std::uint32_t reason = add_reason(fail(
-            ErrorKind::truncated, "the stream is cut off at {} of its compressed bytes, in the lzop block at offset {}",
-            input_.size(), at_));
-        add_segment({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = block->plain_length});
-        return PlainChunk{.lost = block->plain_length, .why = &index_.reasons[reason - 1]};
-    }
-    buffer_.resize(block->plain_length);
-    return take(*block, whole.subspan(block->header));
+    return take_damaged(*block);
 }
 
-// A block is sound, or its bytes are doubtful, or there are none; the next one is found in any case.
-PlainChunk LzopPass::take(const Block& block, std::span<const std::byte> packed) {
-    const bool decoded = expand_block(packed, buffer_);
+// What no block follows, but the next part or nothing, is the end; else a length is damaged.
+Result<PlainChunk> LzopPass::end_of_blocks(const Block& end) {
+    VDISK_TRY(behind, input_.at(at_ + end.header, kMagic.size()));
+    if (!behind.empty() && !detect(behind) && kind_ == PassKind::whole) {
+        Block block;
+        block.lengths.packed = Numbers(behind).get(4);
+        VDISK_TRY(usual, usual_length(block.lengths));
+        VDISK_TRY(found, true_lengths(block.lengths, usual));
+        if (found) return take_repaired(block.lengths, *found);
+    }
+    at_ += end.header;
+    part_.reset();
+    return PlainChunk{};
+}
+
+// The first bytes of a block, be it sound or not.
+Result<PlainChunk> LzopPass::look_into(const Block& block) {
+    constexpr std::size_t kLook = 64U << 10;
+    ended_ = true;
+    if (!plausible(block.lengths)) return PlainChunk{};
+    const bool stored = block.lengths.packed == block.lengths.plain;
+    VDISK_TRY(bytes, input_.at(at_ + block.header, std::min<std::size_t>(block.lengths.packed, 2 * kLook)));
+    const auto plain = room_for(std::min<std::size_t>(block.lengths.plain, kLook));
+    lzo_uint length = plain.size();
+    if (stored) {
+        length = std::min(bytes.size(), plain.size());
+        std::copy_n(bytes.begin(), length, plain.begin());
+    } else
+        // Too much for the buffer: as much as there is room for is in it.
+        lzo1x_decompress_safe(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                              reinterpret_cast<unsigned char*>(plain.data()), &length, nullptr);
+    return PlainChunk{.bytes = plain.first(std::min<std::size_t>(length, plain.size()))};
+}
+
+// The block if it expands to what its lengths say; nothing if it does not.
+Result<std::optional<PlainChunk>> LzopPass::take(const Block& block) {
+    const std::size_t length = block.header + block.lengths.packed;
+    VDISK_TRY(whole, input_.at(at_, length));
+    if (whole.size() < length) return std::optional<PlainChunk>();
+    const auto packed = whole.subspan(block.header);
+    const auto plain = room_for(block.lengths.plain);
+    if (expand_block(packed, plain) != Expanded::exactly) return std::optional<PlainChunk>();
+
     Segment segment{.detail = part_->checks,
-                    .plain = plain_,
-                    .length = block.plain_length,
+                    .crc = crc32_of(0, plain),
+                    .length = plain.size(),
                     .packed = at_,
-                    .packed_length = block.header + block.packed_length};
-    const auto wrong =
-        decoded ? difference(block, packed, buffer_, part_->checks) : Difference{"it can't be decompressed"};
-    if (wrong && wrong->in_check_alone)
-        index_.findings.push_back(fmt::format(
-            "lzop block at offset {}: {}, so the check itself is damaged and the bytes are sound", at_, wrong->what));
-    else if (wrong)
-        segment.reason = add_reason(fail(ErrorKind::corrupt, "lzop block at offset {}: {}", at_, wrong->what));
-    if (!decoded) segment.kind = Segment::Kind::lost;
-    else segment.crc = crc32_of(0, buffer_);
-    at_ += segment.packed_length;
-    add_segment(segment);
-    if (!decoded) return {.lost = segment.length, .why = &index_.reasons[segment.reason - 1]};
-    return {.bytes = buffer_};
+                    .packed_length = length};
+    judge(block, {packed, plain}, segment);
+    if (block.repaired) { // its header is of no use: the segment is what is behind it
+        segment.kind = Segment::Kind::inner;
+        segment.packed += block.header;
+        segment.packed_length -= block.header;
+    }
+    at_ += length;
+    index_.add_part(segment, kGroup);
+    return std::optional(PlainChunk{.bytes = plain});
 }
 
-// Small blocks that follow one another are one segment.
-void LzopPass::add_segment(const Segment& segment) {
-    plain_ += segment.length;
-    Segment* before = index_.segments.empty() ? nullptr : &index_.segments.back();
-    const bool joins = before != nullptr && before->kind == Segment::Kind::whole &&
-                       segment.kind == Segment::Kind::whole && before->reason == 0 && segment.reason == 0 &&
-                       before->detail == segment.detail && before->packed + before->packed_length == segment.packed &&
-                       before->length + segment.length <= kGroup;
-    if (!joins) {
-        index_.segments.push_back(segment);
+// What the block's checks say of its bytes.
+void LzopPass::judge(const Block& block, const BlockBytes& bytes, Segment& segment) {
+    const std::uint8_t checks = part_->checks;
+    if (checks == 0) {
+        segment.cover = Segment::Cover::nothing;
+        segment.reason = part_->doubt;
+        last_plain_ = block.lengths.plain;
         return;
     }
-    before->crc = crc32_joined(before->crc, segment.crc, segment.length);
-    before->length += segment.length;
-    before->packed_length += segment.packed_length;
+    const auto wrong = difference(block, bytes, checks);
+    if (wrong && wrong->in_check_alone)
+        index_.find(fmt::format("lzop block at offset {}: {}, so the check itself is damaged and the bytes are sound",
+                                at_, wrong->what));
+    else if (wrong)
+        segment.reason = index_.doubt(Doubt::Kind::altered,
+                                      fail(ErrorKind::corrupt, "lzop block at offset {}: {}", at_, wrong->what));
+    if (segment.reason == 0) last_plain_ = block.lengths.plain;
 }
 
-std::uint32_t LzopPass::add_reason(Error why) {
-    index_.findings.push_back(why.what);
-    index_.reasons.push_back(std::move(why).in(input_.source().name()));
-    return static_cast<std::uint32_t>(index_.reasons.size());
+// Whether there is a block with these lengths here, by its own checks.
+Result<bool> LzopPass::expands(const Lengths& lengths) {
+    if (!plausible(lengths)) return false;
+    VDISK_TRY(start, input_.at(at_, kBlockHeaderMax));
+    const auto block = parse_block(start, part_->checks, lengths);
+    if (!block || (part_->checks & (kPlainAdler | kPlainCrc)) == 0) return false;
+    VDISK_TRY(whole, input_.at(at_, block->header + lengths.packed));
+    if (whole.size() < block->header + lengths.packed) return false;
+    const auto plain = room_for(lengths.plain);
+    return expand_block(whole.subspan(block->header), plain) == Expanded::exactly &&
+           !plain_difference(*block, plain, part_->checks);
 }
 
-Result<StreamIndex> LzopPass::finish() {
-    index_.size = plain_;
-    return std::move(index_);
+// How long a compressed block must be that gives so many bytes; 0 if none here does.
+Result<std::uint32_t> LzopPass::search_length(std::uint32_t plain) {
+    if (plain < 2 || plain > kBlockMax) return 0U;
+    VDISK_TRY(start, input_.at(at_, kBlockHeaderMax));
+    const auto block = parse_block(start, part_->checks, Lengths{plain, plain - 1});
+    if (!block) return 0U;
+    VDISK_TRY(whole, input_.at(at_, block->header + plain - 1));
+    if (whole.size() <= block->header) return 0U;
+    return packed_length_of(whole.subspan(block->header), room_for(plain));
 }
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/,
-                                              const Limits& /*limits*/) {
-    auto pass = std::make_unique<LzopPass>(packed);
+// What the lengths of a block must be of which the header's are not both right: `usual` is what its neighbours have.
+// A block that expands to that and whose check is right is one.
+Result<std::optional<Lengths>> LzopPass::true_lengths(const Lengths& told, std::uint32_t usual) {
+    for (const std::uint32_t plain : {told.plain, usual}) {
+        if (plain > kBlockMax || plain > tries_left_) continue;
+        tries_left_ -= plain;
+        VDISK_TRY(searched, search_length(plain));
+        for (const Lengths& tried : {Lengths{plain, told.packed}, Lengths{plain, plain}, Lengths{plain, searched}}) {
+            VDISK_TRY(right, expands(tried));
+            if (right) return std::optional(tried);
+        }
+    }
+    return std::optional<Lengths>();
+}
+
+// Whether a block that does not expand leads to what must be behind it: a block of the usual length, or a last one, or
+// the end.
+Result<bool> LzopPass::leads_on(const Block& block, std::uint32_t usual) {
+    std::uint64_t at = at_ + block.header + block.lengths.packed;
+    for (int i = 0; i < 2; ++i) {
+        VDISK_TRY(bytes, input_.at(at, kBlockHeaderMax));
+        const auto next = parse_block(bytes, part_->checks);
+        if (!next) return false;
+        at += next->header + next->lengths.packed;
+        if (next->lengths.plain == 0) {
+            VDISK_TRY(behind, input_.at(at, kMagic.size()));
+            return behind.empty() || detect(behind);
+        }
+        if (!plausible(next->lengths)) return false;
+        if (next->lengths.plain == usual) return true;
+    }
+    return false;
+}
+
+// What a block's neighbours have: the one before it, or the one that is where its lengths lead to.
+Result<std::uint32_t> LzopPass::usual_length(const Lengths& told) {
+    if (last_plain_ != 0) return last_plain_;
+    VDISK_TRY(begin, input_.at(at_, kBlockHeaderMax));
+    const std::vector<std::byte> start(begin.begin(), begin.end());
+    for (const std::uint32_t length : {told.packed, told.plain})
+        for (const std::uint32_t plain : {length, length + 1}) { // stored or compressed: the header differs
+            const auto block = parse_block(start, part_->checks, Lengths{plain, length});
+            if (!block || length == 0 || length > kBlockMax) continue;
+            VDISK_TRY(bytes, input_.at(at_ + block->header + length, kBlockHeaderMax));
+            const auto next = parse_block(bytes, part_->checks);
+            if (next && plausible(next->lengths)) return next->lengths.plain;
+        }
+    return 0U;
+}
+
+// A block whose lengths are these and not what its header says.
+Result<PlainChunk> LzopPass::take_repaired(const Lengths& told, const Lengths& found) {
+    VDISK_TRY(start, input_.at(at_, kBlockHeaderMax));
+    index_.find(
+        fmt::format("lzop block at offset {}: its lengths are {} from {}, but its check is right for {} from {}", at_,
+                    told.plain, told.packed, found.plain, found.packed));
+    VDISK_TRY(taken, take(*parse_block(start, part_->checks, found)));
+    return taken.value_or(PlainChunk{});
+}
+
+Result<PlainChunk> LzopPass::take_damaged(const Block& block) {
+    const std::uint64_t end = at_ + block.header + block.lengths.packed;
+    VDISK_TRY(usual, usual_length(block.lengths));
+    VDISK_TRY(found, true_lengths(block.lengths, usual));
+    if (found) return take_repaired(block.lengths, *found);
+    if (plausible(block.lengths) && end > input_.size()) {
+        ended_ = true;
+        const Error cut = fail(ErrorKind::truncated,
+                               "the stream is cut off at {} of its compressed bytes, in the lzop block at offset {}",
+                               input_.size(), at_);
+        return lost(block, index_.doubt(Doubt::Kind::unplaced, cut));
+    }
+    bool leads = plausible(block.lengths);
+    if (leads) {
+        VDISK_TRY(led, leads_on(block, usual));
+        leads = led;
+    }
+    const bool placed = leads && block.lengths.plain == usual;
+    const std::string what = plausible(block.lengths) ? "it can't be decompressed"
+                                                      : fmt::format("it has impossible lengths: {} bytes from {}",
+                                                                    block.lengths.plain, block.lengths.packed);
+    const std::uint32_t reason =
+        index_.doubt(Doubt::Kind::unplaced, fail(ErrorKind::corrupt, "lzop block at offset {}: {}{}", at_, what,
+                                                 placed ? "" : "; what follows can't be placed"));
+    if (placed || leads) {
+        at_ = end;
+        if (!placed) index_.lose_place(reason);
+        return lost(block, reason);
+    }
+    ended_ = true;
+    return PlainChunk{};
+}
+
+// As many bytes as the block's header says; where that is not sure, what follows is not placed.
+PlainChunk LzopPass::lost(const Block& block, std::uint32_t reason) {
+    const std::uint64_t length = index_.placed() ? block.lengths.plain : kUnknownGap;
+    index_.add_lost(length, reason, kGroup);
+    return {.lost = length, .why = &index_.why(reason)};
+}
+
+Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/, const Limits& limits,
+                                              PassKind kind) {
+    auto pass = std::make_unique<LzopPass>(packed, limits, kind);
     VDISK_CHECK(pass->begin());
     return std::unique_ptr<StreamPass>(std::move(pass));
 }
 
+Error not_what_they_were() {
+    return fail(ErrorKind::corrupt, "lzop blocks are not what they were");
+}
+
+// Blocks, and between them ends and beginnings of parts.
 Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
     std::span<const std::byte> packed = bytes.packed;
+    if (bytes.segment.kind == Segment::Kind::inner) // the bytes of one block without its header
+        return expand_block(packed, out) == Expanded::exactly ? Result<void>(ok()) : not_what_they_were();
+    std::uint8_t checks = bytes.segment.detail;
     while (!out.empty()) {
-        const auto block = parse_block(packed, bytes.segment.detail);
-        if (!block || !plausible(*block) || block->plain_length > out.size() ||
-            packed.size() - block->header < block->packed_length ||
-            !expand_block(packed.subspan(block->header, block->packed_length), out.first(block->plain_length)))
-            return fail(ErrorKind::corrupt, "lzop blocks are not what they were");
-        packed = packed.subspan(block->header + block->packed_length);
-        out = out.subspan(block->plain_length);
+        const auto block = parse_block(packed, checks);
+        if (!block) return not_what_they_were();
+        if (block->lengths.plain == 0) {
+            packed = packed.subspan(block->header);
+            const auto header = detect(packed) ? parse_header(packed) : std::nullopt;
+            if (!header) return not_what_they_were();
+            checks = header->checks;
+            packed = packed.subspan(header->length);
+            continue;
+        }
+        const auto [plain, length] = block->lengths;
+        if (!plausible(block->lengths) || plain > out.size() || packed.size() - block->header < length ||
+            expand_block(packed.subspan(block->header, length), out.first(plain)) != Expanded::exactly)
+            return not_what_they_were();
+        packed = packed.subspan(block->header + length);
+        out = out.subspan(plain);
     }
     return ok();
 }
@@ -347,7 +566,7 @@ class LzopReader final : public SegmentReader {
 public:
     explicit LzopReader(std::vector<std::byte> plain) : plain_(std::move(plain)) {}
     Result<void> read(std::span<std::byte> out) override {
-        if (out.size() > plain_.size() - at_) return fail(ErrorKind::corrupt, "lzop blocks are not what they were");
+        if (out.size() > plain_.size() - at_) return not_what_they_were();
         std::copy_n(plain_.begin() + static_cast<std::ptrdiff_t>(at_), out.size(), out.begin());
         at_ += out.size();
         return ok();
@@ -372,7 +591,7 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, con
 #else
 
 Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/,
-                                              const Limits& /*limits*/) {
+                                              const Limits& /*limits*/, PassKind /*kind*/) {
     return fail(ErrorKind::unsupported, "{}: this build can't read lzop streams: it was made without liblzo2",
                 packed.name());
 }
@@ -390,6 +609,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& /*packed*/,
 
 } // namespace
 
-const StreamCodec kLzopCodec{"lzop", "stream-lzop-2", detect, make_pass, expand, make_reader};
+const StreamCodec kLzopCodec{"lzop", "stream-lzop-3", detect, make_pass, expand, make_reader};
 
 } // namespace vdisk

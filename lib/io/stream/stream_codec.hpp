@@ -6,6 +6,12 @@
 
 namespace vdisk {
 
+/// What a pass is for.
+enum class PassKind : std::uint8_t {
+    whole, ///< all that is to be known
+    look,  ///< the first bytes alone: no part of the stream is decoded further than they need
+};
+
 struct StreamCodec {
     std::string_view name;       ///< "zstd"
     std::string_view index_kind; ///< with the version of what its pass leaves; a new pass is a new kind
@@ -16,7 +22,7 @@ struct StreamCodec {
     /// `windows` gets what segments need; it and `packed` must outlive the pass. `unsupported` for what the first
     /// header asks for that can't be had.
     Result<std::unique_ptr<StreamPass>> (*make_pass)(const ByteSource& packed, WindowStore& windows,
-                                                     const Limits& limits);
+                                                     const Limits& limits, PassKind kind);
 
     /// Decodes a segment that has no lead. `out` is as long as it.
     Result<void> (*expand)(const SegmentBytes& bytes, std::span<std::byte> out);

@@ -20,20 +20,20 @@ using boost::endian::little_uint64_buf_t;
 
 struct RawHeader {
     little_uint64_buf_t size;
-    little_uint32_buf_t segments, reasons, findings, window_log;
+    little_uint32_buf_t segments, doubts, findings, window_log;
 };
 static_assert(sizeof(RawHeader) == 24 && alignof(RawHeader) == 1);
 
 struct RawSegment {
-    std::uint8_t kind, detail, reserved[2];
+    std::uint8_t kind, detail, cover, reserved;
     little_uint32_buf_t reason, crc, reserved_word;
     little_uint64_buf_t plain, length, lead, packed, packed_length, window_offset, window_length;
 };
 static_assert(sizeof(RawSegment) == 72 && alignof(RawSegment) == 1);
 
-// Lines of text, and errors as a kind and a line.
+// Lines of text, and doubts as two kinds and a line.
 struct RawText {
-    std::uint8_t kind, reserved[3];
+    std::uint8_t kind, doubt, reserved[2];
     little_uint32_buf_t length;
 };
 static_assert(sizeof(RawText) == 8 && alignof(RawText) == 1);
@@ -44,9 +44,10 @@ class Writer {
 public:
     template<class Struct> void put(const Struct& value) { put_bytes(std::as_bytes(std::span(&value, 1))); }
     void put_bytes(std::span<const std::byte> more) { bytes.insert(bytes.end(), more.begin(), more.end()); }
-    void put_text(std::string_view text, ErrorKind kind = ErrorKind::corrupt) {
+    void put_text(std::string_view text, ErrorKind kind = ErrorKind::corrupt, Doubt::Kind doubt = {}) {
         RawText raw{};
         raw.kind = static_cast<std::uint8_t>(kind);
+        raw.doubt = static_cast<std::uint8_t>(doubt);
         raw.length = static_cast<std::uint32_t>(text.size());
         put(raw);
         put_bytes(std::as_bytes(std::span(text)));
@@ -60,6 +61,7 @@ Error damaged(std::string_view what) {
 
 struct Text {
     ErrorKind kind;
+    Doubt::Kind doubt;
     std::string line;
 };
 
@@ -82,8 +84,9 @@ public:
     Result<Text> get_text() {
         VDISK_TRY(raw, get<RawText>());
         VDISK_TRY(bytes, take(raw.length.value()));
-        if (raw.kind > kLastErrorKind) return damaged("unknown kind of error");
-        return Text{static_cast<ErrorKind>(raw.kind),
+        if (raw.kind > kLastErrorKind || raw.doubt > static_cast<std::uint8_t>(Doubt::Kind::unplaced))
+            return damaged("unknown kind of error");
+        return Text{static_cast<ErrorKind>(raw.kind), static_cast<Doubt::Kind>(raw.doubt),
                     std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())};
     }
     std::size_t left() const noexcept { return rest_.size(); }
@@ -95,6 +98,7 @@ private:
 RawSegment raw_segment(const Segment& segment) {
     RawSegment raw{};
     raw.kind = static_cast<std::uint8_t>(segment.kind);
+    raw.cover = static_cast<std::uint8_t>(segment.cover);
     raw.detail = segment.detail;
     raw.reason = segment.reason;
     raw.crc = segment.crc;
@@ -108,42 +112,66 @@ RawSegment raw_segment(const Segment& segment) {
     return raw;
 }
 
-Segment segment_of(const RawSegment& raw) {
-    return {.kind = static_cast<Segment::Kind>(raw.kind),
-            .detail = raw.detail,
-            .reason = raw.reason.value(),
-            .crc = raw.crc.value(),
-            .plain = raw.plain.value(),
-            .length = raw.length.value(),
-            .lead = raw.lead.value(),
-            .packed = raw.packed.value(),
-            .packed_length = raw.packed_length.value(),
-            .window = {raw.window_offset.value(), raw.window_length.value()}};
+Result<Segment> segment_of(const RawSegment& raw) {
+    if (raw.kind > static_cast<std::uint8_t>(Segment::Kind::lost) ||
+        raw.cover > static_cast<std::uint8_t>(Segment::Cover::nothing))
+        return damaged("unknown kind of segment");
+    return Segment{.kind = static_cast<Segment::Kind>(raw.kind),
+                   .cover = static_cast<Segment::Cover>(raw.cover),
+                   .detail = raw.detail,
+                   .reason = raw.reason.value(),
+                   .crc = raw.crc.value(),
+                   .plain = raw.plain.value(),
+                   .length = raw.length.value(),
+                   .lead = raw.lead.value(),
+                   .packed = raw.packed.value(),
+                   .packed_length = raw.packed_length.value(),
+                   .window = {raw.window_offset.value(), raw.window_length.value()}};
 }
 
-struct Bounds {
-    std::uint64_t packed_size;
-    std::uint64_t windows_size;
-    std::uint32_t reasons;
-};
-
-Result<void> check(const RawSegment& raw, std::uint64_t expected_start, const Bounds& bounds) {
-    const bool lost = raw.kind == static_cast<std::uint8_t>(Segment::Kind::lost);
-    if (raw.kind > static_cast<std::uint8_t>(Segment::Kind::lost)) return damaged("unknown kind of segment");
-    if (raw.plain.value() != expected_start || raw.length.value() == 0)
-        return damaged("segments do not lie end to end");
-    if (!lost && raw.length.value() > kSegmentMost) return damaged("a segment is longer than any is");
-    if (!checked_add(raw.plain.value(), raw.length.value())) return damaged("a segment is too long");
-    if (raw.lead.value() > raw.plain.value()) return damaged("a segment starts before the stream");
-    if (!fits(raw.packed.value(), raw.packed_length.value(), bounds.packed_size))
+Result<void> check_segment(const Segment& segment, std::uint64_t doubts, const IndexBounds& bounds) {
+    const bool lost = segment.kind == Segment::Kind::lost;
+    if (segment.length == 0) return damaged("an empty segment");
+    if (!lost && segment.length > kSegmentMost) return damaged("a segment is longer than any is");
+    if (!checked_add(segment.plain, segment.length)) return damaged("a segment is too long");
+    if (segment.lead > segment.plain) return damaged("a segment starts before the stream");
+    if (!fits(segment.packed, segment.packed_length, bounds.packed_size))
         return damaged("a segment lies behind the file");
-    if (!fits(raw.window_offset.value(), raw.window_length.value(), bounds.windows_size))
-        return damaged("a window is missing");
-    if (raw.reason.value() > bounds.reasons || (lost && raw.reason.value() == 0)) return damaged("a reason is missing");
+    if (!fits(segment.window.offset, segment.window.length, bounds.windows_size)) return damaged("a window is missing");
+    if (segment.reason > doubts || (lost && segment.reason == 0)) return damaged("a reason is missing");
     return ok();
 }
 
 } // namespace
+
+bool one_start(const Segment& left, const Segment& right) noexcept {
+    return left.kind == right.kind && left.kind != Segment::Kind::lost && left.packed == right.packed &&
+           left.window.offset == right.window.offset && left.window.length == right.window.length &&
+           left.plain - left.lead == right.plain - right.lead;
+}
+
+Result<void> check(const StreamIndex& index, const IndexBounds& bounds) {
+    const Segment* before = nullptr; // the last one that is not lost
+    std::uint64_t plain = 0;
+    std::uint64_t packed = 0; // where that ends
+    for (const Segment& segment : index.segments) {
+        if (segment.plain != plain) return damaged("segments do not lie end to end");
+        VDISK_CHECK(check_segment(segment, index.doubts.size(), bounds));
+        plain += segment.length;
+        if (segment.kind == Segment::Kind::lost) continue;
+        const std::uint64_t end = segment.packed + segment.packed_length;
+        const bool goes_on = before != nullptr && one_start(*before, segment);
+        if (end < packed) return damaged("segments go back in the file");
+        if (segment.lead == 0 && segment.packed_length > bounds.stored_most)
+            return damaged("a segment is of more compressed bytes than any is");
+        if (goes_on && end - packed > bounds.stored_most)
+            return damaged("a segment is of more compressed bytes than any is");
+        before = &segment;
+        packed = end;
+    }
+    if (plain != index.size) return damaged("sizes do not add up");
+    return ok();
+}
 
 std::size_t StreamIndex::segment_at(std::uint64_t offset) const noexcept {
     const auto behind = std::ranges::upper_bound(segments, offset, {}, &Segment::plain);
@@ -155,38 +183,37 @@ std::vector<std::byte> encode(const StreamIndex& index) {
     RawHeader header{};
     header.size = index.size;
     header.segments = static_cast<std::uint32_t>(index.segments.size());
-    header.reasons = static_cast<std::uint32_t>(index.reasons.size());
+    header.doubts = static_cast<std::uint32_t>(index.doubts.size());
     header.findings = static_cast<std::uint32_t>(index.findings.size());
     header.window_log = index.window_log;
     writer.put(header);
     for (const Segment& segment : index.segments) writer.put(raw_segment(segment));
-    for (const Error& reason : index.reasons) writer.put_text(reason.what, reason.kind);
+    for (const Doubt& doubt : index.doubts) writer.put_text(doubt.why.what, doubt.why.kind, doubt.kind);
     for (const std::string& finding : index.findings) writer.put_text(finding);
     return std::move(writer.bytes);
 }
 
-Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, std::uint64_t packed_size,
-                                        std::uint64_t windows_size) {
+Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, const IndexBounds& bounds) {
     Reader reader(bytes);
     VDISK_TRY(header, reader.get<RawHeader>());
     StreamIndex index;
+    index.size = header.size.value();
     index.window_log = header.window_log.value();
-    const Bounds bounds{packed_size, windows_size, header.reasons.value()};
     for (std::uint32_t i = 0; i < header.segments.value(); ++i) {
         VDISK_TRY(raw, reader.get<RawSegment>());
-        VDISK_CHECK(check(raw, index.size, bounds));
-        index.segments.push_back(segment_of(raw));
-        index.size += raw.length.value();
+        VDISK_TRY(segment, segment_of(raw));
+        index.segments.push_back(segment);
     }
-    for (std::uint32_t i = 0; i < header.reasons.value(); ++i) {
+    for (std::uint32_t i = 0; i < header.doubts.value(); ++i) {
         VDISK_TRY(text, reader.get_text());
-        index.reasons.push_back(Error{text.kind, std::move(text.line), std::nullopt});
+        index.doubts.push_back({Error{text.kind, std::move(text.line), std::nullopt}, text.doubt});
     }
     for (std::uint32_t i = 0; i < header.findings.value(); ++i) {
         VDISK_TRY(text, reader.get_text());
         index.findings.push_back(std::move(text.line));
     }
-    if (index.size != header.size.value() || reader.left() != 0) return damaged("sizes do not add up");
+    if (reader.left() != 0) return damaged("there is more behind it");
+    VDISK_CHECK(check(index, bounds));
     return index;
 }
 

@@ -7,11 +7,12 @@
 
 namespace vdisk {
 
-/// Some plain bytes of a pass. Either `bytes` or `lost` says something; both empty: the end.
+/// Some plain bytes of a pass. At most one of `bytes` and `lost` says something.
 struct PlainChunk {
     std::span<const std::byte> bytes{}; ///< valid until the next one is asked for
     std::uint64_t lost = 0;             ///< bytes that can't be decoded, though what follows them can
-    const Error* why = nullptr;         ///< where `lost`; valid as long as the pass
+    const Error* why = nullptr;         ///< where `lost`; valid until the next one is asked for
+    bool end = false;                   ///< no more comes
 };
 
 /// One pass over a compressed stream. One thread's, though it may use others. Damage in the stream is no error but ends
@@ -23,6 +24,7 @@ public:
     StreamPass& operator=(const StreamPass&) = delete;
     virtual ~StreamPass() = default;
 
+    /// One step on, of at most some megabytes of the compressed file; it may give nothing though more comes.
     [[nodiscard]] virtual Result<PlainChunk> next() = 0;
     /// How far it came in the compressed file.
     [[nodiscard]] virtual std::uint64_t packed_position() const noexcept = 0;

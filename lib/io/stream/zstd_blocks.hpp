@@ -92,7 +92,7 @@ private:
     std::unique_ptr<ZSTD_DCtx_s, Free> decoder_;
 };
 
-/// Decodes whole frames, checksums verified.
+/// Decodes whole frames. Their checksums were looked at in the pass and are not here.
 [[nodiscard]] Result<void> expand_zstd_frames(std::span<const std::byte> packed, std::span<std::byte> out);
 
 } // namespace vdisk

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#define ZSTD_STATIC_LINKING_ONLY // for decoding block by block into our own ring, so that the window is in memory once
-#define XXH_STATIC_LINKING_ONLY  // for the state as a member
+#define XXH_STATIC_LINKING_ONLY // for the state as a member
+#include "io/stream/index_builder.hpp"
 #include "io/stream/stream_codec.hpp"
 #include "io/stream/zstd_starts.hpp"
 
 #include <xxhash.h>
-#include <zstd.h>
 
 #include <algorithm>
 #include <bit>
@@ -17,11 +16,13 @@ namespace {
 
 // More than decoders write behind what they decode.
 constexpr std::uint64_t kOverwrite = 64;
-
-struct FreeDecoder {
-    void operator()(ZSTD_DCtx* decoder) const noexcept { ZSTD_freeDCtx(decoder); }
-};
-using DecoderPtr = std::unique_ptr<ZSTD_DCtx, FreeDecoder>;
+constexpr std::size_t kChecksum = 4;
+// Compressed bytes that one step looks through for the next frame.
+constexpr std::size_t kSearched = 1U << 20;
+// Blocks that one step goes over by their headers.
+constexpr int kWalked = 4096;
+// Compressed bytes of a segment that is made of several pieces.
+constexpr std::uint64_t kJoinedStored = 32U << 20;
 
 // Blocks that stay together; a run can begin with the first of them.
 struct Piece {
@@ -35,10 +36,20 @@ struct Frame {
     ZstdFrameHeader header;
     std::uint64_t plain = 0; ///< where it starts
     std::uint64_t packed = 0;
-    std::uint64_t first_block = 0;
     std::size_t first_segment = 0;
     std::uint64_t window = 0; ///< bytes that matches can reach back
+    bool odd_end = false;     ///< its last block is not marked as such
     XXH64_state_t hash{};
+};
+
+// Where the stream can't be decoded, until it is known what comes behind.
+struct Break {
+    Error what;
+    std::uint64_t at = 0;      ///< the next frame is looked for from here on
+    bool by_blocks = true;     ///< by the headers of the broken frame's blocks; else by its magic
+    std::uint64_t empty = 0;   ///< compressed bytes of blocks without content that were the last to be gone over
+    std::uint64_t missing = 0; ///< all is known already: so many plain bytes are lost
+    std::uint32_t reason = 0;  ///< for that
 };
 
 std::uint8_t log_of(std::uint64_t window) {
@@ -46,29 +57,47 @@ std::uint8_t log_of(std::uint64_t window) {
         10, static_cast<std::uint64_t>(std::bit_width(std::max<std::uint64_t>(window, 1) - 1))));
 }
 
+std::uint32_t little_u32(std::span<const std::byte> bytes) {
+    std::uint32_t value = 0;
+    for (std::size_t i = 4; i-- > 0;) value = value << 8 | std::to_integer<std::uint32_t>(bytes[i]);
+    return value;
+}
+
+bool is_frame(std::span<const std::byte> bytes) {
+    const auto header = parse_zstd_frame_header(bytes);
+    return header.has_value() && header.value().kind != ZstdFrameHeader::Kind::other;
+}
+
 class ZstdPass final : public StreamPass {
 public:
-    ZstdPass(const ByteSource& packed, WindowStore& windows, const Limits& limits)
-        : input_(packed), windows_(windows), limits_(limits),
-          distances_(std::max<std::uint64_t>(limits.stream_decode_bytes, kZstdBlockMax)), decoder_(ZSTD_createDCtx()) {}
+    ZstdPass(const ByteSource& packed, WindowStore& windows, const Limits& limits, PassKind kind)
+        : input_(packed), windows_(windows), limits_(limits), kind_(kind),
+          distances_(std::max<std::uint64_t>(limits.stream_decode_bytes, kZstdBlockMax)),
+          index_(packed.name(), packed.size(), limits) {}
 
     Result<void> begin();
     Result<PlainChunk> next() override;
-    std::uint64_t packed_position() const noexcept override { return std::min(packed_, input_.size()); }
-    Result<StreamIndex> finish() override;
+    std::uint64_t packed_position() const noexcept override {
+        return std::min(break_ ? break_->at : packed_, input_.size());
+    }
+    Result<StreamIndex> finish() override { return index_.finish(windows_.size()); }
 
 private:
     Result<void> check_frame(const ZstdFrameHeader& header) const;
     Result<void> start_frame();
+    Result<bool> take_missed_checksum(std::span<const std::byte> bytes);
     Result<void> open_frame(const ZstdFrameHeader& header);
     Result<void> make_ring(std::uint64_t window);
-    Result<void> feed_header(const ZstdFrameHeader& header);
     Result<PlainChunk> next_block();
-    Result<std::size_t> decode_block(std::span<const std::byte> framed, std::span<std::byte> out);
+    Result<bool> is_last(const ZstdBlock& block);
     Result<PlainChunk> took_block(const ZstdBlock& block, std::span<const std::byte> plain);
-    Result<void> finish_frame();
-    void check_hash(std::uint32_t stored);
-    void add_whole_frame();
+
+    Result<PlainChunk> finish_frame(std::span<const std::byte> plain);
+    Result<std::optional<std::string>> wrong_with_frame();
+    Result<void> judge_frame(const std::string& wrong);
+    bool add_whole_frame(std::uint32_t reason, Segment::Cover cover);
+    void end_frame(std::uint32_t reason, Segment::Cover cover);
+    Result<bool> is_proven(std::uint64_t length, std::uint64_t next_frame);
 
     bool add_to_piece(std::span<const std::byte> plain);
     Result<void> take_starts();
@@ -78,14 +107,16 @@ private:
     Result<void> end_blocks();
     void make_room();
 
-    Result<PlainChunk> damaged(Error why);
+    Result<void> broken(Error what);
+    Result<PlainChunk> go_over_break();
+    Result<PlainChunk> walk_blocks();
+    Result<PlainChunk> search_frame();
+    Result<PlainChunk> go_on_at(std::uint64_t next, bool by_blocks);
     Result<PlainChunk> cut_off();
-    bool walk_blocks(bool checksum);
-    void end_frame(std::uint32_t reason);
-    void end_with(std::string finding);
-    std::uint32_t add_reason(Error why);
 
     std::string name() const { return std::string(input_.source().name()); }
+    std::uint64_t frame_length() const noexcept { return plain_ - frame_->plain; }
+    bool tells_size() const noexcept { return frame_->header.content_size != kUnknownSize; }
     /// What must be there still behind the bytes that matches reach.
     [[nodiscard]] std::uint64_t kept(std::uint64_t window) const noexcept {
         return window + distances_.keep + kZstdBlockMax;
@@ -94,10 +125,12 @@ private:
     PackedInput input_;
     WindowStore& windows_;
     Limits limits_;
+    PassKind kind_;
     StartDistances distances_;
     std::uint64_t group_ = distances_.most / 16;  ///< small frames are one segment together up to this length
     std::uint64_t piece_ = distances_.most / 512; ///< the least length of a piece
-    DecoderPtr decoder_;
+    ZstdBlockDecoder decoder_;
+    IndexBuilder index_;
 
     std::unique_ptr<std::byte[]> ring_memory_; ///< ring_bytes_, and room for a block behind them
     std::uint64_t ring_bytes_ = 0;
@@ -107,15 +140,17 @@ private:
     std::uint64_t plain_ = 0;  ///< next plain byte
     std::uint64_t packed_ = 0; ///< next compressed one
     std::optional<Frame> frame_;
+    std::optional<Break> break_;
     bool ended_ = false;
+    std::uint64_t last_length_ = kUnknownSize;  ///< plain bytes of the last frame of which they are sure
+    std::optional<std::uint32_t> missed_check_; ///< what the checksum of the last frame would be, which has none
 
     std::deque<Piece> pieces_; ///< of the frame, those of which it is not known yet from where they are decoded
     RunBegin run_;             ///< from which the first piece is
-    StreamIndex index_;
+    std::uint64_t joined_ = 0; ///< compressed bytes of the last segment's own pieces
 };
 
 Result<void> ZstdPass::begin() {
-    if (!decoder_) return fail(ErrorKind::io, "no memory for a decompressor");
     VDISK_TRY(bytes, input_.at(0, kZstdFrameHeaderMax));
     const auto header = parse_zstd_frame_header(bytes);
     if (header.has_value() && header.value().kind == ZstdFrameHeader::Kind::frame)
@@ -136,55 +171,67 @@ Result<void> ZstdPass::check_frame(const ZstdFrameHeader& header) const {
 }
 
 Result<PlainChunk> ZstdPass::next() {
-    while (!ended_) {
-        if (!frame_) {
-            VDISK_CHECK(start_frame());
-            continue;
-        }
-        VDISK_TRY(chunk, next_block());
-        if (!chunk.bytes.empty() || chunk.lost > 0) return chunk;
-    }
+    if (ended_ || (break_ && kind_ == PassKind::look)) return PlainChunk{.end = true};
+    if (break_) return go_over_break();
+    if (frame_) return next_block();
+    VDISK_CHECK(start_frame());
     return PlainChunk{};
 }
 
 Result<void> ZstdPass::start_frame() {
     VDISK_TRY(bytes, input_.at(packed_, kZstdFrameHeaderMax));
-    if (bytes.empty()) {
-        ended_ = true;
+    ended_ = bytes.empty();
+    if (ended_) return ok();
+    const auto header = parse_zstd_frame_header(bytes);
+    if (header.has_error() || header.value().kind == ZstdFrameHeader::Kind::other) {
+        VDISK_TRY(taken, take_missed_checksum(bytes));
+        if (taken) return ok();
+        const std::string what = header.has_error() ? fmt::format("{} at offset {}", header.error().what, packed_)
+                                                    : fmt::format("{} bytes from offset {} on are no zstd frame",
+                                                                  input_.size() - packed_, packed_);
+        break_ = {.what = fail(ErrorKind::corrupt, "{}", what), .at = packed_ + 1, .by_blocks = false};
         return ok();
     }
-    const auto header = parse_zstd_frame_header(bytes);
-    if (header.has_error()) end_with(fmt::format("{} at offset {}", header.error().what, packed_));
-    else if (header.value().kind == ZstdFrameHeader::Kind::other)
-        end_with(fmt::format("{} bytes from offset {} on are no zstd frame", input_.size() - packed_, packed_));
-    else if (header.value().kind == ZstdFrameHeader::Kind::skippable) {
-        packed_ += header.value().length;
-        if (packed_ > input_.size()) end_with("the last skippable frame is cut off");
-    } else if (const auto good = check_frame(header.value()); good.has_error()) end_with(good.error().what);
-    else return open_frame(header.value());
+    if (header.value().kind == ZstdFrameHeader::Kind::frame) return open_frame(header.value());
+    if (header.value().length > input_.size() - packed_)
+        break_ = {.what = fail(ErrorKind::truncated, "the skippable frame at offset {} is cut off", packed_),
+                  .at = packed_ + 1,
+                  .by_blocks = false};
+    else packed_ += header.value().length;
     return ok();
 }
 
-void ZstdPass::end_with(std::string finding) {
-    index_.findings.push_back(std::move(finding));
-    ended_ = true;
+// A damaged header may say that its frame has no checksum: then that lies between it and the next one.
+Result<bool> ZstdPass::take_missed_checksum(std::span<const std::byte> bytes) {
+    if (!missed_check_ || bytes.size() < kChecksum || little_u32(bytes) != *missed_check_) return false;
+    VDISK_TRY(behind, input_.at(packed_ + kChecksum, kZstdFrameHeaderMax));
+    if (!behind.empty() && !is_frame(behind)) return false;
+    index_.find(fmt::format(
+        "the header of the zstd frame before offset {} says that it has no checksum, but it has one", packed_));
+    packed_ += kChecksum;
+    missed_check_.reset();
+    return true;
 }
 
 Result<void> ZstdPass::open_frame(const ZstdFrameHeader& header) {
     const std::uint64_t window = std::min(header.window, header.content_size);
-    VDISK_CHECK(make_ring(window));
-    index_.window_log = std::max<std::uint32_t>(index_.window_log, log_of(window));
-    frame_.emplace(Frame{.header = header,
-                         .plain = plain_,
-                         .packed = packed_,
-                         .first_block = packed_ + header.length,
-                         .first_segment = index_.segments.size(),
-                         .window = window});
+    const auto good = check_frame(header);
+    if (good.has_value()) {
+        VDISK_CHECK(make_ring(window));
+        index_.saw_window(log_of(window));
+        VDISK_CHECK(decoder_.begin());
+    }
+    frame_.emplace(Frame{
+        .header = header, .plain = plain_, .packed = packed_, .first_segment = index_.segments(), .window = window});
     XXH64_reset(&frame_->hash, 0);
-    VDISK_CHECK(feed_header(header));
-    packed_ = frame_->first_block;
+    missed_check_.reset();
+    packed_ += header.length;
     pieces_.assign(1, {.plain = plain_, .packed = packed_});
     run_ = {.from = plain_, .plain = plain_, .packed = packed_};
+    if (good.has_error()) {
+        break_ = {.what = good.error(), .at = packed_};
+        return ok();
+    }
     finder_->begin_frame({.plain = plain_, .packed = packed_, .window = window});
     return ok();
 }
@@ -202,47 +249,32 @@ Result<void> ZstdPass::make_ring(std::uint64_t window) {
     return ok();
 }
 
-Result<void> ZstdPass::feed_header(const ZstdFrameHeader& header) {
-    VDISK_TRY(bytes, input_.at(frame_->packed, static_cast<std::size_t>(header.length)));
-    ZSTD_decompressBegin(decoder_.get());
-    ZSTD_DCtx_setParameter(decoder_.get(), ZSTD_d_forceIgnoreChecksum, ZSTD_d_ignoreChecksum); // it is computed here
-    for (std::size_t at = 0; at < bytes.size();) {
-        const std::size_t wanted = ZSTD_nextSrcSizeToDecompress(decoder_.get());
-        if (wanted == 0 || wanted > bytes.size() - at)
-            return fail(ErrorKind::io, "{}: zstd frame header at offset {} is not taken", name(), frame_->packed);
-        const std::size_t status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, &bytes[at], wanted);
-        if (ZSTD_isError(status))
-            return fail(ErrorKind::io, "{}: zstd frame header at offset {}: {}", name(), frame_->packed,
-                        ZSTD_getErrorName(status));
-        at += wanted;
-    }
-    return ok();
-}
-
 Result<PlainChunk> ZstdPass::next_block() {
     VDISK_TRY(start, input_.at(packed_, kZstdBlockHeader));
     if (start.size() < kZstdBlockHeader) return cut_off();
     const ZstdBlock block = parse_zstd_block(start);
+    std::optional<Error> what;
     if (block.kind == ZstdBlock::Kind::reserved || block.size > kZstdBlockMax)
-        return damaged(fail(ErrorKind::corrupt, "zstd block at offset {} has an impossible header", packed_));
-    VDISK_TRY(framed, input_.at(packed_, kZstdBlockHeader + block.packed));
-    if (framed.size() < kZstdBlockHeader + block.packed) return cut_off();
+        what = fail(ErrorKind::corrupt, "zstd block at offset {} has an impossible header", packed_);
+    else if (packed_ - pieces_.back().packed > limits_.stream_empty_bytes)
+        what = fail(ErrorKind::corrupt, "the zstd blocks before offset {} have next to no content", packed_);
+    else if (!index_.room_for(plain_ - index_.size() + kZstdBlockMax))
+        what = fail(ErrorKind::limit_exceeded, "zstd block at offset {} is beyond what a size can be", packed_);
+    if (what) {
+        VDISK_CHECK(broken(std::move(*what)));
+        return PlainChunk{};
+    }
+    const std::size_t length = kZstdBlockHeader + block.packed;
+    VDISK_TRY(framed, input_.at(packed_, length));
+    if (framed.size() < length) return cut_off();
 
     make_room();
-    const std::span out(ring_memory_.get() + plain_ % ring_bytes_, kZstdBlockMax);
-    const auto length = decode_block(framed, out);
-    if (length.has_error()) return damaged(length.error());
-    return took_block(block, out.first(length.value()));
-}
-
-Result<std::size_t> ZstdPass::decode_block(std::span<const std::byte> framed, std::span<std::byte> out) {
-    std::size_t status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, framed.data(), kZstdBlockHeader);
-    if (!ZSTD_isError(status) && framed.size() > kZstdBlockHeader)
-        status = ZSTD_decompressContinue(decoder_.get(), out.data(), out.size(), &framed[kZstdBlockHeader],
-                                         framed.size() - kZstdBlockHeader);
-    if (ZSTD_isError(status))
-        return fail(ErrorKind::corrupt, "zstd block at offset {}: {}", packed_, ZSTD_getErrorName(status));
-    return status;
+    std::byte* const out = ring_memory_.get() + plain_ % ring_bytes_;
+    const auto got = decoder_.decode(framed, out);
+    if (got.has_value()) return took_block(block, {out, got.value()});
+    if (got.error().kind == ErrorKind::io) return got.error();
+    VDISK_CHECK(broken(fail(ErrorKind::corrupt, "block at offset {}: {}", packed_, got.error().what)));
+    return PlainChunk{};
 }
 
 Result<PlainChunk> ZstdPass::took_block(const ZstdBlock& block, std::span<const std::byte> plain) {
@@ -253,7 +285,7 @@ Result<PlainChunk> ZstdPass::took_block(const ZstdBlock& block, std::span<const 
         std::memcpy(ring_memory_.get(), ring_memory_.get() + ring_bytes_, over);
     }
     const bool begins_piece = add_to_piece(plain);
-    if (frame_->header.checksum) XXH64_update(&frame_->hash, plain.data(), plain.size());
+    if (!plain.empty()) XXH64_update(&frame_->hash, plain.data(), plain.size());
     const auto packed_length = static_cast<std::uint32_t>(kZstdBlockHeader + block.packed);
     finder_->add({.plain = plain_,
                   .packed = packed_,
@@ -264,8 +296,24 @@ Result<PlainChunk> ZstdPass::took_block(const ZstdBlock& block, std::span<const 
     plain_ += plain.size();
     packed_ += packed_length;
     VDISK_CHECK(take_starts());
-    if (block.last) VDISK_CHECK(finish_frame());
-    return PlainChunk{.bytes = plain};
+    VDISK_TRY(last, is_last(block));
+    return last ? finish_frame(plain) : PlainChunk{.bytes = plain};
+}
+
+// A block that is damaged may not say that it is the last: but if behind it is what must be behind the frame, it was.
+Result<bool> ZstdPass::is_last(const ZstdBlock& block) {
+    if (block.last) return true;
+    const bool checksum = frame_->header.checksum;
+    if (tells_size() ? frame_->header.content_size != frame_length() : !checksum || frame_length() == 0) return false;
+    VDISK_TRY(bytes, input_.at(packed_, kChecksum + kZstdFrameHeaderMax));
+    if (checksum &&
+        (bytes.size() < kChecksum || little_u32(bytes) != static_cast<std::uint32_t>(XXH64_digest(&frame_->hash))))
+        return false;
+    const auto behind = bytes.subspan(checksum ? kChecksum : 0);
+    if (!behind.empty() && !is_frame(behind)) return false;
+    index_.find(fmt::format("zstd frame at offset {}: its last block is not marked as the last", frame_->packed));
+    frame_->odd_end = true;
+    return true;
 }
 
 // Whether a new one begins with these bytes.
@@ -305,26 +353,24 @@ void ZstdPass::flush(std::size_t count) {
 
 void ZstdPass::add_segment(const Piece& piece, std::uint64_t packed_end) {
     if (piece.length == 0) return;
-    Segment segment{.kind = Segment::Kind::inner,
-                    .detail = log_of(frame_->window),
-                    .crc = piece.crc,
-                    .plain = piece.plain,
-                    .length = piece.length,
-                    .lead = piece.plain - run_.plain,
-                    .packed = run_.packed,
-                    .packed_length = packed_end - run_.packed,
-                    .window = run_.window};
-    Segment* last = index_.segments.size() > frame_->first_segment ? &index_.segments.back() : nullptr;
-    const bool joins =
-        last != nullptr && last->packed == segment.packed &&
-        last->length + segment.length <= (last->lead == 0 ? distances_.first_segment : distances_.segment);
-    if (!joins) {
-        index_.segments.push_back(segment);
-        return;
+    const Segment* last = index_.last(frame_->first_segment);
+    const std::uint64_t most = last != nullptr && last->lead > 0 ? distances_.segment : distances_.first_segment;
+    const bool joins = last != nullptr && last->packed == run_.packed && last->plain - last->lead == run_.plain &&
+                       last->length + piece.length <= grown(most, piece.plain) &&
+                       packed_end - run_.packed - (last->packed_length - joined_) <= kJoinedStored;
+    if (joins) {
+        joined_ += packed_end - run_.packed - last->packed_length;
+        return index_.grow(piece.length, piece.crc, packed_end - run_.packed);
     }
-    last->crc = crc32_joined(last->crc, segment.crc, segment.length);
-    last->length += segment.length;
-    last->packed_length = segment.packed_length;
+    joined_ = packed_end - piece.packed;
+    index_.add({.kind = Segment::Kind::inner,
+                .detail = log_of(frame_->window),
+                .crc = piece.crc,
+                .length = piece.length,
+                .lead = piece.plain - run_.plain,
+                .packed = run_.packed,
+                .packed_length = packed_end - run_.packed,
+                .window = run_.window});
 }
 
 // No more blocks come in this frame.
@@ -339,137 +385,217 @@ void ZstdPass::make_room() {
     if (end > ring_bytes_) finder_->wait_until(end - ring_bytes_);
 }
 
-Result<void> ZstdPass::finish_frame() {
+// Ends a frame whose last block, of these bytes, is decoded.
+Result<PlainChunk> ZstdPass::finish_frame(std::span<const std::byte> plain) {
     VDISK_CHECK(end_blocks());
-    if (frame_->header.checksum) {
-        VDISK_TRY(stored, input_.at(packed_, 4));
-        if (stored.size() < 4) {
-            index_.findings.push_back(
-                fmt::format("the stream is cut off in the checksum of the zstd frame at offset {}", frame_->packed));
-            end_frame(0);
-            ended_ = true;
-            return ok();
-        }
-        std::uint32_t value = 0;
-        for (std::size_t i = 4; i-- > 0;) value = value << 8 | std::to_integer<std::uint32_t>(stored[i]);
-        check_hash(value);
-        packed_ += 4;
-    } else add_whole_frame();
+    const auto computed = static_cast<std::uint32_t>(XXH64_digest(&frame_->hash));
+    if (!frame_->header.checksum) missed_check_ = computed;
+    VDISK_TRY(wrong, wrong_with_frame());
+    if (wrong) VDISK_CHECK(judge_frame(*wrong));
+    return PlainChunk{.bytes = plain};
+}
+
+// Ends the frame if its bytes are sound as far as can be told, else says why not.
+Result<std::optional<std::string>> ZstdPass::wrong_with_frame() {
+    const std::string what = fmt::format("zstd frame at offset {}", frame_->packed);
+    const bool agrees = !tells_size() || frame_->header.content_size == frame_length();
+    const std::string sizes = fmt::format("its header says that it has {} bytes, but {} came out",
+                                          frame_->header.content_size, frame_length());
+    if (!frame_->header.checksum) {
+        if (finder_->beyond_window()) return std::optional(what + ": a block copies from beyond its window");
+        if (!agrees && last_length_ != frame_length()) return std::optional(fmt::format("{}: {}", what, sizes));
+        if (!agrees) index_.find(fmt::format("{}: {}, as of the frame before", what, sizes));
+        last_length_ = frame_length();
+        end_frame(0, Segment::Cover::nothing);
+        return std::optional<std::string>();
+    }
+    VDISK_TRY(stored, input_.at(packed_, kChecksum));
+    if (stored.size() < kChecksum) {
+        index_.find(
+            fmt::format("the stream is cut off in the checksum of the zstd frame at offset {}", frame_->packed));
+        ended_ = true;
+        end_frame(0, Segment::Cover::nothing);
+        return std::optional<std::string>();
+    }
+    packed_ += kChecksum;
+    const auto computed = static_cast<std::uint32_t>(XXH64_digest(&frame_->hash));
+    const std::uint32_t told = little_u32(stored);
+    const std::string checks = fmt::format("{}: its checksum is {:08x}, but that of its {} plain bytes is {:08x}", what,
+                                           told, frame_length(), computed);
+    if (told != computed && !(agrees && differ_in_one_byte(told, computed)))
+        return std::optional(checks + ": something in them is altered");
+    if (told != computed)
+        index_.find(checks + "; they differ in one byte, so the checksum itself is damaged and the bytes are sound");
+    else if (!agrees) index_.find(fmt::format("{}: {}, and their checksum is right", what, sizes));
+    last_length_ = frame_length();
+    end_frame(0, Segment::Cover::checksum);
+    return std::optional<std::string>();
+}
+
+// Ends a frame in which something is altered. Where it may be a length, what follows is placed only if it is sure how
+// long the frame was.
+Result<void> ZstdPass::judge_frame(const std::string& wrong) {
+    const std::uint64_t length = frame_length();
+    const std::uint64_t told = frame_->header.content_size;
+    if (told == length || (!tells_size() && last_length_ == length)) {
+        end_frame(index_.doubt(Doubt::Kind::altered, fail(ErrorKind::corrupt, "{}", wrong)), Segment::Cover::nothing);
+        return ok();
+    }
+    bool placed = tells_size() && told > length && index_.room_for(plain_ - index_.size() + told - length);
+    if (placed) {
+        VDISK_TRY(proven, is_proven(told, packed_));
+        placed = proven;
+    }
+    const std::uint32_t reason = index_.doubt(
+        Doubt::Kind::unplaced, fail(ErrorKind::corrupt, "{}; {}", wrong,
+                                    placed ? fmt::format("it should have {}", told) : "what follows can't be placed"));
+    end_frame(reason, Segment::Cover::nothing);
+    if (!placed) index_.lose_place(reason);
+    else break_ = {.what = {}, .at = packed_, .missing = told - length, .reason = reason};
     return ok();
 }
 
-void ZstdPass::check_hash(std::uint32_t stored) {
-    const auto computed = static_cast<std::uint32_t>(XXH64_digest(&frame_->hash));
-    if (stored == computed) return add_whole_frame();
-    const std::string what =
-        fmt::format("zstd frame at offset {}: its checksum is {:08x}, but that of its {} plain bytes is {:08x}",
-                    frame_->packed, stored, plain_ - frame_->plain, computed);
-    if (!differ_in_one_byte(stored, computed))
-        return end_frame(add_reason(fail(ErrorKind::corrupt, "{}: something in them is altered", what)));
-    index_.findings.push_back(what +
-                              "; they differ in one byte, so the checksum itself is damaged and the bytes are sound");
-    end_frame(0);
+// Whether a frame's length that stands beside damage is that of its neighbours: of the last sound one, or of the next
+// as its header says.
+Result<bool> ZstdPass::is_proven(std::uint64_t length, std::uint64_t next_frame) {
+    if (length == last_length_) return true;
+    VDISK_TRY(bytes, input_.at(next_frame, kZstdFrameHeaderMax));
+    const auto header = parse_zstd_frame_header(bytes);
+    return header.has_value() && header.value().kind == ZstdFrameHeader::Kind::frame &&
+           header.value().content_size == length;
 }
 
-// Ends a frame whose blocks are decoded without its header and checksum, with what was decoded of it. `reason` 0: it is
-// sound.
-void ZstdPass::end_frame(std::uint32_t reason) {
-    flush(pieces_.size());
-    for (std::size_t i = frame_->first_segment; i < index_.segments.size(); ++i) index_.segments[i].reason = reason;
+// With what was decoded of the frame.
+void ZstdPass::end_frame(std::uint32_t reason, Segment::Cover cover) {
+    if (!add_whole_frame(reason, cover)) {
+        flush(pieces_.size());
+        index_.judge(frame_->first_segment, reason, cover, group_);
+    }
     frame_.reset();
 }
 
-std::uint32_t ZstdPass::add_reason(Error why) {
-    index_.findings.push_back(why.what);
-    index_.reasons.push_back(std::move(why).in(name()));
-    return static_cast<std::uint32_t>(index_.reasons.size());
-}
-
-// Ends a sound frame. Small ones are decoded whole, those that follow one another together.
-void ZstdPass::add_whole_frame() {
-    const std::uint64_t length = plain_ - frame_->plain;
-    if (length == 0 || length > group_) return end_frame(0);
-    const std::uint64_t packed_end = packed_ + (frame_->header.checksum ? 4 : 0);
-    Segment whole{.detail = log_of(frame_->window),
-                  .plain = frame_->plain,
+// Small frames are decoded whole, those that follow one another together. Not if a header is damaged or blocks miss.
+bool ZstdPass::add_whole_frame(std::uint32_t reason, Segment::Cover cover) {
+    const std::uint64_t length = frame_length();
+    const bool agrees = !tells_size() || frame_->header.content_size == length;
+    if (break_ || ended_ || frame_->odd_end || !agrees || index_.segments() > frame_->first_segment || length == 0 ||
+        length > group_ || packed_ - frame_->packed > limits_.stream_stored_bytes)
+        return false;
+    Segment whole{.cover = cover,
+                  .detail = log_of(frame_->window),
+                  .reason = reason,
                   .length = length,
                   .packed = frame_->packed,
-                  .packed_length = packed_end - frame_->packed};
+                  .packed_length = packed_ - frame_->packed};
     for (const Piece& piece : pieces_) whole.crc = crc32_joined(whole.crc, piece.crc, piece.length);
-    Segment* before = index_.segments.empty() ? nullptr : &index_.segments.back();
-    if (before != nullptr && before->kind == Segment::Kind::whole && before->reason == 0 &&
-        before->length + length <= group_) {
-        before->crc = crc32_joined(before->crc, whole.crc, length);
-        before->length += length;
-        before->packed_length = packed_end - before->packed;
-    } else index_.segments.push_back(whole);
-    frame_.reset();
+    index_.add_part(whole, group_);
+    return true;
 }
 
+// The end of the file inside a frame. What was decoded is as good as what has no checksum.
 Result<PlainChunk> ZstdPass::cut_off() {
     const Error why = fail(ErrorKind::truncated,
                            "the stream is cut off at {} of its compressed bytes, in the zstd frame at offset {}",
                            input_.size(), frame_->packed);
     VDISK_CHECK(end_blocks());
-    const std::uint64_t content_end =
-        frame_->header.content_size == kUnknownSize ? plain_ : frame_->plain + frame_->header.content_size;
-    end_frame(0);
+    const std::uint64_t content = tells_size() ? frame_->header.content_size : 0;
+    const std::uint64_t lost = content - std::min(content, frame_length());
     ended_ = true;
-    if (content_end <= plain_) {
-        index_.findings.push_back(why.what);
+    end_frame(0, Segment::Cover::nothing);
+    if (lost == 0 || !index_.room_for(lost)) {
+        index_.find(why.what);
         return PlainChunk{};
     }
-    const std::uint32_t reason = add_reason(why);
-    const std::uint64_t lost = content_end - plain_;
-    index_.segments.push_back(
-        {.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost, .packed = packed_});
+    const std::uint32_t reason = index_.doubt(Doubt::Kind::unplaced, why);
+    index_.add_lost(lost, reason, group_);
     plain_ += lost;
-    return PlainChunk{.lost = lost, .why = &index_.reasons[reason - 1]};
+    return PlainChunk{.lost = lost, .why = &index_.why(reason)};
 }
 
-// What was decoded of a damaged frame can't be vouched for; the rest of it is lost, and what follows too unless the
-// frame's size is known.
-Result<PlainChunk> ZstdPass::damaged(Error why) {
+// From here on the frame can't be decoded.
+Result<void> ZstdPass::broken(Error what) {
     VDISK_CHECK(end_blocks());
-    const std::uint64_t content = frame_->header.content_size;
-    const std::uint64_t done = plain_ - frame_->plain;
-    const bool placed = content != kUnknownSize && content >= done;
-    const bool checksum = frame_->header.checksum;
-    const std::uint32_t reason =
-        add_reason(fail(ErrorKind::corrupt, "zstd frame at offset {} is damaged: {}{}", frame_->packed, why.what,
-                        placed ? "" : "; what follows can't be placed"));
-    end_frame(reason);
-    ended_ = !placed || !walk_blocks(checksum);
-    const std::uint64_t lost = placed ? content - done : 0;
-    if (lost > 0)
-        index_.segments.push_back({.kind = Segment::Kind::lost, .reason = reason, .plain = plain_, .length = lost});
-    plain_ += lost;
-    return PlainChunk{.lost = lost, .why = &index_.reasons[reason - 1]};
+    break_ = {.what = fail(what.kind, "zstd frame at offset {} is damaged: {}", frame_->packed, what.what),
+              .at = packed_};
+    return ok();
 }
 
-// From the damaged block to the end of its frame by the blocks' headers; false if they lead nowhere.
-bool ZstdPass::walk_blocks(bool checksum) {
-    std::uint64_t at = packed_;
-    for (bool last = false; !last;) {
-        const auto start = input_.at(at, kZstdBlockHeader);
-        if (start.has_error() || start.value().size() < kZstdBlockHeader) return false;
-        const ZstdBlock block = parse_zstd_block(start.value());
-        if (block.kind == ZstdBlock::Kind::reserved) return false;
-        at += kZstdBlockHeader + block.packed;
-        last = block.last;
+Result<PlainChunk> ZstdPass::go_over_break() {
+    if (break_->missing > 0) {
+        const Break filled = *std::exchange(break_, std::nullopt);
+        index_.add_lost(filled.missing, filled.reason, group_);
+        plain_ += filled.missing;
+        return PlainChunk{.lost = filled.missing, .why = &index_.why(filled.reason)};
     }
-    at += checksum ? 4 : 0;
-    if (at > input_.size()) return false;
-    packed_ = at;
-    const auto bytes = input_.at(at, kZstdFrameHeaderMax);
-    if (bytes.has_error() || bytes.value().empty()) return true;
-    const auto header = parse_zstd_frame_header(bytes.value());
-    return header.has_value() && header.value().kind != ZstdFrameHeader::Kind::other;
+    return break_->by_blocks ? walk_blocks() : search_frame();
 }
 
-Result<StreamIndex> ZstdPass::finish() {
-    index_.size = plain_;
-    return std::move(index_);
+// From the damaged block to the end of its frame by the blocks' headers. Where they lead nowhere, the next frame is
+// searched for.
+Result<PlainChunk> ZstdPass::walk_blocks() {
+    for (int i = 0; i < kWalked; ++i) {
+        std::uint64_t& at = break_->at;
+        VDISK_TRY(start, input_.at(at, kZstdBlockHeader));
+        const auto block = start.size() < kZstdBlockHeader ? ZstdBlock{} : parse_zstd_block(start);
+        break_->empty = block.size > 0 ? 0 : break_->empty + kZstdBlockHeader;
+        const bool leads_on = block.kind != ZstdBlock::Kind::reserved && block.size <= kZstdBlockMax &&
+                              break_->empty <= limits_.stream_empty_bytes;
+        at += kZstdBlockHeader + block.packed + (block.last && frame_->header.checksum ? kChecksum : 0);
+        if (leads_on && !block.last) continue;
+        VDISK_TRY(bytes, input_.at(at, kZstdFrameHeaderMax));
+        if (leads_on && (at == input_.size() || is_frame(bytes))) return go_on_at(at, true);
+        break_->by_blocks = false;
+        at = packed_ + 1;
+        break;
+    }
+    return PlainChunk{};
+}
+
+// The next place that looks like the beginning of a frame.
+Result<PlainChunk> ZstdPass::search_frame() {
+    VDISK_TRY(bytes, input_.at(break_->at, kSearched + kZstdFrameHeaderMax));
+    for (std::size_t i = 0; i < std::min(bytes.size(), kSearched); ++i) {
+        const void* const found = std::memchr(&bytes[i], 0x28, std::min(bytes.size(), kSearched) - i);
+        if (found == nullptr) break;
+        i = static_cast<std::size_t>(static_cast<const std::byte*>(found) - bytes.data());
+        const auto header = parse_zstd_frame_header(bytes.subspan(i));
+        if (header.has_value() && header.value().kind == ZstdFrameHeader::Kind::frame &&
+            check_frame(header.value()).has_value())
+            return go_on_at(break_->at + i, false);
+    }
+    break_->at += std::min(bytes.size(), kSearched);
+    return bytes.size() <= kSearched ? go_on_at(input_.size(), false) : PlainChunk{};
+}
+
+// The break is over: what was decoded of its frame can't be vouched for, the rest of it is lost, and what follows can
+// be placed only if the frame's size is sure.
+Result<PlainChunk> ZstdPass::go_on_at(std::uint64_t next, bool by_blocks) {
+    const std::uint64_t content = frame_ && tells_size() ? frame_->header.content_size : 0;
+    const std::uint64_t done = frame_ ? frame_length() : 0;
+    const bool sized = content >= done && content > 0 && index_.room_for(plain_ - index_.size() + content - done);
+    const bool follows = next < input_.size();
+    bool placed = !follows;
+    if (follows && by_blocks && sized) {
+        VDISK_TRY(proven, is_proven(content, next));
+        placed = proven;
+    }
+    packed_ = next;
+    ended_ = !follows;
+    if (!frame_ && !follows) {
+        index_.find(std::exchange(break_, std::nullopt)->what.what);
+        return PlainChunk{};
+    }
+    const Error& what = break_->what;
+    const std::uint32_t reason = index_.doubt(
+        Doubt::Kind::unplaced, fail(what.kind, "{}{}", what.what, placed ? "" : "; what follows can't be placed"));
+    if (frame_) end_frame(reason, Segment::Cover::nothing);
+    break_.reset();
+    if (!placed) index_.lose_place(reason);
+    const std::uint64_t lost = !placed ? kUnknownGap : sized ? content - done : 0;
+    if (lost == 0) return PlainChunk{};
+    index_.add_lost(lost, reason, group_);
+    plain_ += lost;
+    return PlainChunk{.lost = lost, .why = &index_.why(reason)};
 }
 
 // Decodes a run into a ring, which begins with the window.
@@ -535,13 +661,9 @@ private:
     std::size_t reach_;  ///< of matches
 };
 
-bool detect(std::span<const std::byte> head) {
-    const auto header = parse_zstd_frame_header(head);
-    return header.has_value() && header.value().kind != ZstdFrameHeader::Kind::other;
-}
-
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows, const Limits& limits) {
-    auto pass = std::make_unique<ZstdPass>(packed, windows, limits);
+Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows, const Limits& limits,
+                                              PassKind kind) {
+    auto pass = std::make_unique<ZstdPass>(packed, windows, limits, kind);
     VDISK_CHECK(pass->begin());
     return std::unique_ptr<StreamPass>(std::move(pass));
 }
@@ -564,6 +686,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, con
 
 } // namespace
 
-const StreamCodec kZstdCodec{"zstd", "stream-zstd-3", detect, make_pass, expand, make_reader};
+const StreamCodec kZstdCodec{"zstd", "stream-zstd-4", is_frame, make_pass, expand, make_reader};
 
 } // namespace vdisk

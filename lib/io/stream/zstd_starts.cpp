@@ -35,10 +35,11 @@ StartDistances::StartDistances(std::uint64_t read_most)
 void StartChooser::begin_frame(const FrameBegin& frame) {
     frame_ = frame;
     on_track_ = true;
+    beyond_window_ = false;
     position_ = piece_ = kept_at_ = frame.plain;
     sequences_.begin_frame();
     candidates_.clear();
-    candidate_from_ = frame.plain + distances_.near;
+    candidate_from_ = free_from_ = frame.plain + spread(distances_.near);
     windows_bytes_ = window_expected_ = 0;
     run_ = lasting_ = {.from = frame.plain, .plain = frame.plain, .packed = frame.packed};
     kind_ = RunKind::lasting;
@@ -69,7 +70,8 @@ void StartChooser::lose_track() {
 }
 
 StartsFound StartChooser::take() {
-    return {std::exchange(found_, {}), candidates_.empty() ? piece_ : candidates_.front().plain, position_};
+    return {std::exchange(found_, {}), candidates_.empty() ? piece_ : candidates_.front().plain, position_,
+            beyond_window_};
 }
 
 bool StartChooser::follow(const FrameBlock& block) {
@@ -113,7 +115,7 @@ void StartChooser::consider(const FrameBlock& block, const ZstdBlockSequences& r
          .marks = std::move(marks).value(),
          .huffman_table = read.literals == HuffmanTable::own,
          .window = {.size = static_cast<std::uint32_t>(reach), .offsets = repeats, .runs = {}, .bytes = {}}});
-    candidate_from_ = block.plain + candidate_step(distances_, frame_.window);
+    candidate_from_ = block.plain + spread(candidate_step(distances_, frame_.window));
 }
 
 std::uint64_t StartChooser::room_for_windows(std::uint64_t packed) const noexcept {
@@ -127,7 +129,10 @@ bool StartChooser::look_at_copies(const FrameBlock& block, std::span<const ZstdS
     std::uint64_t at = block.plain;
     for (const ZstdSequence& sequence : sequences) {
         at += sequence.literals;
-        if (sequence.offset > reach_of(at)) return false;
+        if (sequence.offset > reach_of(at)) {
+            beyond_window_ = true;
+            return false;
+        }
         const std::uint64_t from = at - sequence.offset;
         if (from < latest) mark(from, from + sequence.length);
         at += sequence.length;
@@ -188,7 +193,7 @@ void StartChooser::choose() {
 // Of those that are neither near nor far the one whose window takes least for the length of the run before it. Where
 // there is none the first.
 std::optional<std::size_t> StartChooser::best() const {
-    const std::uint64_t range_end = run_.plain + distances_.far;
+    const std::uint64_t range_end = run_.plain + spread(distances_.far);
     if (candidates_.empty() || position_ <= range_end) return std::nullopt;
     const auto beyond =
         std::ranges::find_if(candidates_, [&](const Candidate& candidate) { return candidate.plain > range_end; });
@@ -218,14 +223,19 @@ void StartChooser::begin_run(Candidate candidate) {
     kind_ = candidate.huffman_table ? RunKind::lasting : RunKind::without_table;
     if (kind_ == RunKind::lasting) lasting_ = run_;
     found_.push_back(run_);
-    std::erase_if(candidates_, [this](const Candidate& other) { return other.plain < run_.plain + distances_.near; });
-    candidate_from_ = std::max(candidate_from_, run_.plain + distances_.near);
+    const std::uint64_t next = run_.plain + spread(distances_.near);
+    std::erase_if(candidates_, [&](const Candidate& other) { return other.plain < next; });
+    candidate_from_ = std::max(candidate_from_, next);
 }
 
-// What consists of raw and RLE blocks needs nothing of what was before.
+// What consists of raw and RLE blocks needs nothing of what was before. Not wherever it could be: where such blocks and
+// others alternate, each change would be a segment.
 void StartChooser::begin_free_run(const FrameBlock& block) {
-    if (!block.begins_piece || !candidates_.empty() || block.plain - run_.plain < distances_.near) return;
+    if (!block.begins_piece || !candidates_.empty() || block.plain < free_from_ ||
+        block.plain - run_.plain < spread(distances_.near))
+        return;
     kind_ = RunKind::free;
+    free_from_ = block.plain + spread(distances_.near);
     run_ = {.from = block.plain, .plain = block.plain, .packed = block.packed};
     found_.push_back(run_);
 }
@@ -251,6 +261,8 @@ StartFinder::~StartFinder() {
 void StartFinder::begin_frame(const FrameBegin& frame) {
     next_ = {.begin = frame};
     handed_over_ = false;
+    const std::lock_guard lock(mutex_);
+    found_.beyond_window = false;
 }
 
 void StartFinder::add(const FrameBlock& block) {
@@ -279,7 +291,12 @@ void StartFinder::wait_until(std::uint64_t position) {
 Result<StartsFound> StartFinder::take() {
     const std::lock_guard lock(mutex_);
     if (failed_ != nullptr) return fail(ErrorKind::io, "{}", failed_);
-    return StartsFound{std::exchange(found_.runs, {}), found_.decided, found_.position};
+    return StartsFound{std::exchange(found_.runs, {}), found_.decided, found_.position, found_.beyond_window};
+}
+
+bool StartFinder::beyond_window() {
+    const std::lock_guard lock(mutex_);
+    return found_.beyond_window;
 }
 
 // In a child of fork() the thread is not there, and what it was changing may be half changed: that is left as it is.
@@ -344,6 +361,7 @@ void StartFinder::look_at(const Batch& batch) {
         found_.runs.insert(found_.runs.end(), found.runs.begin(), found.runs.end());
         found_.decided = found.decided;
         found_.position = found.position;
+        found_.beyond_window = found.beyond_window;
     } catch (const std::bad_alloc&) {
         const std::lock_guard lock(mutex_);
         failed_ = "no memory to look for places to start at";

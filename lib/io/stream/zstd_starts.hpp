@@ -60,6 +60,7 @@ struct StartsFound {
     std::uint64_t decided = 0;  ///< none comes any more that begins before
     std::uint64_t position =
         0; ///< plain bytes before it are not looked at any more, but for those that matches behind it reach
+    bool beyond_window = false; ///< a block of the frame copies from beyond its window
 };
 
 /// What is looked at: the compressed file, and the plain bytes before the end of each block that is passed.
@@ -119,6 +120,11 @@ private:
         return std::min(frame_.window, plain - frame_.plain);
     }
     [[nodiscard]] std::uint64_t room_for_windows(std::uint64_t packed) const noexcept;
+    // Far into a disk starts are farther apart, so that the index of a large one stays small.
+    [[nodiscard]] std::uint64_t spread(std::uint64_t distance) const noexcept {
+        constexpr unsigned kTebibyteLog = 40;
+        return distance * (1 + (position_ >> kTebibyteLog));
+    }
     [[nodiscard]] bool long_window() const noexcept { return frame_.window > distances_.most / 4; }
 
     const PlainRing& ring_;
@@ -129,6 +135,8 @@ private:
 
     FrameBegin frame_{};
     bool on_track_ = false;             ///< the frame's blocks could be followed
+    bool beyond_window_ = false;        ///< and one copies from beyond the window
+    std::uint64_t free_from_ = 0;       ///< where the next free run may begin
     std::uint64_t position_ = 0;        ///< behind the last block
     std::uint64_t piece_ = 0;           ///< where the last piece began
     std::uint64_t kept_at_ = 0;         ///< where keep_copies() was last
@@ -162,6 +170,8 @@ public:
     void wait_until(std::uint64_t position);
     /// What is known since the last call. `io` if there was no memory, or the thread is that of a parent process.
     [[nodiscard]] Result<StartsFound> take();
+    /// Whether a block of the frame copies from beyond its window; known after end_frame().
+    [[nodiscard]] bool beyond_window();
 
 private:
     struct Batch {
