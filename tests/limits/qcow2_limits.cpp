@@ -186,7 +186,8 @@ LimitCase snapshots_by_the_header() {
             .make =
                 [](const Folder& folder) {
                     Qcow2Builder image({});
-                    const std::vector<Qcow2Snapshot> list(200'000, {.id = "1", .name = "n"});
+                    const std::vector<Qcow2Snapshot> list(200'000,
+                                                          {.id = "1", .name = "n", .l1_table_offset = 1 << 16});
                     image.snapshots(list);
                     image.put32(qcow2_field::nb_snapshots, 0xFFFFFFFF);
                     write_file(folder / kImage, image.bytes());
@@ -212,7 +213,8 @@ LimitCase snapshots_with_long_names(std::size_t count, std::size_t length, bool 
                 [=](const Folder& folder) {
                     Qcow2Builder image({});
                     const std::vector<Qcow2Snapshot> list(count, {.id = std::string(length / 2, '\x01'),
-                                                                  .name = std::string(length - length / 2, '\x02')});
+                                                                  .name = std::string(length - length / 2, '\x02'),
+                                                                  .l1_table_offset = 1 << 16});
                     image.snapshots(list);
                     write_file(folder / kImage, image.bytes());
                 },

@@ -70,9 +70,6 @@ BOOST_AUTO_TEST_CASE(absurd_fields_are_refused_by_name) {
           Row{field::cluster_bits, 4, 63, ErrorKind::corrupt, "cluster_bits is 63"},
           Row{field::cluster_bits, 4, 0xFFFFFFFF, ErrorKind::corrupt, "cluster_bits is 4294967295"},
           Row{field::size, 8, std::uint64_t{1} << 63, ErrorKind::corrupt, "size is 9223372036854775808"},
-          Row{field::l1_size, 4, 0xFFFFFFFF, ErrorKind::corrupt, "l1_size is 4294967295"},
-          Row{field::l1_table_offset, 8, 1 << 30, ErrorKind::corrupt, "l1_table_offset is 1073741824"},
-          Row{field::l1_table_offset, 8, ~std::uint64_t{7}, ErrorKind::corrupt, "l1_table_offset"},
           Row{field::backing_file_offset, 8, 4097, ErrorKind::corrupt, "backing_file_offset is 4097"},
           Row{field::refcount_order, 4, 7, ErrorKind::corrupt, "refcount_order is 7"},
           Row{field::header_length, 4, 103, ErrorKind::corrupt, "header_length is 103"},
@@ -84,6 +81,76 @@ BOOST_AUTO_TEST_CASE(absurd_fields_are_refused_by_name) {
         else builder.put64(row.offset, row.value);
         check_refused(builder, row.kind, row.said);
     }
+}
+
+BOOST_AUTO_TEST_CASE(an_l1_table_that_can_not_be_where_it_is_said_to_be_is_refused) {
+    struct Row {
+        std::uint64_t offset;
+        unsigned bytes;
+        std::uint64_t value;
+        std::string_view said;
+    };
+    for (const Row& row : {Row{field::l1_size, 4, 0xFFFFFFFF, "cut off at 16384 bytes"},
+                           Row{field::l1_table_offset, 8, 1 << 30, "l1_table_offset is wrong: it is 1073741824"},
+                           Row{field::l1_table_offset, 8, ~std::uint64_t{7}, "cut off"},
+                           Row{field::l1_table_offset, 8, 4096 + 512, "no multiple of the cluster size 4096"},
+                           Row{field::l1_table_offset, 8, 0, "where the header lies"},
+                           Row{field::l1_table_offset, 8, 12288, "3 of 3 entries are impossible"}}) {
+        Qcow2Builder builder({.cluster_bits = 12, .size = 3 << 21});
+        builder.set(0, builder.append(Bytes(4096, std::byte{0x5A})));
+        const std::uint64_t data = builder.bytes().size() - 2 * 4096;
+        BOOST_TEST(data == 8192U);
+        if (row.bytes == 4) builder.put32(row.offset, static_cast<std::uint32_t>(row.value));
+        else builder.put64(row.offset, row.value == 12288 ? 8192 : row.value);
+        const auto file = open_bytes(builder.bytes()).value();
+        const auto layer = file->layer(0);
+        BOOST_REQUIRE_MESSAGE(layer.has_error(), row.said);
+        BOOST_TEST((layer.error().kind == ErrorKind::corrupt), layer.error().what);
+        check_message(layer.error(), "image");
+        BOOST_TEST(layer.error().what.find(row.said) != std::string::npos, layer.error().what);
+        BOOST_TEST(file->facts().contains("damage"));
+        const AuditReport report = file->audit({}).value();
+        BOOST_TEST((report.counts().contains("l1-table")));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(fields_that_contradict_each_other_make_the_disk_an_error) {
+    const auto refused = [](std::string_view said, auto&& change) {
+        Qcow2Builder builder(kOptions);
+        change(builder);
+        const auto file = open_bytes(builder.bytes()).value();
+        const auto layer = file->layer(0);
+        BOOST_REQUIRE_MESSAGE(layer.has_error(), said);
+        BOOST_TEST(layer.error().what.find(said) != std::string::npos, layer.error().what);
+        BOOST_TEST((file->audit({}).value().counts().contains("header")));
+    };
+    refused("version is 2, but a header of version 3", [](Qcow2Builder& b) { b.put32(field::version, 2); });
+    refused("backing_file_offset is 0, but backing_file_size is 4", [](Qcow2Builder& b) {
+        b.backing("base");
+        b.put64(field::backing_file_offset, 0);
+    });
+    refused("but backing_file_size is 0", [](Qcow2Builder& b) {
+        b.backing("base");
+        b.put32(field::backing_file_size, 0);
+    });
+    refused("goes on behind it", [](Qcow2Builder& b) {
+        b.backing("base");
+        b.put32(field::backing_file_size, 2);
+    });
+    refused("has a zero in it", [](Qcow2Builder& b) {
+        b.backing("base");
+        b.put32(field::backing_file_size, 6);
+    });
+    refused("starts before it", [](Qcow2Builder& b) {
+        b.backing("base");
+        b.put64(field::backing_file_offset, 104 + 8 + 1);
+        b.put32(field::backing_file_size, 3);
+    });
+    refused("crypt_method is 0", [](Qcow2Builder& b) { b.extension(0x0537BE77, std::string(16, '\1')); });
+    refused("a data file is named", [](Qcow2Builder& b) { b.extension(0x44415441, "data"); });
+    refused("announces a compression type", [](Qcow2Builder& b) { b.put64(field::incompatible_features, 8); });
+    refused("no multiple of 8", [](Qcow2Builder& b) { b.put32(field::header_length, 108); });
+    refused("refcount_table_offset is 4608", [](Qcow2Builder& b) { b.put64(48, 4608); });
 }
 
 BOOST_AUTO_TEST_CASE(a_file_cut_off_in_its_header_is_refused) {
@@ -229,7 +296,7 @@ BOOST_AUTO_TEST_CASE(a_broken_table_leaves_the_active_state_and_the_entries_befo
 }
 
 BOOST_AUTO_TEST_CASE(more_snapshots_than_the_limit_are_not_listed) {
-    std::vector<Qcow2Snapshot> list(Limits{}.snapshots + 1);
+    std::vector<Qcow2Snapshot> list(Limits{}.snapshots + 1, {.l1_table_offset = 4096});
     Qcow2Builder builder(kOptions);
     builder.snapshots(list);
     const auto file = open_bytes(builder.bytes()).value();
@@ -239,9 +306,11 @@ BOOST_AUTO_TEST_CASE(more_snapshots_than_the_limit_are_not_listed) {
 
 BOOST_AUTO_TEST_CASE(a_snapshot_with_an_absurd_state_is_refused_alone) {
     Qcow2Builder builder(kOptions);
-    builder.snapshots({{.id = "1", .l1_table_offset = 4096, .l1_size = 0xFFFFFFFF},
+    const std::uint64_t first = builder.append_l1(1);
+    const std::uint64_t third = builder.append_l1(1);
+    builder.snapshots({{.id = "1", .l1_table_offset = first, .l1_size = 0xFFFFFFFF},
                        {.id = "2", .l1_table_offset = ~std::uint64_t{0}, .l1_size = 1},
-                       {.id = "3", .l1_table_offset = 4096, .l1_size = 1, .extra = {0, std::uint64_t{1} << 63}}});
+                       {.id = "3", .l1_table_offset = third, .l1_size = 1, .extra = {0, std::uint64_t{1} << 63}}});
     const auto file = open_bytes(builder.bytes()).value();
     BOOST_TEST(file->layer(0).has_value());
     for (const std::size_t index : {1U, 2U, 3U}) BOOST_TEST((file->layer(index).error().kind == ErrorKind::corrupt));
@@ -253,9 +322,10 @@ BOOST_AUTO_TEST_CASE(a_machine_state_lies_behind_its_own_snapshots_disk) {
     const std::uint64_t l1 = builder.append_l1(4);
     for (std::uint64_t cluster = 0; cluster < 256; ++cluster)
         builder.set_in(l1, cluster, builder.append(Bytes(512, static_cast<std::byte>(cluster))));
-    builder.snapshots({{.id = "1", .l1_table_offset = l1, .l1_size = 4, .extra = {600, (32 << 10) + 512}},
-                       {.id = "2", .l1_table_offset = l1, .l1_size = 4, .extra = {0, 1 << 16}},
-                       {.id = "3", .l1_table_offset = l1, .l1_size = 4, .extra = {~std::uint64_t{0}, 1 << 16}}});
+    builder.snapshots(
+        {{.id = "1", .l1_table_offset = l1, .l1_size = 4, .extra = {600, (32 << 10) + 512}},
+         {.id = "2", .l1_table_offset = builder.append_l1(4), .l1_size = 4, .extra = {0, 1 << 16}},
+         {.id = "3", .l1_table_offset = builder.append_l1(4), .l1_size = 4, .extra = {~std::uint64_t{0}, 1 << 16}}});
     const std::string path = folder.write("disk", builder.bytes()).string();
     const OpenedState state = required(open_saved_state(required(open_file(path + "#1", {}))));
     BOOST_TEST(state.start.value == 64U << 10);

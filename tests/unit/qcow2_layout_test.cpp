@@ -371,18 +371,6 @@ BOOST_AUTO_TEST_CASE(an_l1_table_that_is_too_short_leaves_what_it_covers) {
     BOOST_TEST((read_error(*disk, 128 << 9) == ErrorKind::corrupt));
 }
 
-BOOST_AUTO_TEST_CASE(an_l1_table_may_lie_anywhere) {
-    Random random(3);
-    const RandomImage made({.cluster_bits = 9, .size = 900 << 9}, {}, random);
-    Qcow2Builder builder = made.builder();
-    const Bytes table(builder.bytes().begin() + static_cast<std::ptrdiff_t>(builder.l1_entry_offset(0)),
-                      builder.bytes().begin() + static_cast<std::ptrdiff_t>(builder.l1_entry_offset(15)));
-    builder.bytes().resize((builder.bytes().size() + 4095) / 4096 * 4096 -
-                           20); // an entry lies across two blocks of the cache
-    builder.put64(qcow2_field::l1_table_offset, builder.append_tight(table));
-    check_against_model(*image_of(builder), made.model(), 512 * 13, random);
-}
-
 BOOST_AUTO_TEST_CASE(a_data_file_is_read_at_the_guests_offsets_only) {
     Random random(4);
     const TemporaryFolder folder;

@@ -73,9 +73,9 @@ BOOST_AUTO_TEST_CASE(random_disks_of_every_geometry_read_as_their_model) {
     };
     for (const Geometry& geometry : {Geometry{0x00010001, 400, 4096, 0, 512, 4096, 37 * 4096},
                                      Geometry{0x00010001, 400, 4096, 512, 512, 5120, 20 * 4096 + 512},
-                                     Geometry{0x00010001, 384, 512, 0, 456, 2049, 100 * 512 + 1},
-                                     Geometry{0x00010000, 320, 65536, 24, 1023, 99999, 5 * 65536 + 777},
-                                     Geometry{0x00010000, 368, 1024, 1024, 4094, 20000, 3000 * 1024},
+                                     Geometry{0x00010001, 384, 512, 0, 512, 2560, 100 * 512 + 1},
+                                     Geometry{0x00010000, 320, 65536, 24, 1024, 99840, 5 * 65536 + 777},
+                                     Geometry{0x00010000, 368, 1024, 1024, 4096, 20480, 3000 * 1024},
                                      Geometry{0x00000001, 0, 4096, 0, 0, 0, 33 * 4096 + 100},
                                      Geometry{0x00010001, 500, 1U << 20, 0, 1 << 20, 2 << 20, (4U << 20) + 512}})
         for (const std::uint32_t type : {1U, 2U}) {
@@ -185,7 +185,6 @@ BOOST_AUTO_TEST_CASE(what_no_header_may_say_is_refused_at_opening) {
 
 BOOST_AUTO_TEST_CASE(a_bad_map_entry_costs_its_block_alone) {
     VdiBuilder disk = small_disk();
-    disk.block_extra = 512;
     disk.set(2, 0xFFFFFFFD); // the largest index there is
     disk.set(4, 1000);       // past the end
     const ImagePtr image = image_of(disk.build());
@@ -197,14 +196,45 @@ BOOST_AUTO_TEST_CASE(a_bad_map_entry_costs_its_block_alone) {
     BOOST_TEST(read_some(*image, 5 * 4096, 5 * 4096).has_value());
 }
 
-BOOST_AUTO_TEST_CASE(an_index_whose_offset_overflows_is_corrupt) {
-    VdiBuilder disk{.disk_size = std::uint64_t{1} << 32, .block_size = 1U << 31, .block_extra = 0};
-    disk.set(0, 0xFFFFFFFD);
-    Bytes file = disk.build();
+BOOST_AUTO_TEST_CASE(places_that_no_writer_chooses_are_believed_only_if_all_agrees_with_them) {
+    const auto refused = [](std::string_view said, auto change) {
+        VdiBuilder disk = small_disk();
+        disk.data_offset = 5120; // not the first place behind the map at any alignment
+        change(disk);
+        const auto layer = parse(disk.build()).value()->layer(0);
+        BOOST_REQUIRE_MESSAGE(layer.has_error(), said);
+        BOOST_TEST((layer.error().kind == ErrorKind::corrupt));
+        BOOST_TEST(layer.error().what.find(said) != std::string::npos, layer.error().what);
+        BOOST_TEST(count(audit(disk.build()), "header") >= 1U);
+    };
+    VdiBuilder unusual = small_disk();
+    unusual.data_offset = 5120;
+    BOOST_TEST(parse(unusual.build()).value()->layer(0).has_value());
+    refused("data offset is 5120", [](VdiBuilder& d) { d.allocated = 4; });
+    refused("data offset is 5120", [](VdiBuilder& d) { d.set(1, 0); });
+    refused("data offset is 5120", [](VdiBuilder& d) { d.set(1, 77); });
+    refused("data offset is 5121", [](VdiBuilder& d) { d.data_offset = 5121; });
+    refused("block map offset is 1026", [](VdiBuilder& d) { d.map_offset = 1026; });
+    refused("the block map goes from 8192", [](VdiBuilder& d) { d.map_offset = 8192; });
+    refused("block map offset is 0", [](VdiBuilder& d) { d.map_offset = 0; });
+    refused("the parent", [](VdiBuilder& d) { d.linkage = vdi_uuid(7); });
+
+    VdiBuilder overflowing{.disk_size = std::uint64_t{1} << 32, .block_size = 1U << 31, .block_extra = 0};
+    overflowing.map = {0xFFFFFFFD};
+    Bytes file = overflowing.build();
     for (std::size_t i = 380; i < 384; ++i) file[i] = std::byte{0xFF}; // 4 GiB before each block
-    const ImagePtr image = image_of(file);
-    BOOST_TEST((read_some(*image, 5, 5).error().kind == ErrorKind::corrupt));
-    BOOST_TEST(read_some(*image, std::uint64_t{1} << 31, 5).has_value());
+    BOOST_TEST((parse(file).value()->layer(0).error().kind == ErrorKind::corrupt));
+}
+
+BOOST_AUTO_TEST_CASE(two_entries_for_one_block_cost_both_of_what_they_describe) {
+    VdiBuilder disk = small_disk();
+    disk.set(1, 2); // as entry 4
+    const ImagePtr image = image_of(disk.build());
+    for (const std::uint64_t block : {1U, 4U})
+        BOOST_TEST((read_some(*image, block * 4096, 1).error().kind == ErrorKind::corrupt));
+    BOOST_TEST(read_some(*image, 0, 4096).has_value());
+    BOOST_TEST(read_some(*image, 2 * 4096, 2 * 4096).has_value());
+    BOOST_TEST(read_some(*image, 5 * 4096, 5 * 4096).has_value());
 }
 
 BOOST_AUTO_TEST_CASE(a_cut_file_reads_up_to_its_end) {

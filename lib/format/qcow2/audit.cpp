@@ -4,8 +4,10 @@
 #include "base/text.hpp"
 #include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/cluster_tally.hpp"
+#include "format/qcow2/consistency.hpp"
 #include "format/qcow2/encryption.hpp"
 #include "format/qcow2/features.hpp"
+#include "format/qcow2/refcounts.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -14,7 +16,6 @@ namespace vdisk::qcow2 {
 namespace {
 
 constexpr std::uint64_t kOffsetMask = 0x00FFFFFFFFFFFE00; // bits 9 to 55, of L1 and L2 entries
-constexpr std::uint64_t kRefcountOffsetMask = 0xFFFFFFFFFFFFFE00;
 constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
 constexpr std::uint64_t kCompressed = std::uint64_t{1} << 62;
 constexpr std::uint64_t kReadsAsZeros = 1;
@@ -37,19 +38,6 @@ std::uint64_t load(std::span<const std::byte> bytes, std::uint64_t at) {
     return value.value();
 }
 
-// Refcount number `index` of a block whose entries have 1 << order bits. Below a byte the first is in the lowest bits.
-std::uint64_t load_refcount(std::span<const std::byte> block, std::uint64_t index, std::uint32_t order) {
-    if (order < 3) {
-        const std::uint64_t bit = index << order;
-        return std::to_integer<std::uint64_t>(block[bit / 8]) >> bit % 8 & ((1U << (1U << order)) - 1);
-    }
-    std::uint64_t value = 0;
-    const std::uint64_t bytes = std::uint64_t{1} << (order - 3);
-    for (std::uint64_t i = 0; i < bytes; ++i)
-        value = value << 8 | std::to_integer<std::uint64_t>(block[index * bytes + i]);
-    return value;
-}
-
 // One audit, from the first look to the report.
 class Auditor {
 public:
@@ -59,6 +47,7 @@ public:
 
     Result<AuditReport> run() {
         VDISK_CHECK(load_refcounts());
+        VDISK_CHECK(note_contradictions());
         refer(0, header_.cluster_size(), Role::header, "the header");
         VDISK_CHECK(walk_states());
         VDISK_CHECK(refer_to_tables());
@@ -132,7 +121,7 @@ private:
     }
 
     std::uint64_t refcount_table_bytes() const { return header_.refcount_table_clusters * cluster_size(); }
-    std::uint64_t refcounts_a_block() const { return cluster_size() * 8 >> header_.refcount_order; }
+    std::uint64_t refcounts_a_block() const { return refcounts_in(cluster_size(), header_.refcount_order); }
 
     Result<void> load_refcounts() {
         return for_each_entry(header_.refcount_table_offset, refcount_table_bytes() / kEntryBytes,
@@ -153,6 +142,18 @@ private:
                 first + i, aligned ? static_cast<std::uint16_t>(std::min<std::uint64_t>(refcount, ClusterTally::kMost))
                                    : ClusterTally::kUnreadable);
         }
+        return ok();
+    }
+
+    // What keeps the active state from being opened; where the tables of snapshots can't be, the walk over them finds.
+    // Not corruptions as `qemu-img check` counts them: it opens no such image.
+    Result<void> note_contradictions() {
+        VDISK_TRY(of_header, find_contradictions(header_, file_));
+        for (const Contradiction& one : of_header)
+            report_.add(Severity::error, "header", {.host = one.at}, "{}", one.what);
+        VDISK_TRY(of_state, find_contradictions(header_, snapshots_, 0, file_));
+        for (const Contradiction& one : of_state)
+            report_.add(Severity::error, "l1-table", {.host = one.at}, "{}", one.what);
         return ok();
     }
 

@@ -27,9 +27,8 @@ Error bad(const ByteSource& file, std::uint64_t offset, std::string_view field, 
     return fail_at(offset, ErrorKind::corrupt, "{}: {} is {}, {}", file.name(), field, value, rule);
 }
 
-Result<void> read_version_2(const ByteSource& file, Header& header, RawHeader& raw) {
-    VDISK_TRY(bytes, read_struct<RawHeader>(file, 0, "qcow2 header"));
-    raw = bytes;
+Result<void> read_version_2(const ByteSource& file, Header& header) {
+    VDISK_TRY(raw, read_struct<RawHeader>(file, 0, "qcow2 header"));
     if (raw.magic.value() != kMagic)
         return fail_at(0, ErrorKind::not_this_format, "{}: no qcow2 image (magic is {:#010x})", file.name(),
                        raw.magic.value());
@@ -39,6 +38,8 @@ Result<void> read_version_2(const ByteSource& file, Header& header, RawHeader& r
     header.cluster_bits = raw.cluster_bits.value();
     header.size = raw.size.value();
     header.crypt_method = raw.crypt_method.value();
+    header.backing_file_offset = raw.backing_file_offset.value();
+    header.backing_file_size = raw.backing_file_size.value();
     header.l1_size = raw.l1_size.value();
     header.l1_table_offset = raw.l1_table_offset.value();
     header.refcount_table_offset = raw.refcount_table_offset.value();
@@ -68,10 +69,6 @@ Result<void> check_geometry(const ByteSource& file, const Header& header) {
     if (header.cluster_bits < kMinClusterBits || header.cluster_bits > kMaxClusterBits)
         return bad(file, 20, "cluster_bits", header.cluster_bits, "must be 9 to 21");
     if (header.size > kMaxDiskSize) return bad(file, 24, "size", header.size, "is beyond 2^62");
-    const std::uint64_t l1_bytes = std::uint64_t{header.l1_size} * sizeof(std::uint64_t);
-    if (!fits(header.l1_table_offset, l1_bytes, file.size()))
-        return fail_at(40, ErrorKind::corrupt, "{}: l1_table_offset is {} and l1_size is {}, but the file has {} bytes",
-                       file.name(), header.l1_table_offset, header.l1_size, file.size());
     return ok();
 }
 
@@ -86,14 +83,17 @@ Result<void> read_codec(const ByteSource& file, Header& header) {
 }
 
 // Extensions lie between the header and the backing file's name, or the end of the first cluster.
-Result<void> read_extensions(const ByteSource& file, Header& header, std::uint64_t backing_offset) {
+Result<void> read_extensions(const ByteSource& file, Header& header) {
+    const std::uint64_t backing_offset = header.backing_file_offset;
     if (backing_offset > header.cluster_size())
         return bad(file, 8, "backing_file_offset", backing_offset, "lies behind the first cluster");
     const std::uint64_t end = std::min(backing_offset != 0 ? backing_offset : header.cluster_size(), file.size());
     std::uint64_t at = header.header_length;
+    header.extensions_end = at;
     while (fits(at, sizeof(RawExtension), end)) {
         VDISK_TRY(raw, read_struct<RawExtension>(file, at, "header extension"));
         const Extension extension{raw.type.value(), at + sizeof(RawExtension), raw.length.value()};
+        header.extensions_end = extension.offset;
         if (extension.type == 0) break;
         if (!fits(extension.offset, extension.length, end))
             return fail_at(at, ErrorKind::corrupt,
@@ -101,6 +101,7 @@ Result<void> read_extensions(const ByteSource& file, Header& header, std::uint64
                            extension.type, at, extension.length, end);
         header.extensions.push_back(extension);
         at = extension.offset + *align_up(extension.length, 8);
+        header.extensions_end = extension.offset + extension.length;
     }
     return ok();
 }
@@ -111,12 +112,12 @@ Result<std::string> read_text(const ByteSource& file, std::uint64_t offset, std:
     return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-Result<void> read_backing(const ByteSource& file, Header& header, const RawHeader& raw) {
-    if (raw.backing_file_offset.value() == 0) return ok();
-    const std::uint32_t length = raw.backing_file_size.value();
+Result<void> read_backing(const ByteSource& file, Header& header) {
+    if (header.backing_file_offset == 0) return ok();
+    const std::uint32_t length = header.backing_file_size;
     if (length == 0) return ok();
     if (length > kMaxBackingName) return bad(file, 16, "backing_file_size", length, "must be at most 1023");
-    VDISK_TRY(name, read_text(file, raw.backing_file_offset.value(), length, "backing file name"));
+    VDISK_TRY(name, read_text(file, header.backing_file_offset, length, "backing file name"));
     header.backing_file = std::move(name);
     for (const Extension& extension : header.extensions) {
         if (extension.type != kExtensionBackingFormat) continue;
@@ -149,14 +150,13 @@ Result<void> refuse_unknown_features(const ByteSource& file, const Header& heade
 
 Result<Header> Header::parse(const ByteSource& file) {
     Header header;
-    RawHeader raw;
-    VDISK_CHECK(read_version_2(file, header, raw));
+    VDISK_CHECK(read_version_2(file, header));
     VDISK_CHECK(check_geometry(file, header));
     VDISK_CHECK(read_version_3(file, header));
     VDISK_CHECK(read_codec(file, header));
-    VDISK_CHECK(read_extensions(file, header, raw.backing_file_offset.value()));
+    VDISK_CHECK(read_extensions(file, header));
     VDISK_CHECK(refuse_unknown_features(file, header));
-    VDISK_CHECK(read_backing(file, header, raw));
+    VDISK_CHECK(read_backing(file, header));
     VDISK_CHECK(read_data_file_name(file, header));
     if (header.crypt_method > 2)
         return fail_at(32, ErrorKind::unsupported, "{}: crypt_method is {}, known are 0 (none), 1 (AES) and 2 (LUKS)",

@@ -83,7 +83,8 @@ constexpr std::uint32_t kExtensionDataFile = 0x44415441;
 constexpr std::uint64_t kMaxDiskSize = std::uint64_t{1} << 62;
 
 /// A parsed header. Its invariants: a known version and cluster size, which extended L2 entries allow if the image has
-/// them; the L1 table lies in the file; the names could be read; no unknown incompatible feature.
+/// them; the names could be read; no unknown incompatible feature. What it says of places is not looked at: see
+/// consistency.hpp.
 struct Header {
     std::uint32_t version = 0;
     std::uint32_t cluster_bits = 0;
@@ -101,6 +102,9 @@ struct Header {
     std::uint32_t refcount_order = 4;
     std::uint32_t header_length = 72;
     Codec codec = Codec::deflate;
+    std::uint64_t backing_file_offset = 0;
+    std::uint32_t backing_file_size = 0; ///< bytes of the name
+    std::uint64_t extensions_end = 0;    ///< behind the last header extension, or its end mark
     std::optional<std::string> backing_file{};
     std::string backing_format{};
     std::optional<std::string> data_file{}; ///< the name of the external data file, if the image has one and names it

@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 #include "format/qcow2/audit.hpp"
 #include "format/qcow2/bitmaps.hpp"
+#include "format/qcow2/consistency.hpp"
 #include "format/qcow2/encryption.hpp"
 #include "format/qcow2/features.hpp"
 #include "format/qcow2/snapshots.hpp"
@@ -40,6 +41,8 @@ public:
 
 private:
     Result<State> state(std::size_t index) const;
+    Result<void> check_emptiness(const State& state) const;
+    Result<std::vector<Contradiction>> contradictions(std::size_t index) const;
     Result<Layer> layer_of(const State& state) const;
     Result<FoundFile> open_data_file() const;
     std::optional<ParentLink> parent_link() const;
@@ -54,20 +57,49 @@ private:
 };
 
 Result<State> File::state(std::size_t index) const {
-    if (index == 0)
-        return State{.disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
-    const Snapshot& snapshot = table_.snapshots[index - 1];
-    const State& state = snapshot.state;
-    const std::string context = fmt::format("{}: snapshot '{}'", source_->name(), shown_name(snapshot.id));
+    const State state = state_of(header_, table_, index);
+    std::string context(source_->name());
+    if (index > 0) context += fmt::format(": snapshot '{}'", shown_name(table_.snapshots[index - 1].id));
     // Every cluster of a data file has its one place there, which is the active state's.
-    if (header_.has(kDataFile))
+    if (index > 0 && header_.has(kDataFile))
         return fail(ErrorKind::corrupt, "{}: an image with a data file can't have snapshots", context);
     if (state.disk_size > kMaxDiskSize)
         return fail(ErrorKind::corrupt, "{}: disk size is {}, beyond 2^62", context, state.disk_size);
-    if (!fits(state.l1_table_offset, std::uint64_t{state.l1_size} * sizeof(std::uint64_t), source_->size()))
-        return fail(ErrorKind::corrupt, "{}: l1_table_offset is {} and l1_size is {}, but the file has {} bytes",
-                    context, state.l1_table_offset, state.l1_size, source_->size());
+    VDISK_TRY(found, contradictions(index));
+    if (!found.empty())
+        return fail_at(found.front().at.value, ErrorKind::corrupt, "{}: {}", context, found.front().what);
+    if (auto checked = check_emptiness(state); checked.has_error()) return std::move(checked).error().in(context);
     return state;
+}
+
+Result<std::vector<Contradiction>> File::contradictions(std::size_t index) const {
+    VDISK_TRY(found, find_contradictions(header_, *source_));
+    VDISK_TRY(of_state, find_contradictions(header_, table_, index, *source_));
+    found.insert(found.end(), of_state.begin(), of_state.end());
+    return std::move(found);
+}
+
+// Zeros at a wrong place look like an empty disk. Then all that the image holds is leaked, while a crash or a copy of
+// an image in use leaves the clusters of one unfinished allocation at most: QEMU writes an L1 entry at once.
+Result<void> File::check_emptiness(const State& state) const {
+    constexpr std::uint64_t kUnfinished = 2; // an L2 table and the cluster for it
+    VDISK_TRY(empty, is_empty(header_, state, *source_));
+    if (!empty || header_.has(kDirty)) return ok();
+    const auto report = audit({});
+    if (report.has_error()) return ok(); // too large to tell
+    const auto& counts = report.value().counts();
+    const auto leaked = counts.find("leaked");
+    if (leaked != counts.end() && leaked->second.number > kUnfinished)
+        return fail_at(state.l1_table_offset, ErrorKind::corrupt,
+                       "the L1 table at offset {} is empty, but nothing refers to {} clusters that are in use: "
+                       "l1_table_offset is wrong, or the table is lost",
+                       state.l1_table_offset, leaked->second.number);
+    const HostRange table{HostOffset{state.l1_table_offset}, state.l1_size * sizeof(std::uint64_t)};
+    for (const Finding& finding : report.value().findings())
+        if (finding.kind == "overlap" && finding.place.host->value < table.offset.value + table.length &&
+            finding.place.host->value + finding.place.length > table.offset.value)
+            return fail_at(state.l1_table_offset, ErrorKind::corrupt, "the L1 table is empty, and {}", finding.text);
+    return ok();
 }
 
 Result<Layer> File::layer(std::size_t index) const {
@@ -184,6 +216,8 @@ std::vector<std::string> File::damage() const {
     if (header_.l1_size < entries)
         found.push_back(fmt::format("l1_size is {}, but the disk's size needs {} entries", header_.l1_size, entries));
     if (table_.damage) found.push_back(table_.damage->what);
+    if (const auto all = contradictions(0); all.has_value())
+        for (const Contradiction& one : all.value()) found.push_back(one.what);
     if (!header_.has(kDataFile) && (header_.autoclear_features & kDataFileRaw) != 0)
         found.emplace_back("autoclear_features says that the external data file is raw, but there is none");
     return found;

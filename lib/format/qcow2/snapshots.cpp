@@ -82,6 +82,14 @@ std::string clock_text(std::uint64_t nanoseconds) {
 SnapshotTable read_snapshots(const ByteSource& file, const Header& header, const Limits& limits) {
     SnapshotTable table;
     std::uint64_t at = header.snapshots_offset;
+    if (header.nb_snapshots > 0 && (at % header.cluster_size() != 0 || at == 0 || at >= file.size())) {
+        table.damage =
+            fail_at(at, ErrorKind::corrupt,
+                    "{}: snapshots_offset is {} of a file of {} bytes, and nb_snapshots is {}: the table must "
+                    "start at a cluster behind the header",
+                    file.name(), at, file.size(), header.nb_snapshots);
+        return table;
+    }
     for (std::uint32_t i = 0; i < header.nb_snapshots; ++i) {
         const std::string context = fmt::format("{}: snapshot {} of {}", file.name(), i + 1, header.nb_snapshots);
         if (i >= limits.snapshots) {
@@ -96,6 +104,11 @@ SnapshotTable read_snapshots(const ByteSource& file, const Header& header, const
         if (at - header.snapshots_offset + entry.value().bytes > limits.snapshot_table_bytes) {
             table.damage = fail_at(at, ErrorKind::limit_exceeded, "{}: the table has more than {} bytes", context,
                                    limits.snapshot_table_bytes);
+            return table;
+        }
+        if (entry.value().snapshot.state.l1_table_offset < header.cluster_size()) {
+            table.damage = fail_at(at, ErrorKind::corrupt, "{}: l1_table_offset is {}, inside the header", context,
+                                   entry.value().snapshot.state.l1_table_offset);
             return table;
         }
         table.snapshots.push_back(std::move(entry.value().snapshot));

@@ -39,19 +39,9 @@ private:
         if (header_.blocks > disk_blocks_)
             report_.add(Severity::note, "map-too-long", {.host = HostOffset{header_.map_offset}},
                         "the block map has {} entries, the disk needs {}", header_.blocks, disk_blocks_);
-        if (header_.map_offset < header_.header_bytes && header_.blocks > 0)
-            report_.add(Severity::error, "overlap", {.host = HostOffset{header_.map_offset}},
-                        "the block map at offset {} starts inside the header", header_.map_offset);
-        if (header_.data_offset < header_.map_offset + header_.map_bytes() && !users_.empty())
-            report_.add(Severity::error, "overlap", {.host = HostOffset{header_.data_offset}},
-                        "the data at offset {} start before the block map's end at {}", header_.data_offset,
-                        header_.map_offset + header_.map_bytes());
         if (header_.has_parent() && header_.uuid_linkage.is_null())
             report_.add(Severity::error, "no-parent-uuid", {}, "a {} image, but it names no parent",
                         to_string(header_.type));
-        if (!header_.has_parent() && !header_.uuid_linkage.is_null())
-            report_.add(Severity::note, "needless-parent-uuid", {}, "a {} image, but it names the parent {}",
-                        to_string(header_.type), to_string(header_.uuid_linkage));
     }
 
     Result<void> read_map(const Progress& progress) {

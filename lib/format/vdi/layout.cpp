@@ -45,6 +45,10 @@ Mapping BlockLayout::decode(std::uint32_t entry, std::uint64_t block) const {
     const std::uint64_t length = std::min<std::uint64_t>(header_.block_size, header_.disk_size - start);
     if (entry == kBlockFree) return Mapping::ask_parent(length);
     if (entry == kBlockZero) return Extent::zero(length);
+    if (std::ranges::binary_search(shared_, entry))
+        return Extent::unreadable(length, fail_at(start, ErrorKind::corrupt,
+                                                  "{}: block map entry {} names block {}, as another entry does",
+                                                  table_.source().name(), block, entry));
     const auto host = data_offset_of(header_, entry);
     if (!host)
         return Extent::unreadable(length, fail_at(start, ErrorKind::corrupt,

@@ -17,8 +17,9 @@ namespace vdisk::vdi {
 /// Reads the entries that are asked for through the shared metadata cache.
 class BlockLayout final : public Layout {
 public:
-    BlockLayout(Header header, SourcePtr file, CachesPtr caches)
-        : header_(std::move(header)), table_(std::move(file), std::move(caches)) {}
+    /// `shared`: the blocks that more than one entry names, in ascending order. None of these entries is believed.
+    BlockLayout(Header header, std::vector<std::uint32_t> shared, SourcePtr file, CachesPtr caches)
+        : header_(std::move(header)), shared_(std::move(shared)), table_(std::move(file), std::move(caches)) {}
 
     [[nodiscard]] std::uint64_t disk_size() const noexcept override { return header_.disk_size; }
     [[nodiscard]] Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const override;
@@ -28,6 +29,7 @@ private:
     Mapping decode(std::uint32_t entry, std::uint64_t block) const;
 
     Header header_;
+    std::vector<std::uint32_t> shared_;
     CachedTable table_;
 };
 

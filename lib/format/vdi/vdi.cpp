@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "format/vdi/audit.hpp"
+#include "format/vdi/consistency.hpp"
 #include "format/vdi/layout.hpp"
 #include "format/vdi/parent.hpp"
 
@@ -43,7 +44,10 @@ private:
 };
 
 Result<Layer> File::layer(std::size_t /*index*/) const {
-    Layer layer(std::make_shared<const BlockLayout>(header_, source_, context_.caches), {source_});
+    VDISK_TRY(found, find_contradictions(header_, *source_, context_.limits));
+    if (!found.empty()) return fail(ErrorKind::corrupt, "{}: {}", source_->name(), found.front());
+    VDISK_TRY(shared, find_shared_blocks(header_, *source_, context_.limits));
+    Layer layer(std::make_shared<const BlockLayout>(header_, std::move(shared), source_, context_.caches), {source_});
     layer.parent = parent_link();
     return layer;
 }
@@ -102,12 +106,17 @@ Facts File::facts() const {
     if (!header_.uuid_linkage.is_null()) facts["parent UUID"] = to_string(header_.uuid_linkage);
     if (!header_.uuid_parent_modify.is_null())
         facts["parent's modification UUID"] = to_string(header_.uuid_parent_modify);
+    if (const auto found = find_contradictions(header_, *source_, context_.limits);
+        found.has_value() && !found.value().empty())
+        facts["damage"] = found.value();
     return facts;
 }
 
 Result<AuditReport> File::audit(const Progress& progress) const {
     AuditReport report(context_.limits);
     report.facts = facts();
+    VDISK_TRY(found, find_contradictions(header_, *source_, context_.limits));
+    for (const std::string& what : found) report.add(Severity::error, "header", {}, "{}", what);
     VDISK_CHECK(audit_map(header_, *source_, context_.limits, progress, report));
     return report;
 }

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Every single bit of the metadata of qcow2 and VDI images, changed: the disk is the right one or an error, never another one."""
+import struct
+import unittest
+
+import harness
+import vdi_builder
+from harness import run
+
+KIB, MIB = 1 << 10, 1 << 20
+SIZE_FIELD = range(24, 32)  # a changed size is another disk, rightly
+
+
+class Flips(harness.FolderTest):
+    def setUp(self):
+        super().setUp()
+        data = bytearray(self.random_bytes(1 * MIB + 512 * KIB))
+        data[512 * KIB:768 * KIB] = bytes(256 * KIB)
+        self.raw = self.folder / "content.raw"
+        self.raw.write_bytes(data)
+
+    def disk(self, image):
+        """(status, content) of an export. One that ended with 1 told on standard error what it lacks."""
+        out = self.folder / "out"
+        status, _, said = harness.outcome(harness.VDISK, "export", "--force", image, out)
+        self.assertIn(status, (0, 1, 2), said)
+        if status == 2:
+            self.assertEqual(said.count("\n"), 1, said)
+            return status, b""
+        return status, out.read_bytes()
+
+    def check(self, image, places, name="", allowed=()):
+        """Changes one bit after the other at the offsets `places`; the disk `name` of the file must stay what it is, or be an error.
+        `allowed`: contents that are right too."""
+        good = image.read_bytes()
+        selected = f"{image}{name}"
+        status, right = self.disk(selected)
+        self.assertEqual(status, 0)
+        refused = 0
+        for place in places:
+            for bit in range(8):
+                changed = bytearray(good)
+                changed[place] ^= 1 << bit
+                image.write_bytes(changed)
+                status, got = self.disk(selected)
+                refused += status != 0
+                if status == 0 and got != right and got not in allowed:
+                    self.fail(f"{image.name}{name}: with bit {bit} of byte {place} changed another disk is read, with status 0")
+        image.write_bytes(good)
+        return refused
+
+    def qcow2(self, options, name="disk.qcow2"):
+        image = self.folder / name
+        run("qemu-img", "convert", "-O", "qcow2", "-o", options, self.raw, image)
+        return image
+
+    def test_qcow2_headers(self):
+        for options in ("compat=1.1", "compat=0.10", "cluster_size=4k", "cluster_size=8k", "cluster_size=128k"):
+            with self.subTest(options=options):
+                refused = self.check(self.qcow2(options), [place for place in range(4, 72) if place not in SIZE_FIELD])
+                self.assertGreater(refused, 150)
+
+    def test_qcow2_headers_of_overlays(self):
+        for version in ("1.1", "0.10"):
+            image = self.folder / "overlay.qcow2"
+            run("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"compat={version}", "-b", "content.raw", "-F", "raw", image)
+            run("qemu-io", "-c", "write -P 9 512k 200k", image)
+            with self.subTest(version=version):
+                self.check(image, [place for place in range(4, 72) if place not in SIZE_FIELD])
+
+    def with_snapshots(self):
+        image = self.qcow2("compat=1.1", "snapshots.qcow2")
+        for number in range(2):
+            run("qemu-img", "snapshot", "-c", f"state {number}", image)
+            run("qemu-io", "-c", f"write -P {number + 1} {number * 256}k 256k", image)
+        return image
+
+    def test_a_qcow2_header_with_snapshots_and_the_l1_table(self):
+        image = self.with_snapshots()
+        self.check(image, [place for place in range(4, 72) if place not in SIZE_FIELD])
+        l1_table, = struct.unpack_from(">Q", image.read_bytes(), 40)
+        self.check(image, range(l1_table, l1_table + 8))
+
+    def test_qcow2_snapshot_tables(self):
+        """Sizes and times aside, an entry leads to its own state or nowhere."""
+        image = self.with_snapshots()
+        table, = struct.unpack_from(">Q", image.read_bytes(), 64)
+        self.check(image, range(table, table + 16), "#snapshot=state 0")
+        self.check(image, range(table, table + 16))
+
+    def test_what_else_a_qcow2_header_can_lie_about(self):
+        """The L1 table in a free cluster, in a cluster of zeros, and clusters of the wrong size whose tables are aligned all the same."""
+        image = self.qcow2("compat=1.1")
+        good = image.read_bytes()
+        _, right = self.disk(image)
+        for cluster in range(len(good) // (64 * KIB)):
+            changed = bytearray(good)
+            struct.pack_into(">Q", changed, 40, cluster * 64 * KIB)
+            changed += bytes(64 * KIB)
+            image.write_bytes(changed)
+            status, got = self.disk(image)
+            self.assertTrue(status == 2 or got == right, f"L1 table in cluster {cluster}: status {status}")
+
+    def vdi(self, **options):
+        image = vdi_builder.Vdi(24 * 16 * KIB, block_size=16 * KIB, **options)
+        for number in (3, 0, 7, 12, 5, 20):
+            image.write(number, self.random_bytes(16 * KIB))
+        path = self.folder / "disk.vdi"
+        image.save(path)
+        return path
+
+    def test_vdi_headers(self):
+        # Not the text, the comment, the identifiers of this image and the disk's size.
+        fields = [*range(64, 80), *range(340, 368), *range(376, 392), *range(424, 456)]
+        for options in ({}, {"data_offset": 1 * MIB}):
+            with self.subTest(options=options):
+                self.check(self.vdi(**options), fields)
+
+    def test_vdi_maps(self):
+        image = self.vdi()
+        self.check(image, [512 + 4 * number + byte for number in (0, 3, 7) for byte in range(4)])
+
+    def test_the_headers_of_vdi_images_of_qemu_img(self):
+        image = self.folder / "disk.vdi"
+        with open(self.raw, "ab") as file:
+            file.truncate(4 * MIB)
+        run("qemu-img", "convert", "-O", "vdi", self.raw, image)
+        self.check(image, [*range(72, 76), *range(340, 348), *range(376, 392), *range(424, 440)])
+
+
+if __name__ == "__main__":
+    harness.main()
