@@ -4,14 +4,19 @@
 #include "common/progress_bar.hpp"
 #include "door.hpp"
 #include "open/report.hpp"
+#include "unreadable.hpp"
 
 #include <tsk/libtsk.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <shared_mutex>
+#include <unordered_set>
 
 namespace vdisk::tsk {
 namespace {
@@ -25,12 +30,25 @@ static_assert(offsetof(TSK_IMG_INFO, itype) == 4 && offsetof(TSK_IMG_INFO, size)
               offsetof(TSK_IMG_INFO, num_img) == 16 && offsetof(TSK_IMG_INFO, sector_size) == 20 &&
               offsetof(TSK_IMG_INFO, images) == 32);
 
+// As libtsk's own cache: 64 KiB are one look-up and one request to the system, and a file system's blocks come from a
+// few places at a time.
+constexpr std::uint64_t kChunk = 64U << 10;
+constexpr std::size_t kCacheBytes = 4U << 20;
+
+// Opening waits so long at most to learn what can't be read; img_stat waits until it knows.
+constexpr std::chrono::milliseconds kLookAtOpening{50};
+constexpr std::chrono::hours kLookAtLeisure{24};
+
 struct State {
+    State(RealTskPtr library, OpenedDisk opened, std::string name, const ImageType* shown)
+        : tsk(std::move(library)), disk(std::move(opened)), path(std::move(name)), type(shown) {}
+
     RealTskPtr tsk;
     OpenedDisk disk;
     std::string path;
     const ImageType* type;
-    char* images[1];
+    char* images[1]{};
+    BlockCache chunks{kCacheBytes};
 };
 
 // One block of memory: libtsk's structure, and behind it what we need.
@@ -43,20 +61,85 @@ Handle* handle_of(TSK_IMG_INFO* image) noexcept {
     return reinterpret_cast<Handle*>(image);
 }
 
+// The handles that are open. Nothing in a handle of unknown origin may be read to tell whose it is.
+class Handles {
+public:
+    void add(const TSK_IMG_INFO* image) {
+        const std::lock_guard lock(mutex_);
+        open_.insert(image);
+    }
+    void remove(const TSK_IMG_INFO* image) noexcept {
+        const std::lock_guard lock(mutex_);
+        open_.erase(image);
+    }
+    bool has(const TSK_IMG_INFO* image) const noexcept {
+        const std::shared_lock lock(mutex_);
+        return open_.contains(image);
+    }
+
+private:
+    mutable std::shared_mutex mutex_;
+    std::unordered_set<const TSK_IMG_INFO*> open_;
+};
+
+Handles& handles() {
+    static auto* const all = new Handles; // handles may be closed while the process ends
+    return *all;
+}
+
+ssize_t past_the_end(const State& state, TSK_OFF_T offset) {
+    state.tsk->set_error(TSK_ERR_IMG_READ_OFF,
+                         fmt::format("{}: offset {} of {} bytes", state.path, offset, state.disk.image->size()));
+    return -1;
+}
+
+// The chunk that starts at `start`, shorter at the disk's end.
+Result<BlockPtr> chunk_at(State& state, std::uint64_t start) {
+    return state.chunks.get_or_make({.offset = start}, [&]() -> Result<std::pair<BlockPtr, std::size_t>> {
+        const Image& disk = *state.disk.image;
+        auto chunk = std::make_shared<Block>(static_cast<std::size_t>(std::min(kChunk, disk.size() - start)));
+        VDISK_CHECK(read_exact(disk, start, chunk->room()));
+        const std::size_t cost = chunk->size();
+        return std::pair<BlockPtr, std::size_t>(std::move(chunk), cost);
+    });
+}
+
+// Bytes of one chunk. Where something else of it can't be read, what is asked for may be fine.
+Result<void> read_within_chunk(State& state, std::uint64_t offset, std::span<std::byte> out) {
+    const std::uint64_t start = align_down(offset, kChunk);
+    const auto chunk = chunk_at(state, start);
+    if (chunk.has_error()) return read_exact(*state.disk.image, offset, out);
+    std::memcpy(out.data(), chunk.value()->data() + (offset - start), out.size());
+    return ok();
+}
+
+Result<ssize_t> read_cached(State& state, std::uint64_t offset, std::span<std::byte> out) {
+    out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), state.disk.image->size() - offset)));
+    if (out.size() > kChunk) {
+        VDISK_CHECK(read_exact(*state.disk.image, offset, out));
+        return static_cast<ssize_t>(out.size());
+    }
+    for (std::size_t done = 0; done < out.size();) {
+        const std::uint64_t left = kChunk - (offset + done) % kChunk;
+        const auto piece =
+            out.subspan(done, static_cast<std::size_t>(std::min<std::uint64_t>(out.size() - done, left)));
+        VDISK_CHECK(read_within_chunk(state, offset + done, piece));
+        done += piece.size();
+    }
+    return static_cast<ssize_t>(out.size());
+}
+
+// What libtsk asks for where tsk_img_read() is its own, in pieces of its own cache.
 ssize_t read(TSK_IMG_INFO* image, TSK_OFF_T offset, char* buffer, std::size_t length) noexcept {
     const State& state = *handle_of(image)->state;
     const Image& disk = *state.disk.image;
     const auto at = static_cast<std::uint64_t>(offset);
-    ssize_t got = -1;
-    if (offset < 0 || at >= disk.size()) {
-        state.tsk->set_error(TSK_ERR_IMG_READ_OFF,
-                             fmt::format("{}: offset {} of {} bytes", state.path, offset, disk.size()));
-    } else {
-        got = through_door<ssize_t>(*state.tsk, TSK_ERR_IMG_READ, -1, [&]() -> Result<ssize_t> {
-            VDISK_TRY(count, disk.read_at(at, std::as_writable_bytes(std::span(buffer, length))));
-            return static_cast<ssize_t>(count);
-        });
-    }
+    const ssize_t got = offset < 0 || at >= disk.size()
+                            ? past_the_end(state, offset)
+                            : through_door<ssize_t>(*state.tsk, TSK_ERR_IMG_READ, -1, [&]() -> Result<ssize_t> {
+                                  VDISK_TRY(count, disk.read_at(at, std::as_writable_bytes(std::span(buffer, length))));
+                                  return static_cast<ssize_t>(count);
+                              });
     // libtsk up to 4.12 hands the buffer to its caller even after an error, as a success.
     if (got < 0) std::memset(buffer, 0, length);
     return got;
@@ -69,12 +152,15 @@ void imgstat(TSK_IMG_INFO* image, FILE* out) noexcept {
                    "IMAGE FILE INFORMATION\n--------------------------------------------\n"
                    "Image Type:\t\t{}\n\nSize of data in bytes:\t{}\nSector size:\t{}\n\n{}",
                    state.type->name, image->size, image->sector_size, to_text(describe(state.disk)));
+        const Unreadable lost = find_unreadable(*state.disk.image, kLookAtLeisure);
+        if (lost.why) fmt::print(out, "unreadable: {}\n", text_of(lost, state.disk.image->size()));
         return 0;
     });
 }
 
 void close(TSK_IMG_INFO* image) noexcept {
     Handle* const handle = handle_of(image);
+    handles().remove(image);
     delete handle->state;
     image->tag = 0;
     std::free(handle);
@@ -85,6 +171,16 @@ void tell_files(const State& state) {
     for (const ChainLink& link : state.disk.chain)
         fmt::print(stderr, "tsk-vdisk: opened {} ({}, {} bytes){}{}\n", link.path, link.format->name, link.size,
                    link.how.empty() ? "" : ", found ", link.how);
+}
+
+void tell_unreadable(const State& state) {
+    const std::uint64_t size = state.disk.image->size();
+    const Unreadable lost = find_unreadable(*state.disk.image, kLookAtOpening);
+    if (lost.why)
+        fmt::print(stderr,
+                   "tsk-vdisk: {}: {}. Files and folders that lie there are cut off or missing, not always with an "
+                   "error.\n",
+                   state.path, text_of(lost, size));
 }
 
 // Java knows libtsk's own numbers only and throws on others, amid a transaction. 0, "Auto Detect", is one that it takes
@@ -110,6 +206,22 @@ Result<OpenedDisk> open_with_bar(const ImageRequest& request) {
 
 } // namespace
 
+bool is_ours(const TSK_IMG_INFO* image) noexcept {
+    return handles().has(image);
+}
+
+std::int64_t read_image(TSK_IMG_INFO* image, std::int64_t offset, char* buffer, std::size_t length) noexcept {
+    State& state = *handle_of(image)->state;
+    if (offset < 0 || static_cast<std::uint64_t>(offset) >= state.disk.image->size())
+        return past_the_end(state, offset);
+    const ssize_t got = through_door<ssize_t>(*state.tsk, TSK_ERR_IMG_READ, -1, [&] {
+        return read_cached(state, static_cast<std::uint64_t>(offset),
+                           std::as_writable_bytes(std::span(buffer, length)));
+    });
+    if (got < 0) std::memset(buffer, 0, length); // nothing that was there before may pass for the disk's
+    return got;
+}
+
 Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
     VDISK_TRY(disk, open_with_bar(request));
     const std::uint64_t size = disk.image->size();
@@ -124,17 +236,19 @@ Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
     const auto allocated = static_cast<Handle*>(std::calloc(1, sizeof(Handle)));
     std::unique_ptr<Handle, decltype(&std::free)> handle(allocated, &std::free);
     if (!handle) return fail(ErrorKind::io, "{}: no memory", request.path);
-    auto state = std::make_unique<State>(State{std::move(tsk), std::move(disk), request.path, request.type, {}});
+    auto state = std::make_unique<State>(std::move(tsk), std::move(disk), request.path, request.type);
     TSK_IMG_INFO* const image =
         open_external(handle.get(), static_cast<TSK_OFF_T>(size), request.sector_size, read, close, imgstat);
     if (image == nullptr) return image;
 
     if (state->tsk->verbose()) tell_files(*state);
+    tell_unreadable(*state);
     state->images[0] = state->path.data();
     image->tag = TSK_IMG_INFO_TAG;
     image->itype = static_cast<TSK_IMG_TYPE_ENUM>(shown_type(*request.type));
     image->num_img = 1;
     image->images = state->images;
+    handles().add(image);
     handle->state = state.release();
     (void)handle.release(); // owned by its `image` from now on
     return image;

@@ -17,13 +17,14 @@ struct Numbered {
     std::string_view description; ///< empty: the format's
 };
 
-// 0x0400 is what later versions of The Sleuth Kit use for QCOW themselves; the others are free in every version up
-// to 4.14. A number must never change its meaning: case databases keep it.
+// 0x0400 is what later versions of The Sleuth Kit use for QCOW themselves; 0x0800 and 0x2000 are free in every version
+// up to 4.15, and so is 0x0002, which Java knows as a raw image in several files; 0x8000 is a folder of files
+// since 4.12. A number must never change its meaning: case databases keep it.
 constexpr std::array kNumbers{
     Numbered{0x0400, "qcow2", "qcow2", ""},
     Numbered{0x0800, "vdi", "vdi", ""},
     Numbered{0x2000, "vma", "vma", ""},
-    Numbered{0x8000, "rawz", "raw", "Raw image, compressed (.zst, .gz, .lzo)"},
+    Numbered{0x0002, "rawz", "raw", "Raw image, compressed (.zst, .gz, .lzo)"},
 };
 
 std::vector<ImageType> types_of_this_build() {

@@ -5,8 +5,10 @@
 #include "claim.hpp"
 #include "door.hpp"
 
+#include <array>
 #include <cerrno>
 #include <cstdio>
+#include <sys/types.h>
 
 namespace vdisk::tsk {
 namespace {
@@ -50,6 +52,27 @@ TSK_IMG_INFO* open(const void* caller, const char* name, const OpenCall& call, A
         errno = saved;
         return pass<TSK_IMG_INFO*>(*tsk, name, nullptr, arguments...);
     });
+}
+
+// ssize_t and TSK_OFF_T are 64 bits wide wherever The Sleuth Kit is.
+static_assert(sizeof(ssize_t) == sizeof(std::int64_t));
+using Read = std::int64_t(TSK_IMG_INFO*, std::int64_t, char*, std::size_t);
+
+// libtsk's own function for one caller. It is asked for with every read of every image, so each thread keeps what it
+// found for its last callers; their library is kept loaded from then on.
+Read* real_read(const void* caller) noexcept {
+    struct Known {
+        const void* caller;
+        Read* read;
+    };
+    thread_local constinit std::array<Known, 16> known{};
+    Known& slot = known[reinterpret_cast<std::uintptr_t>(caller) / 8 % known.size()];
+    if (slot.caller == caller && slot.read != nullptr) return slot.read;
+    slot = {caller, with_real<Read*>(caller, nullptr, [](const RealTskPtr& tsk) {
+                tsk->keep_loaded();
+                return tsk->function<Read>("tsk_img_read");
+            })};
+    return slot.read;
 }
 
 TypeId type_number(const void* caller, const char* name, const char* word) noexcept {
@@ -111,6 +134,13 @@ TSK_IMG_INFO* tsk_img_open_utf8_opt(int count, const char* const images[], TypeI
 TSK_IMG_INFO* tsk_img_open_utf8_sing_opt(const char* image, TypeId type, unsigned sector_size, const void* options) {
     return vdisk::tsk::open(VDISK_CALLER, "tsk_img_open_utf8_sing_opt", {1, &image, type, sector_size}, image, type,
                             sector_size, options);
+}
+
+std::int64_t tsk_img_read(TSK_IMG_INFO* image, std::int64_t offset, char* buffer, std::size_t length) {
+    if (image != nullptr && buffer != nullptr && vdisk::tsk::is_ours(image))
+        return vdisk::tsk::read_image(image, offset, buffer, length);
+    auto* const real = vdisk::tsk::real_read(VDISK_CALLER);
+    return real == nullptr ? -1 : real(image, offset, buffer, length);
 }
 
 TypeId tsk_img_type_toid(const char* word) {

@@ -81,6 +81,11 @@ void RealTsk::set_error(std::uint32_t code, const std::string& text) const noexc
     if (set_text != nullptr) set_text("%s", text.c_str());
 }
 
+void RealTsk::keep_loaded() const noexcept {
+    const char* const path = path_of(symbol(kAnchor));
+    if (path != nullptr) (void)dlopen(path, RTLD_NOLOAD | RTLD_LAZY | RTLD_NODELETE);
+}
+
 bool RealTsk::verbose() const noexcept {
     // A main program has its own copy of the variable (a copy relocation), and libtsk uses that too.
     const void* flag = dlsym(RTLD_DEFAULT, "tsk_verbose");

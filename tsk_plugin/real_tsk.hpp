@@ -31,6 +31,9 @@ public:
     /// Sets the calling thread's tsk_error. `code` is one of TSK_ERR_*.
     void set_error(std::uint32_t code, const std::string& text) const noexcept;
 
+    /// Keeps the library loaded until the process ends.
+    void keep_loaded() const noexcept;
+
     /// Whether the program was asked (-v) to tell more on standard error.
     [[nodiscard]] bool verbose() const noexcept;
 
