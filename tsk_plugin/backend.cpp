@@ -151,7 +151,7 @@ void imgstat(TSK_IMG_INFO* image, FILE* out) noexcept {
         fmt::print(out,
                    "IMAGE FILE INFORMATION\n--------------------------------------------\n"
                    "Image Type:\t\t{}\n\nSize of data in bytes:\t{}\nSector size:\t{}\n\n{}",
-                   state.type->name, image->size, image->sector_size, to_text(describe(state.disk)));
+                   state.type->name, image->size, image->sector_size, to_text(state.disk.file, describe(state.disk)));
         const Unreadable lost = find_unreadable(*state.disk.image, kLookAtLeisure);
         if (lost.why) fmt::print(out, "unreadable: {}\n", text_of(lost, state.disk.image->size()));
         return 0;

@@ -18,7 +18,9 @@ std::string_view to_string(ErrorKind kind) noexcept {
 }
 
 Error Error::in(std::string_view context) && {
-    return Error{kind, fmt::format("{}: {}", context, what), offset};
+    const std::string head = fmt::format("{}: ", context);
+    if (what.starts_with(head)) return std::move(*this); // a file's name is said once
+    return Error{kind, head + what, offset};
 }
 
 } // namespace vdisk

@@ -36,7 +36,7 @@ struct Error {
     std::string what;
     std::optional<std::uint64_t> offset{}; ///< where in the file or on the disk, in bytes, if there is one place
 
-    /// The same error with `context` and a colon put before its text.
+    /// The same error with `context` and a colon put before its text, unless that begins so already.
     [[nodiscard]] Error in(std::string_view context) &&;
 };
 

@@ -4,6 +4,7 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 
 namespace vdisk {
@@ -51,6 +52,23 @@ std::string printable(std::string_view text) {
     return shown;
 }
 
+std::string shell_quoted(std::string_view text) {
+    constexpr std::string_view kPlain = "_./@%+=:,#-"; // '#' and '=' are special at a word's beginning alone
+    const auto plain = [&](char c) {
+        return ('a' <= c && c <= 'z') || ('A' <= c && c <= 'Z') || ('0' <= c && c <= '9') ||
+               kPlain.find(c) != std::string_view::npos;
+    };
+    if (!text.empty() && text[0] != '#' && text[0] != '=' && std::ranges::all_of(text, plain)) return std::string(text);
+    const bool shown_as_it_is = printable(text) == text;
+    std::string quoted = shown_as_it_is ? "'" : "$'";
+    for (const char c : text) {
+        if (c == '\'') quoted += shown_as_it_is ? "'\\''" : "\\'";
+        else if (c == '\\' && !shown_as_it_is) quoted += "\\\\";
+        else quoted += c;
+    }
+    return (shown_as_it_is ? quoted : printable(quoted)) + "'";
+}
+
 std::string shortened(std::string_view text, std::size_t bytes) {
     if (text.size() <= bytes) return std::string(text);
     std::size_t kept = bytes - 3;
@@ -83,7 +101,7 @@ std::string utc_time(std::int64_t seconds, std::uint32_t nanoseconds) {
     std::tm parts{};
     gmtime_r(&time, &parts);
     const bool fraction = nanoseconds > 0 && nanoseconds < 1'000'000'000;
-    return fmt::format("{:%Y-%m-%d %H:%M:%S}{} UTC", parts, fraction ? fmt::format(".{:09}", nanoseconds) : "");
+    return fmt::format("{:%Y-%m-%dT%H:%M:%S}{}Z", parts, fraction ? fmt::format(".{:09}", nanoseconds) : "");
 }
 
 std::string hex(std::span<const std::byte> bytes) {

@@ -69,8 +69,8 @@ nlohmann::ordered_json describe(const AuditReport& report) {
     for (const auto& [kind, count] : report.counts()) facts["counts"][std::string(kind)] = count.number;
     facts["findings"] = nlohmann::ordered_json::array();
     for (const Finding& finding : report.findings()) facts["findings"].push_back(describe_finding(finding));
-    facts["leaked ranges"] = report.leaked().size();
-    facts["leaked bytes"] = report.leaked_bytes();
+    facts["unreferenced ranges"] = report.leaked().size();
+    facts["unreferenced bytes"] = report.leaked_bytes();
     return facts;
 }
 

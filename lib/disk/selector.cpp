@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/selector.hpp"
 
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 
 #include <array>
@@ -11,9 +12,12 @@ namespace vdisk {
 namespace {
 
 constexpr std::array kKeys{
-    SelectorKey{"device", &Selector::device},       SelectorKey{"snapshot", &Selector::snapshot},
-    SelectorKey{"key-file", &Selector::key_file},   SelectorKey{"backing", &Selector::backing},
-    SelectorKey{"data-file", &Selector::data_file}, SelectorKey{"parent", &Selector::parent},
+    SelectorKey{"device", &Selector::device, "NAME", "one of several disks in the file"},
+    SelectorKey{"snapshot", &Selector::snapshot, "NAME", "a snapshot, by id or name"},
+    SelectorKey{"key-file", &Selector::key_file, "PATH", "the file with an encrypted image's passphrase"},
+    SelectorKey{"backing", &Selector::backing, "PATH", "the backing file, in place of the one that the image names"},
+    SelectorKey{"data-file", &Selector::data_file, "PATH", "the external data file, likewise"},
+    SelectorKey{"parent", &Selector::parent, "PATH", "the parent, likewise"},
 };
 
 // The parts between unescaped commas, unescaped.
@@ -35,8 +39,30 @@ const SelectorKey* key_of(std::string_view part) {
     return nullptr;
 }
 
+// "keyfile" of "keyfile=secret": what was meant as a key. A name may have an equals sign too, but seldom behind a word.
+std::string_view key_like(std::string_view part) {
+    constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz-_";
+    constexpr std::size_t kShortest = 3;
+    const std::size_t end = part.find_first_not_of(kLetters);
+    return end != std::string_view::npos && end >= kShortest && part[end] == '=' ? part.substr(0, end)
+                                                                                 : std::string_view();
+}
+
+Error unknown_key(std::string_view name) {
+    std::vector<std::string_view> names;
+    std::string list;
+    for (const SelectorKey& key : kKeys) {
+        names.push_back(key.name);
+        list += fmt::format("{}{}=", list.empty() ? "" : ", ", key.name);
+    }
+    return fail(ErrorKind::usage,
+                "a selector has no key '{}'{} (the keys are {}; a disk of such a name is selected by device= or "
+                "snapshot=)",
+                name, suggestion(name, names), list);
+}
+
 Result<void> assign(std::optional<std::string>& member, std::string value, std::string_view what) {
-    if (member) return fail(ErrorKind::usage, "selector gives '{}' twice", what);
+    if (member) return fail(ErrorKind::usage, "selector gives '{}' twice (a comma in a value is written '\\,')", what);
     if (value.empty()) return fail(ErrorKind::usage, "selector gives '{}' no value", what);
     member = std::move(value);
     return ok();
@@ -45,6 +71,7 @@ Result<void> assign(std::optional<std::string>& member, std::string value, std::
 Result<void> read_part(Selector& selector, const std::string& part) {
     if (const SelectorKey* key = key_of(part))
         return assign(selector.*key->member, part.substr(key->name.size() + 1), key->name);
+    if (const std::string_view name = key_like(part); !name.empty()) return unknown_key(name);
     return assign(selector.word, part, "a name");
 }
 
@@ -52,6 +79,14 @@ bool file_exists(std::string_view path) {
     std::error_code error;
     return std::filesystem::exists(std::filesystem::path(path), error);
 }
+
+// Not where a folder refuses to tell: opening the file says that better.
+bool surely_missing(std::string_view path) {
+    std::error_code error;
+    return std::filesystem::status(std::filesystem::path(path), error).type() == std::filesystem::file_type::not_found;
+}
+
+Result<Selector> parse(std::string_view text);
 
 } // namespace
 
@@ -64,6 +99,28 @@ std::span<const SelectorKey> selector_keys() noexcept {
 }
 
 Result<Selector> parse_selector(std::string_view text) {
+    auto selector = parse(text);
+    if (selector.has_error()) return std::move(selector).error().in(printable(text));
+    return selector;
+}
+
+Result<Selector> parse_typed(std::string_view text) {
+    const std::size_t hash = text.find('#');
+    if (hash == std::string_view::npos) return parse_selector(text);
+    for (std::size_t next = hash; next != std::string_view::npos; next = text.find('#', next + 1))
+        if (!surely_missing(text.substr(0, next))) return parse_selector(text);
+    if (!surely_missing(text)) return parse_selector(text);
+    return fail(ErrorKind::io, "{}: No such file or directory, nor is there a file '{}'", printable(text),
+                printable(text.substr(0, hash)));
+}
+
+bool reads_as_key(std::string_view word) noexcept {
+    return key_of(word) != nullptr || !key_like(word).empty();
+}
+
+namespace {
+
+Result<Selector> parse(std::string_view text) {
     Selector selector;
     selector.path = std::filesystem::path(text);
     if (text.find('#') == std::string_view::npos || file_exists(text)) return selector;
@@ -79,6 +136,8 @@ Result<Selector> parse_selector(std::string_view text) {
     for (const std::string& part : split(text.substr(hash + 1))) VDISK_CHECK(read_part(selector, part));
     return selector;
 }
+
+} // namespace
 
 std::string selector_word(std::string_view word) {
     std::string escaped;

@@ -29,23 +29,32 @@ struct Selector {
     friend bool operator==(const Selector&, const Selector&) = default;
 };
 
-/// A key as it is typed, and the member that holds its value.
+/// A key as it is typed, the member that holds its value, and what help says of it.
 struct SelectorKey {
     std::string_view name;
     std::optional<std::string> Selector::*member;
+    std::string_view placeholder;
+    std::string_view help;
 };
 
 /// Every key that has a name; `word` has none.
 [[nodiscard]] std::span<const SelectorKey> selector_keys() noexcept;
 
 /// Reads `text` as PATH or PATH#key=value[,key=value]. A file that really has the whole text as its name wins; else the
-/// last
-/// '#' behind which a selector can be read separates. A backslash takes the special meaning from a comma or a
-/// backslash. Errors: `usage`, naming the key.
+/// first
+/// '#' behind an existing file separates. A backslash takes the special meaning from a comma or a backslash. Errors:
+/// `usage`, naming the key.
 [[nodiscard]] Result<Selector> parse_selector(std::string_view text);
+
+/// parse_selector() of a path that has to be there. Where no file is called as `text` or its beginning up to a '#', an
+/// `io` error tells the path as it was typed.
+[[nodiscard]] Result<Selector> parse_typed(std::string_view text);
 
 /// The text behind '#' that selects by a bare word, escaped.
 [[nodiscard]] std::string selector_word(std::string_view word);
+
+/// Whether `word`, bare behind '#', is read as a key and its value, known or not.
+[[nodiscard]] bool reads_as_key(std::string_view word) noexcept;
 
 /// The text that parse_selector() reads as `selector`. Errors: `usage` if there is none, because of files with a '#' in
 /// their names.

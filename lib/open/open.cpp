@@ -147,8 +147,8 @@ DiskList list_disks(const DiskFile& file, const Selector& selector) {
     for (const Disk& disk : file.disks()) {
         if (disk.kind == Disk::Kind::active) continue;
         ++list.count;
-        list.text += fmt::format("\n  {}  {}  {}#{}", to_string(disk.kind), human_size(disk.size),
-                                 printable(selector.path.native()), selecting_word(file, disk));
+        list.text += fmt::format("\n  {}  {}  {}", to_string(disk.kind), human_size(disk.size),
+                                 shell_quoted(selector.path.native() + "#" + selecting_word(file, disk)));
     }
     return list;
 }
@@ -161,7 +161,7 @@ Result<OpenedFile> open_parent(const ParentLink& link, const OpenedFile& child, 
     OpenOptions below = options;
     below.registry = child.context.registry;
     if (given) {
-        VDISK_TRY(chosen, parse_selector(*given));
+        VDISK_TRY(chosen, parse_typed(*given));
         VDISK_TRY(found, child.context.references->open_given(chosen.path));
         how = found.how;
         const Expectation expected{.raw_if_unknown = true, .given = child.context.references->given_kinds()};
@@ -311,7 +311,9 @@ const std::string& selecting_name(const DiskFile& file, const Disk& disk) {
 }
 
 std::string selecting_word(const DiskFile& file, const Disk& disk) {
-    return printable(selector_word(selecting_name(file, disk)));
+    const std::string word = printable(selector_word(selecting_name(file, disk)));
+    if (!reads_as_key(word)) return word;
+    return (disk.kind == Disk::Kind::snapshot ? "snapshot=" : "device=") + word;
 }
 
 Result<OpenOptions> OpenOptions::from_environment() {
@@ -340,9 +342,13 @@ Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) 
     const DiskList there = list_disks(file, selector);
     if (wish.key.empty() && there.count == 0) return fail(ErrorKind::usage, "{}: holds no disk", path);
     if (wish.key.empty() && fitting.empty())
-        return fail(ErrorKind::usage, "{}: holds no disk but these, say which:{}", path, there.text);
+        return fail(ErrorKind::usage,
+                    "{}: holds no disk but these, say which, or make reference files of them with 'vdisk ref':{}", path,
+                    there.text);
     if (wish.key.empty())
-        return fail(ErrorKind::usage, "{}: holds {} disks, say which:{}", path, there.count, there.text);
+        return fail(ErrorKind::usage,
+                    "{}: holds {} disks, say which, or make reference files of them with 'vdisk ref':{}", path,
+                    there.count, there.text);
     return fail(ErrorKind::usage, "{}: {} {} '{}'{}{}", path, fitting.empty() ? "has no" : "has more than one",
                 wish.key, printable(wish.value), there.count == 0 ? "" : "; there are:", there.text);
 }
@@ -354,13 +360,13 @@ Result<std::size_t> select_disk(const OpenedFile& file) {
 }
 
 Result<const Format*> identify_file(std::string_view text) {
-    VDISK_TRY(selector, parse_selector(text));
+    VDISK_TRY(selector, parse_typed(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
     return identify(file);
 }
 
 Result<const Format*> identify_target(std::string_view text, const OpenOptions& options) {
-    VDISK_TRY(selector, parse_selector(text));
+    VDISK_TRY(selector, parse_typed(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_only));
     VDISK_TRY(there,
               kReferenceFormat.follow(*file, context_of(file, std::move(selector), FileKinds::regular_only, options)));
@@ -373,12 +379,14 @@ Result<const Format*> identify_target(std::string_view text, const OpenOptions& 
 }
 
 Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) {
-    VDISK_TRY(selector, parse_selector(text));
+    VDISK_TRY(selector, parse_typed(text));
     if (options.inputs) options.inputs->add(selector.path);
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
     if (options.inputs) options.inputs->add(file);
-    return open_found(std::move(file), std::move(selector), {.format = options.format, .may_be_reference = true},
-                      options, std::make_shared<Caches>(options.limits));
+    // "rawz" is what The Sleuth Kit's programs call a raw disk that is compressed.
+    const std::string format = options.format == "rawz" ? std::string(kRawFormat.name) : options.format;
+    return open_found(std::move(file), std::move(selector), {.format = format, .may_be_reference = true}, options,
+                      std::make_shared<Caches>(options.limits));
 }
 
 void find_inputs(const OpenedFile& file, const OpenOptions& options) {

@@ -116,8 +116,8 @@ Facts describe(const OpenedFile& file) {
     facts["file size"] = file.context.file ? file.context.file->size() : file.source->size();
     if (file.context.stream) facts["compression"] = describe(*file.context.stream);
     facts.update(file.disks->facts());
-    if (disks.size() > 1)
-        for (const Disk& disk : disks) facts["disks"].push_back(describe(disk));
+    facts["disks"] = Facts::array();
+    for (const Disk& disk : disks) facts["disks"].push_back(describe(disk));
     return facts;
 }
 
@@ -141,6 +141,12 @@ bool tells_damage(const Facts& facts) {
     const auto compression = facts.find("compression");
     return facts.contains("problems") || facts.contains("damage") ||
            (compression != facts.end() && compression->contains("damage"));
+}
+
+std::string to_text(const OpenedFile& file, Facts facts) {
+    const auto& disks = file.disks->disks();
+    if (disks.size() == 1 && disks.front().kind == Disk::Kind::active) facts.erase("disks");
+    return to_text(facts);
 }
 
 Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {

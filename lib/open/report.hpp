@@ -26,6 +26,9 @@ namespace vdisk {
 /// Whether what describe() told of a file says that something in it is damaged or lost.
 [[nodiscard]] bool tells_damage(const Facts& facts);
 
+/// describe()'s facts of `file` as text, without the list of disks where the only one is the file's own.
+[[nodiscard]] std::string to_text(const OpenedFile& file, Facts facts);
+
 /// DiskFile::audit and, behind it, what is odd about the chain of parents: findings of the kinds "parent-missing" and
 /// "parent-mismatch". `options.progress` is told and may cancel.
 [[nodiscard]] Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/checked.hpp"
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
 #include "io/lru_cache.hpp"
@@ -33,6 +34,29 @@ BOOST_AUTO_TEST_CASE(a_range_fits_only_if_its_end_does) {
     BOOST_TEST(!fits(2, kMost, 10));
 }
 
+BOOST_AUTO_TEST_CASE(a_mistyped_word_is_near_the_one_that_was_meant) {
+    BOOST_TEST(edit_distance("", "abc") == 3U);
+    BOOST_TEST(edit_distance("inof", "info") == 1U); // neighbours swapped
+    BOOST_TEST(edit_distance("kitten", "sitting") == 3U);
+    constexpr std::array<std::string_view, 4> kWords{"info", "ls", "export", "verify"};
+    BOOST_TEST(nearest("inof", kWords) == "info");
+    BOOST_TEST(nearest("exprot", kWords) == "export");
+    BOOST_TEST(nearest("sl", kWords) == "ls");
+    BOOST_TEST(nearest("zzzz", kWords).empty());
+    BOOST_TEST(nearest(std::string(100'000, 'i'), kWords).empty());
+    BOOST_TEST(suggestion("verfy", kWords) == "; did you mean 'verify'?");
+}
+
+BOOST_AUTO_TEST_CASE(what_is_quoted_is_one_word_to_a_shell) {
+    BOOST_TEST(shell_quoted("disk.qcow2#before-update") == "disk.qcow2#before-update");
+    BOOST_TEST(shell_quoted("a b") == "'a b'");
+    BOOST_TEST(shell_quoted("it's $HOME") == "'it'\\''s $HOME'");
+    BOOST_TEST(shell_quoted("") == "''");
+    BOOST_TEST(shell_quoted("#x") == "'#x'");
+    BOOST_TEST(shell_quoted("n\xC3\xA4me") == "'n\xC3\xA4me'");
+    BOOST_TEST(shell_quoted("a\n\\'\xFF") == "$'a\\x0a\\\\\\'\\xff'");
+}
+
 BOOST_AUTO_TEST_CASE(printable_text_keeps_utf8_and_escapes_the_rest) {
     BOOST_TEST(printable("plain \xC3\xA9\xF0\x9F\x98\x80") == "plain \xC3\xA9\xF0\x9F\x98\x80");
     BOOST_TEST(printable("a\x1b[31m\n") == "a\\x1b[31m\\x0a");
@@ -51,9 +75,9 @@ BOOST_AUTO_TEST_CASE(sizes_are_exact_where_a_unit_divides_them) {
 }
 
 BOOST_AUTO_TEST_CASE(times_beyond_the_calendar_are_shown_as_numbers) {
-    BOOST_TEST(utc_time(1704067200) == "2024-01-01 00:00:00 UTC");
-    BOOST_TEST(utc_time(1704067200, 5) == "2024-01-01 00:00:00.000000005 UTC");
-    BOOST_TEST(utc_time(1704067200, 1000000000) == "2024-01-01 00:00:00 UTC");
+    BOOST_TEST(utc_time(1704067200) == "2024-01-01T00:00:00Z");
+    BOOST_TEST(utc_time(1704067200, 5) == "2024-01-01T00:00:00.000000005Z");
+    BOOST_TEST(utc_time(1704067200, 1000000000) == "2024-01-01T00:00:00Z");
     BOOST_TEST(utc_time(std::numeric_limits<std::int64_t>::max()) == "9223372036854775807");
 }
 

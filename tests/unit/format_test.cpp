@@ -51,6 +51,26 @@ BOOST_AUTO_TEST_CASE(what_makes_no_sense_is_a_usage_error) {
         BOOST_TEST((parse_selector(text).error().kind == ErrorKind::usage), text);
 }
 
+BOOST_AUTO_TEST_CASE(a_mistyped_key_is_no_name) {
+    const auto refused = parse_selector("f#keyfile=secret");
+    BOOST_REQUIRE(refused.has_error());
+    BOOST_TEST(refused.error().what.find("did you mean 'key-file'?") != std::string::npos, refused.error().what);
+    BOOST_TEST(reads_as_key("password=x"));
+    BOOST_TEST(!reads_as_key("x=y"));
+    BOOST_TEST(!reads_as_key("Before=after"));
+    BOOST_TEST(parse_selector("f#snapshot=some=name").value().snapshot.value() == "some=name");
+}
+
+BOOST_AUTO_TEST_CASE(a_path_that_is_not_there_is_told_as_it_was_typed) {
+    const auto missing = parse_typed("/nonexistent/case#12/disk.qcow2");
+    BOOST_REQUIRE(missing.has_error());
+    BOOST_TEST((missing.error().kind == ErrorKind::io));
+    BOOST_TEST(missing.error().what.starts_with("/nonexistent/case#12/disk.qcow2: "), missing.error().what);
+    const TemporaryFolder folder;
+    const auto path = folder.write("disk", kSome);
+    BOOST_TEST(parse_typed(path.string() + "#word").value().word.value() == "word");
+}
+
 BOOST_AUTO_TEST_CASE(an_escaped_word_selects_itself) {
     const std::string name = "a,b\\c,,=\\\\";
     BOOST_TEST(parse_selector("f#" + selector_word(name)).value().word.value() == name);

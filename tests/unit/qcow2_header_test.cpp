@@ -249,7 +249,7 @@ BOOST_AUTO_TEST_CASE(an_entry_has_as_much_extra_data_as_it_says) {
     const auto file = open_bytes(builder.bytes()).value();
     const std::vector<Disk>& disks = file->disks();
     BOOST_REQUIRE(disks.size() == 6U);
-    BOOST_TEST(word_of(disks[1].facts, "date") == "\"2024-01-01 00:00:00 UTC\"");
+    BOOST_TEST(word_of(disks[1].facts, "date") == "\"2024-01-01T00:00:00Z\"");
     BOOST_TEST(word_of(disks[1].facts, "vm clock") == "\"01:02:03.000000004\"");
     BOOST_TEST(word_of(disks[1].facts, "vm state size") == "7");
     BOOST_TEST(word_of(disks[2].facts, "vm state size") == "8589934592");

@@ -4,9 +4,12 @@
 #include "base/text.hpp"
 #include "format/qcow2/luks.hpp"
 #include "io/memory_source.hpp"
+#include "io/pipe.hpp"
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 
 namespace vdisk::qcow2 {
 namespace {
@@ -21,21 +24,76 @@ struct RawEncryptionPointer {
 };
 static_assert(sizeof(RawEncryptionPointer) == 16);
 
-Result<SecretBytes> read_key_file(const OpenContext& context) {
-    const char* const common = std::getenv("VDISK_KEY_FILE");
-    const std::string path = context.selector.key_file ? *context.selector.key_file : common != nullptr ? common : "";
-    if (path.empty())
-        return fail(
-            ErrorKind::usage,
-            "the image is encrypted: name a file that holds the passphrase, as #key-file=FILE or in VDISK_KEY_FILE");
+// A passphrase, and what to call its file in a message.
+struct Key {
+    std::string file;
+    SecretBytes bytes{};
+};
+
+// What came by a pipe can't be read again when the next layer of a chain, or another disk, asks for it.
+Result<SecretBytes> read_once(const std::string& path, std::uint64_t limit) {
+    static std::mutex mutex;
+    static std::map<std::string, SecretBytes> known;
+    const std::lock_guard lock(mutex);
+    if (const auto found = known.find(path); found != known.end()) return found->second;
+    SecretBytes key(static_cast<std::size_t>(limit));
+    VDISK_TRY(size, read_pipe(path, key));
+    key.resize(size);
+    return known.emplace(path, std::move(key)).first->second;
+}
+
+Result<SecretBytes> read_file(const std::string& path, const OpenContext& context) {
     VDISK_TRY(found, context.references->open_given(path));
     const std::uint64_t size = found.file->size();
     if (size > context.limits.key_file_bytes)
-        return fail(ErrorKind::limit_exceeded, "key file {} has {} bytes, the limit is {}", found.file->name(), size,
-                    context.limits.key_file_bytes);
+        return fail(ErrorKind::limit_exceeded, "has {} bytes, the limit is {}", size, context.limits.key_file_bytes);
     SecretBytes key(static_cast<std::size_t>(size));
     VDISK_CHECK(read_exact(*found.file, 0, key));
     return key;
+}
+
+// A pipe only where a person named it: by a selector, whose given paths may be more than regular files, or in the
+// environment. Never where a reference file did.
+Result<Key> read_key_file(const OpenContext& context) {
+    const char* const common = std::getenv("VDISK_KEY_FILE");
+    const std::string path = context.selector.key_file ? *context.selector.key_file : common != nullptr ? common : "";
+    if (path.empty())
+        return fail(ErrorKind::usage,
+                    "the image is encrypted: name a file that holds the passphrase, as #key-file=FILE or in "
+                    "VDISK_KEY_FILE, or make a reference file that does with 'vdisk ref'");
+    const bool typed =
+        !context.selector.key_file || context.references->given_kinds() == FileKinds::regular_or_block_device;
+    auto bytes = typed && is_pipe(path) ? read_once(path, context.limits.key_file_bytes) : read_file(path, context);
+    Key key{.file = fmt::format("key file '{}'", printable(path))};
+    if (bytes.has_error()) return std::move(bytes).error().in(key.file);
+    key.bytes = std::move(bytes).value();
+    return key;
+}
+
+// How many bytes at the end of a passphrase an editor or another system may have put there: a newline, or CR LF.
+std::vector<std::size_t> line_endings(std::span<const std::byte> passphrase) {
+    std::vector<std::size_t> lengths;
+    const std::size_t size = passphrase.size();
+    if (size >= 1 && passphrase[size - 1] == std::byte{'\n'}) lengths.push_back(1);
+    if (size >= 2 && lengths.size() == 1 && passphrase[size - 2] == std::byte{'\r'}) lengths.push_back(2);
+    return lengths;
+}
+
+// What may be why a passphrase is refused that looks right in an editor.
+std::string oddities(std::span<const std::byte> passphrase) {
+    const auto begins = [&](std::initializer_list<unsigned char> bytes) {
+        return passphrase.size() >= bytes.size() &&
+               std::ranges::equal(bytes, passphrase.first(bytes.size()),
+                                  [](unsigned char a, std::byte b) { return std::byte{a} == b; });
+    };
+    if (passphrase.empty()) return "; it is empty";
+    if (begins({0xEF, 0xBB, 0xBF})) return "; it begins with a byte order mark";
+    if (begins({0xFF, 0xFE}) || begins({0xFE, 0xFF})) return "; it is UTF-16";
+    switch (line_endings(passphrase).size()) {
+    case 1: return ", neither as it is nor without the newline at its end";
+    case 2: return ", neither as it is nor without the newline or the CR LF at its end";
+    default: return "";
+    }
 }
 
 // The part of the file where the LUKS header and its key material lie.
@@ -44,17 +102,18 @@ Result<std::shared_ptr<const ByteSource>> luks_area(const Header& header, const 
     return std::make_shared<const SliceSource>(file, area.offset, area.length);
 }
 
-Result<Encryption> open_luks(const ByteSource& area, std::span<const std::byte> passphrase, const Limits& limits) {
+Result<Encryption> open_luks(const ByteSource& area, const Key& key, const Limits& limits) {
     VDISK_TRY(luks, LuksHeader::parse(area));
+    const std::span<const std::byte> passphrase(key.bytes);
     VDISK_TRY(cipher, luks.unlock(area, passphrase, limits));
-    const bool line = !passphrase.empty() && passphrase.back() == std::byte{'\n'};
-    if (!cipher && line) {
-        VDISK_TRY(without_newline, luks.unlock(area, passphrase.first(passphrase.size() - 1), limits));
-        cipher = without_newline;
+    for (const std::size_t end : line_endings(passphrase)) {
+        if (cipher) break;
+        VDISK_TRY(without, luks.unlock(area, passphrase.first(passphrase.size() - end), limits));
+        cipher = without;
     }
     if (!cipher)
-        return fail(ErrorKind::usage, "the passphrase opens none of the LUKS key slots{}",
-                    line ? ", neither as the key file has it nor without the newline at its end" : "");
+        return fail(ErrorKind::usage, "the passphrase of {} opens none of the LUKS key slots{}", key.file,
+                    oddities(passphrase));
     return Encryption{std::move(cipher), Encryption::Numbering::host};
 }
 
@@ -67,10 +126,10 @@ Result<Encryption> open_legacy(SecretBytes passphrase) {
 
 Result<Encryption> open_method(const Header& header, const SourcePtr& file, const OpenContext& context) {
     if (header.crypt_method == 0) return Encryption{};
-    VDISK_TRY(passphrase, read_key_file(context));
-    if (header.crypt_method == kLegacyAes) return open_legacy(std::move(passphrase));
+    VDISK_TRY(key, read_key_file(context));
+    if (header.crypt_method == kLegacyAes) return open_legacy(std::move(key.bytes));
     VDISK_TRY(area, luks_area(header, file));
-    return open_luks(*area, passphrase, context.limits);
+    return open_luks(*area, key, context.limits);
 }
 
 Result<Facts> describe_luks(const Header& header, const SourcePtr& file) {
