@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "exports.hpp"
 
+#include <algorithm>
+
 namespace vdisk::nbd {
 namespace {
 
@@ -58,6 +60,13 @@ std::string Exports::free_name(const vdisk_disk_info& info, std::size_t index) c
 Export* Exports::find(std::string_view name) const {
     const auto found = by_name_.find(name);
     return found == by_name_.end() ? nullptr : found->second;
+}
+
+bool Exports::opens(bool any) {
+    const std::int64_t index = vdisk_file_selected(file_.get());
+    if (index >= 0 && exports_[static_cast<std::size_t>(index)].open(*file_)) return true;
+    if (!any || exports_.size() == (index >= 0 ? 1U : 0U)) return false;
+    return std::ranges::any_of(exports_, [&](Export& one) { return one.open(*file_) != nullptr; });
 }
 
 const Export* Exports::selected() const {

@@ -51,6 +51,10 @@ public:
     /// from.
     [[nodiscard]] const Export* selected() const;
 
+    /// Whether the disk that the path selects opens, or, with `any`, at least one of all; else vdisk_last_error() says
+    /// why not. Nothing stays open.
+    [[nodiscard]] bool opens(bool any);
+
     [[nodiscard]] const vdisk_file& file() const noexcept { return *file_; }
 
 private:

@@ -77,13 +77,15 @@ int config_complete() {
     });
 }
 
-// Before the server goes into the background, so that what is wrong is told where it was started. Opening a file leaves
-// no thread behind, which a fork would end; disks, which may, are opened by the clients.
+// Before the server goes into the background, so that what is wrong is told where it was started: also what only
+// opening a disk tells, a wrong passphrase or a missing parent. A file leaves no thread behind, which a fork would end;
+// disks may, so they are closed again and opened anew by the clients.
 int get_ready() {
     return guarded(-1, [] {
         const Parameters& given = server->parameters;
         server->exports = Exports::open(given.path(), given.format());
         if (!server->exports) return fail_with_last_error(EINVAL);
+        if (!server->exports->opens(!given.selects_a_disk())) return fail_with_last_error(EINVAL);
         if (server->exports->selected() != nullptr) return 0;
         if (given.selects_a_disk()) return fail_with_last_error(EINVAL);
         nbdkit_debug("no default export: %s", vdisk_last_error());

@@ -20,13 +20,13 @@ def help_of(*command):
 
 def commands_in(text):
     """What a help text shows below its heading of commands, two or four columns in."""
-    section = re.search(r"^(?:Subcommands:|  COMMAND)\n(.*?)(?:^\S|^$|\Z)", text, re.MULTILINE | re.DOTALL).group(1)
+    section = re.search(r"^(?:Commands:|  COMMAND)\n(.*?)(?:^\S|^$|\Z)", text, re.MULTILINE | re.DOTALL).group(1)
     return set(re.findall(r"^ {2,4}([a-z]+) ", section, re.MULTILINE))
 
 
 def options_in(text):
     """The long options that a help text has a line for."""
-    return set(re.findall(r"^  (?:-\w(?: \w+)?, ?)?(--[a-z][a-z-]*)", text, re.MULTILINE))
+    return set(re.findall(r"^(?:  |      )(?:-\w(?: \w+)?, ?)?(--[a-z][a-z-]*)", text, re.MULTILINE))
 
 
 class Completion(harness.FolderTest):
@@ -71,8 +71,22 @@ class Completion(harness.FolderTest):
     def test_options_of_a_command_and_their_values(self):
         self.assertLessEqual({"--format", "--force", "--help"}, self.offered("vdisk", "export", "--"))
         self.assertEqual(self.offered("vdisk", "export", "--format", "qc"), {"qcow2"})
-        self.assertEqual(self.offered("vdisk", "export", "--format", "=", "ra"), {"raw"})
+        self.assertEqual(self.offered("vdisk", "export", "--format", "=", "ra"), {"raw", "rawz"})
         self.assertEqual(self.offered("vdisk", "export", "--force", "x"), set())
+        self.assertEqual(self.offered("vdisk", "info", "-f", "qc"), {"qcow2"})
+        self.assertEqual(self.offered("vdisk", "hash", "-a", "sha2"), {"sha256"})
+        self.assertEqual(self.offered("vdisk", "hash", "-a", "md5,sha2"), {"md5,sha256"})
+        self.assertEqual(self.offered("hvconfig", "dump", "-O", ""), {"tree", "flat", "json"})
+        self.assertEqual(self.offered("vdisk", "help", "aud"), {"audit"})
+
+    def test_configurations_and_bitmaps(self):
+        archive = harness.FIXTURES / "vma" / "01-single.vma"
+        self.assertEqual(self.offered("vdisk", "config", str(archive), "q"), {"qemu-server.conf"})
+        run("qemu-img", "create", "-q", "-f", "qcow2", self.folder / "disk.qcow2", "1M")
+        for name in ("since monday", "weekly"):
+            run("qemu-img", "bitmap", "--add", self.folder / "disk.qcow2", name)
+        self.assertEqual(self.offered("vdisk", "bitmap", "disk.qcow2", ""), {"since\\ monday", "weekly"})
+        self.assertEqual(self.offered("vdisk", "bitmap", "disk.qcow2", "w"), {"weekly"})
 
     def test_triage(self):
         self.assertEqual(self.offered("vdisk-triage", ""), {"run", "plan", "task", "merge", "help"})

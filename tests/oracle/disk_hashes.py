@@ -29,6 +29,9 @@ class DiskHashes(harness.FolderTest):
         digests = [(word, hashlib.new(NAMES[word], self.content if content is None else content).hexdigest()) for word in algorithms]
         return "".join(f"{word.upper()} ({name}) = {digest}\n" for word, digest in digests)
 
+    def disk_lines(self, name, algorithms, content=None):
+        return self.lines(f"virtual disk of {name}", algorithms, content)
+
     def spoil(self):
         """Makes the cluster at 2 MiB one that lies past the end of the file; returns the content with zeros there."""
         plain = self.folder / "spoilt.qcow2"
@@ -42,20 +45,20 @@ class DiskHashes(harness.FolderTest):
         return plain, self.content[:2 * MIB] + bytes(65536) + self.content[2 * MIB + 65536:]
 
     def test_hashes_are_those_of_the_disk(self):
-        self.assertEqual(run(VDISK, "hash", self.image).decode(), self.lines(self.image, ["md5", "sha1", "sha256"]))
+        self.assertEqual(run(VDISK, "hash", self.image).decode(), self.disk_lines(self.image, ["md5", "sha1", "sha256"]))
 
     def test_each_algorithm(self):
-        self.assertEqual(run(VDISK, "hash", "-a", ",".join(NAMES), self.image).decode(), self.lines(self.image, NAMES))
+        self.assertEqual(run(VDISK, "hash", "-a", ",".join(NAMES), self.image).decode(), self.disk_lines(self.image, NAMES))
 
     def test_json(self):
         told = json.loads(run(VDISK, "hash", "--json", "-a", "sha256", self.image))
-        self.assertEqual(told, {"image": str(self.image), "size": len(self.content), "hashes": {"sha256": hashlib.sha256(self.content).hexdigest()}})
+        self.assertEqual(told, {"vdisk_json": 1, "image": str(self.image), "size": len(self.content), "hashes": {"sha256": hashlib.sha256(self.content).hexdigest()}})
 
     def test_an_empty_and_a_huge_empty_disk(self):
         for size, words in (("0", b""), ("300M", bytes(300 * MIB))):
             empty = self.folder / f"{size}.qcow2"
             run("qemu-img", "create", "-q", "-f", "qcow2", empty, size)
-            self.assertEqual(run(VDISK, "hash", "-a", "md5", empty).decode(), self.lines(empty, ["md5"], words))
+            self.assertEqual(run(VDISK, "hash", "-a", "md5", empty).decode(), self.disk_lines(empty, ["md5"], words))
 
     def test_what_can_not_be_read_has_no_hash_unless_asked_for(self):
         image, zeroed = self.spoil()
@@ -63,13 +66,53 @@ class DiskHashes(harness.FolderTest):
         self.assertEqual((status, out), (1, b""))
         self.assertRegex(error, r"disk offset 2097152, 65536 bytes can't be read and have no hash: .*spoilt\.qcow2")
         status, out, error = outcome(VDISK, "hash", "--lost-as-zeros", "-a", "sha1", image)
-        self.assertEqual((status, out.decode()), (1, self.lines(image, ["sha1"], zeroed)))
+        self.assertEqual((status, out.decode()), (1, self.disk_lines(image, ["sha1"], zeroed)))
         self.assertIn("count as zeros", error)
         told = json.loads(outcome(VDISK, "hash", "--lost-as-zeros", "--json", image)[1])
         self.assertEqual([(lost["offset"], lost["length"]) for lost in told["lost"]], [(2 * MIB, 65536)])
         self.assertEqual(told["hashes"]["md5"], hashlib.md5(zeroed).hexdigest())
         told = json.loads(outcome(VDISK, "hash", "--json", image)[1])
         self.assertEqual((told["size"], "hashes" in told, len(told["lost"])), (len(self.content), False, 1))
+
+    def test_no_program_takes_a_disks_hash_for_its_containers(self):
+        disk = run(VDISK, "hash", "-a", "sha256", "disk.qcow2", cwd=self.folder)
+        (self.folder / "case").write_bytes(disk)
+        status, out, _ = outcome("sha256sum", "-c", "case", cwd=self.folder)
+        self.assertEqual((status, b": OK" in out), (1, False))
+        both = run(VDISK, "hash", "-a", "sha256", "--container", "disk.qcow2", cwd=self.folder).decode()
+        self.assertEqual(both, disk.decode() + f"SHA256 (disk.qcow2) = {hashlib.sha256(self.image.read_bytes()).hexdigest()}\n")
+        (self.folder / "case").write_text(both.splitlines()[1] + "\n")
+        self.assertEqual(run("sha256sum", "-c", "case", cwd=self.folder), b"disk.qcow2: OK\n")
+        told = json.loads(run(VDISK, "hash", "--json", "--container", self.image))
+        self.assertEqual(told["container"]["hashes"]["md5"], hashlib.md5(self.image.read_bytes()).hexdigest())
+        self.assertEqual(told["container"]["size"], self.image.stat().st_size)
+
+    def test_several_images(self):
+        names = ["disk.qcow2", "missing.qcow2", "disk.qcow2"]
+        status, out, error = outcome(VDISK, "hash", "-a", "sha1", *names, cwd=self.folder)
+        self.assertEqual((status, out.decode()), (1, 2 * self.disk_lines("disk.qcow2", ["sha1"])))
+        self.assertEqual(error, "vdisk: missing.qcow2: No such file or directory\n")
+        rows = [json.loads(line) for line in outcome(VDISK, "hash", "--json", *names, cwd=self.folder)[1].splitlines()]
+        self.assertEqual([row["hashes"]["md5"] for row in rows], 2 * [hashlib.md5(self.content).hexdigest()])
+        self.assertEqual(outcome(VDISK, "hash", "missing", "missing", cwd=self.folder)[0], 2)
+
+    def test_a_list_of_hashes_is_checked(self):
+        listed = run(VDISK, "hash", "--container", "disk.qcow2", cwd=self.folder)
+        (self.folder / "case").write_bytes(listed)
+        out = run(VDISK, "hash", "--check", "case", cwd=self.folder).decode().splitlines()
+        self.assertEqual(len(out), 6)
+        self.assertEqual(out[2], "virtual disk of disk.qcow2 (sha256): OK")
+        self.assertEqual(out[5], "disk.qcow2 (sha256): OK")
+        self.assertEqual(run(VDISK, "hash", "--check", "-", stdin=listed, cwd=self.folder).decode().splitlines(), out)
+        (self.folder / "case").write_text(listed.decode().splitlines()[0].replace("= ", "= 0") + "\nno hash\nMD5 (gone) = 00\n")
+        status, out, error = outcome(VDISK, "hash", "--check", "case", cwd=self.folder)
+        self.assertEqual((status, out.decode().splitlines()), (1, ["virtual disk of disk.qcow2 (md5): FAILED", "gone (md5): FAILED: could not be read"]))
+        self.assertIn("vdisk: warning: case: line 2 is no hash: no hash\n", error)
+        self.assertIn("vdisk: warning: case: 2 of 2 hashes do not match\n", error)
+        told = json.loads(outcome(VDISK, "hash", "--check", "--json", "case", cwd=self.folder)[1])
+        self.assertEqual([row["result"] for row in told["checks"]], ["different", "unreadable"])
+        (self.folder / "case").write_text("nothing\n")
+        self.assertEqual(outcome(VDISK, "hash", "--check", "case", cwd=self.folder)[0], 2)
 
     def test_export_hashes_what_it_writes(self):
         out = self.folder / "out.raw"

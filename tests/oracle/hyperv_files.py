@@ -60,7 +60,7 @@ class Fixtures(harness.FolderTest):
         return plain
 
     def dump(self, file, *options):
-        status, out, err = outcome(HVCONFIG, "dump", "--format", "json", *options, file)
+        status, out, err = outcome(HVCONFIG, "dump", "--output-format", "json", *options, file)
         return status, (json.loads(out) if out else None), err
 
     def assert_tree(self, got, expected):
@@ -157,14 +157,14 @@ class Fixtures(harness.FolderTest):
     def test_lime_has_a_range_for_each_region(self):
         for entry, path, expected in self.each("memory"):
             lime = self.folder / "memory.lime"
-            run(HVCONFIG, "memory", "--force", "--format", "lime", path, lime)
+            run(HVCONFIG, "memory", "--force", "--output-format", "lime", path, lime)
             self.assertEqual({first: sha256(data) for first, data in self.lime_ranges(lime).items()},
                              {region["gpa_start"]: region["sha256"] for region in expected["memory"]["regions"]})
 
     def test_damaged_memory_is_listed_and_absent_never_zeros(self):
         for entry, path, expected in self.each("memory-damaged"):
             lime = self.folder / "memory.lime"
-            status, _, err = outcome(HVCONFIG, "memory", "-f", "lime", path, lime)
+            status, _, err = outcome(HVCONFIG, "memory", "-O", "lime", path, lime)
             self.assertEqual(status, 1)
             for block in expected["ram_block_status"]:
                 check = self.assertNotIn if block["status"] == "ok" else self.assertIn
@@ -206,7 +206,7 @@ class Fixtures(harness.FolderTest):
             self.assertEqual(json.loads(run(HVCONFIG, "deleted", "--json", FOLDER / name))["deleted"], [], name)
 
     def test_flat_and_get_agree_on_every_value(self):
-        lines = run(HVCONFIG, "dump", "--format", "flat", FOLDER / "runtime-duplicates.vmrs").decode().splitlines()
+        lines = run(HVCONFIG, "dump", "--output-format", "flat", FOLDER / "runtime-duplicates.vmrs").decode().splitlines()
         paths = [line.split(" = ")[0] for line in lines]
         self.assertEqual(len(set(paths)), len(paths))
         for line in self.random.sample(lines, 20):
@@ -262,7 +262,7 @@ class Fixtures(harness.FolderTest):
 
     def test_diff_is_the_difference_of_the_flat_dumps(self):
         def flat(name):
-            return set(outcome(HVCONFIG, "dump", "-f", "flat", FOLDER / name)[1].decode().split("\n")[:-1])
+            return set(outcome(HVCONFIG, "dump", "-O", "flat", FOLDER / name)[1].decode().split("\n")[:-1])
 
         for left, right in (("vm-realistic.vmcx", "vm-openvmm.vmcx"), ("dirty.vmcx", "dirty-bad-data-checksum.vmcx"),
                             ("unicode.vmcx", "types.vmcx"), ("header2-newer.vmcx", "header2-newer.vmcx")):
@@ -339,19 +339,19 @@ class Fixtures(harness.FolderTest):
     def test_info_counts_what_the_expected_files_count(self):
         for entry, path, expected in self.each("good", "header", "log", "damaged"):
             got = json.loads(outcome(HVCONFIG, "info", "--json", path)[1])
-            self.assertEqual(len(got["key tables"]), expected["key_tables"])
-            self.assertEqual(len(got["object tables"]), expected["object_tables"])
-            self.assertEqual(got["active header copy"], expected["header"]["active"])
+            self.assertEqual(len(got["key_tables"]), expected["key_tables"])
+            self.assertEqual(len(got["object_tables"]), expected["object_tables"])
+            self.assertEqual(got["active_header_copy"], expected["header"]["active"])
 
     def test_a_deep_and_a_wide_tree_are_printed_whole(self):
         maker = harness.BUILD / "tests" / "support" / "make_hyperv"
         for shape, count in (("deep", 20000), ("wide", 20000)):
             file = self.folder / f"{shape}.vmcx"
             run(maker, shape, count, file)
-            out = run(HVCONFIG, "dump", "--format", "json", file)
+            out = run(HVCONFIG, "dump", "--output-format", "json", file)
             self.assertGreaterEqual(out.count(b'"seq":'), count)
-            self.assertTrue(run(HVCONFIG, "dump", "--format", "tree", file))
-        self.assertEqual(run(HVCONFIG, "dump", "--format", "flat", self.folder / "deep.vmcx"), b"/n" * 20000 + b"/value = 5\n")
+            self.assertTrue(run(HVCONFIG, "dump", "--output-format", "tree", file))
+        self.assertEqual(run(HVCONFIG, "dump", "--output-format", "flat", self.folder / "deep.vmcx"), b"/n" * 20000 + b"/value = 5\n")
 
 
 if __name__ == "__main__":

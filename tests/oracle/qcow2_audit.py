@@ -207,7 +207,7 @@ class Audit(harness.FolderTest):
         image.write(entry, 0)
         report = self.compare()
         self.assertEqual((report["corruptions"], report["leaks"], report["counts"]["leaked"]), (0, 1, 1))
-        self.assertEqual([finding["host offset"] for finding in report["findings"] if finding["kind"] == "leaked"], [host])
+        self.assertEqual([finding["host_offset"] for finding in report["findings"] if finding["kind"] == "leaked"], [host])
         out = self.folder / "leaked.bin"
         run(harness.VDISK, "leaked", self.path, out)
         self.assertIn(bytes([201]) * 4096, out.read_bytes())

@@ -78,7 +78,7 @@ class Bitmaps(harness.FolderTest):
                 expected = self.expected(self.write_somewhere(size, 12), granularity, size)
                 self.assertEqual(self.ours("since"), expected)
                 row = self.listed()["since"]
-                self.assertEqual((row["granularity"], row["auto"], row["in use"], row["dirty bytes"]),
+                self.assertEqual((row["granularity"], row["auto"], row["in_use"], row["dirty_bytes"]),
                                  (granularity, True, False, sum(length for _, length in expected)))
 
     def test_nbd_tells_the_same(self):
@@ -102,7 +102,7 @@ class Bitmaps(harness.FolderTest):
         self.assertEqual({name: row["auto"] for name, row in self.listed().items()}, {"first": False, "second": True})
         run("qemu-img", "bitmap", "--clear", self.image, "first")
         self.assertEqual(self.ours("first"), [])
-        self.assertEqual(self.listed()["first"]["dirty bytes"], 0)
+        self.assertEqual(self.listed()["first"]["dirty_bytes"], 0)
 
     def test_a_disk_written_as_a_whole_is_one_range(self):
         size = 300 * MIB + 512

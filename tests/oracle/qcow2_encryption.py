@@ -109,14 +109,14 @@ class Encrypted(harness.FolderTest):
         self.key = keys[0]
         for key in keys:
             self.check(key=key)
-        slots = self.info(1)["encryption"]["key slots"]
+        slots = self.info(1)["encryption"]["key_slots"]
         self.assertEqual([slot["active"] for slot in slots], [True] * 8)
 
     def test_the_only_slot_can_be_the_last(self):
         self.create(passphrases={7: self.key.read_bytes()})
         self.fill()
         self.check()
-        self.assertEqual([slot["slot"] for slot in self.info(1)["encryption"]["key slots"] if slot["active"]], [7])
+        self.assertEqual([slot["slot"] for slot in self.info(1)["encryption"]["key_slots"] if slot["active"]], [7])
 
     def test_the_old_method(self):
         for passphrase in [b"short", b"longer than sixteen bytes"]:
@@ -142,7 +142,7 @@ class Encrypted(harness.FolderTest):
         self.assertIn("opens none of the LUKS key slots", self.refusal(VDISK_KEY_FILE=str(wrong)))
         self.assertIn("no-such-file", self.refusal("#key-file=no-such-file"))
         facts = self.info(1)["encryption"]
-        self.assertEqual((facts["method"], facts["cipher"], facts["mode"], facts["hash"], facts["key bits"]),
+        self.assertEqual((facts["method"], facts["cipher"], facts["mode"], facts["hash"], facts["key_bits"]),
                          ("luks", "aes", "cbc-essiv:sha256", "sha512", 256))
 
     def test_the_environment_can_name_the_key_file(self):

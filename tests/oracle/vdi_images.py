@@ -116,7 +116,7 @@ class VdiImages(harness.FolderTest):
         paths[0].rename(elsewhere / "renamed")
         status, out, error = outcome(harness.VDISK, "info", "--json", paths[2])
         self.assertEqual(status, 1)
-        self.assertEqual(json.loads(out)["parent UUID"], str(images[1].create))
+        self.assertEqual(json.loads(out)["parent_uuid"], str(images[1].create))
         self.assertIn(str(images[0].create), error)
         self.assertIn("#parent=", error)
         self.assert_reads_as(f"{paths[2]}#parent={paths[1]}#parent={elsewhere / 'renamed'}", images[2].disk)
@@ -157,7 +157,7 @@ class VdiImages(harness.FolderTest):
         self.assertEqual((self.folder / "out").read_bytes(), b"".join(whole[at:at + length] for at, length, _ in places))
         self.assertEqual(outcome(harness.VDISK, "leaked", path, self.folder / "out")[0], 2)
         as_json = json.loads(run(harness.VDISK, "leaked", "--force", "--json", path, self.folder / "out"))
-        self.assertEqual([tuple(item.values()) for item in as_json], places)
+        self.assertEqual([tuple(item.values()) for item in as_json["ranges"]], places)
 
     def test_damage_costs_its_range_alone(self):
         image = self.random_image(256 * KIB, block_size=16 * KIB)

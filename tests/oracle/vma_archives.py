@@ -72,6 +72,14 @@ class VmaArchives(harness.FolderTest):
                     content = run(harness.VDISK, "config", FOLDER / entry["file"], config["name"])
                     self.assertEqual(sha256(content), config["sha256"])
 
+    def test_without_a_name_it_is_the_machines_configuration(self):
+        archive = FOLDER / "02-three-devices.vma"
+        status, out, error = harness.outcome(harness.VDISK, "config", archive)
+        self.assertEqual((status, out), (0, run(harness.VDISK, "config", archive, "qemu-server.conf")))
+        self.assertEqual(error, "vdisk: warning: this is 'qemu-server.conf'; there is also 'qemu-server.fw'\n")
+        status, out, error = harness.outcome(harness.VDISK, "config", FOLDER / "14-configs.vma")
+        self.assertEqual((status, out, "say which" in error), (2, b"", True))
+
     def test_a_configuration_name_is_shown_and_makes_no_file(self):
         archive = FOLDER / "damaged" / "d18-config-path.vma"
         self.assertIn(b"../../x/qemu.con", run(harness.VDISK, "config", "--list", archive))
@@ -81,11 +89,11 @@ class VmaArchives(harness.FolderTest):
     def test_verify_names_the_lost_ranges(self):
         status, out, _ = outcome(harness.VDISK, "verify", "--json", FOLDER / "damaged" / "d40-extent-lost.vma")
         self.assertEqual(status, 1)
-        lost = [(f["disk"], f["disk offset"], f["length"]) for f in json.loads(out)["findings"] if f["kind"] == "lost"]
+        lost = [(f["disk"], f["disk_offset"], f["length"]) for f in json.loads(out)["findings"] if f["kind"] == "lost"]
         self.assertEqual(lost, [("drive-scsi0", 53 * 64 * KIB, 57 * 64 * KIB), ("drive-virtio1", 0, 64 * KIB)])
         for entry in ENTRIES:
             if entry["class"] in ("good", "edge"):
-                self.assertIn(b"nothing found", run(harness.VDISK, "verify", FOLDER / entry["file"]))
+                self.assertIn(b"no faults", run(harness.VDISK, "verify", FOLDER / entry["file"]))
 
     def test_several_disks_are_listed_with_what_to_type(self):
         archive = FOLDER / "02-three-devices.vma"

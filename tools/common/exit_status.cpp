@@ -14,23 +14,29 @@
 namespace vdisk::tools {
 namespace {
 
-// A line that begins at the terminal's edge, and that no input gets appended: "2>>image" is as easily typed as done.
-void print_line(std::string_view line) {
+// Lines that begin at the terminal's edge, each with the program's name so that it is known whose it is, and that no
+// input gets appended: "2>>image" is as easily typed as done.
+void print_lines(std::string_view head, std::string_view text) {
     ProgressBar::wipe();
     if (check_no_input(STDERR_FILENO, "standard error").has_error()) return;
-    const std::string whole = fmt::format("{}: {}\n", program_invocation_short_name, line);
-    std::fputs(whole.c_str(), stderr); // where that fails, nowhere is left to tell it
+    for (bool more = true; more;) {
+        const std::string_view line = text.substr(0, text.find('\n'));
+        const std::string whole = fmt::format("{}: {}{}\n", program_invocation_short_name, head, line);
+        std::fputs(whole.c_str(), stderr); // where that fails, nowhere is left to tell it
+        more = line.size() < text.size();
+        if (more) text.remove_prefix(line.size() + 1);
+    }
 }
 
 } // namespace
 
 int report(const Error& error) {
-    print_line(error.what);
+    print_lines("", error.what);
     return kFailed;
 }
 
 void warn(std::string_view message) {
-    print_line(fmt::format("warning: {}", message));
+    print_lines("warning: ", message);
 }
 
 void hold_standard_streams() {

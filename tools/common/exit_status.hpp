@@ -10,7 +10,7 @@ constexpr int kDone = 0;    ///< all that was asked for
 constexpr int kPartial = 1; ///< something could not be read or was found damaged; the rest was done
 constexpr int kFailed = 2;  ///< nothing was done: usage, or a file that can't be opened
 
-/// Prints `tool: message` to standard error; returns kFailed.
+/// Prints `tool: message` to standard error, each line of it so; returns kFailed.
 int report(const Error& error);
 
 /// Prints a warning line to standard error.

@@ -2,21 +2,21 @@
 /// The commands of `hvconfig`: one source file and one row in main.cpp each.
 #pragma once
 
-#include "common/command_line.hpp"
+#include "common/tool.hpp"
 #include "hyperv/storage.hpp"
 
 #include <functional>
 
 namespace vdisk::tools {
 
-Action add_dump(CLI::App& command);
-Action add_get(CLI::App& command);
-Action add_info(CLI::App& command);
-Action add_verify(CLI::App& command);
-Action add_diff(CLI::App& command);
-Action add_disks(CLI::App& command);
-Action add_deleted(CLI::App& command);
-Action add_memory(CLI::App& command);
+Action add_dump(CommandLine& line);
+Action add_get(CommandLine& line);
+Action add_info(CommandLine& line);
+Action add_verify(CommandLine& line);
+Action add_diff(CommandLine& line);
+Action add_disks(CommandLine& line);
+Action add_deleted(CommandLine& line);
+Action add_memory(CommandLine& line);
 
 /// A HyperVStorage file on the command line: FILE, --no-replay and --best-effort.
 struct FileArgument {
@@ -25,7 +25,7 @@ struct FileArgument {
     bool best_effort = false;
 
     /// Adds the positional argument and the options. `this` must outlive the parsing.
-    void add_to(CLI::App& command);
+    void add_to(CommandLine& line);
     [[nodiscard]] hyperv::ReadOptions options() const noexcept {
         return {.replay = !no_replay, .best_effort = best_effort};
     }

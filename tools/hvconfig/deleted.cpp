@@ -2,6 +2,7 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/json_output.hpp"
 #include "hvconfig/values.hpp"
 #include "hyperv/remnants.hpp"
 #include "hyperv/value.hpp"
@@ -84,7 +85,7 @@ private:
             out.print("{} remnants\n", remnants.size());
             return;
         }
-        out.put("{\"deleted\":[");
+        out.print("{{\"vdisk_json\":{},\"deleted\":[", kJsonVersion);
         for (const Remnant& remnant : remnants) {
             out.put(&remnant == &remnants.front() ? "\n " : ",\n ");
             printer.json(remnant);
@@ -95,10 +96,10 @@ private:
 
 } // namespace
 
-Action add_deleted(CLI::App& command) {
+Action add_deleted(CommandLine& line) {
     auto action = std::make_shared<Deleted>();
-    action->file.add_to(command);
-    command.add_flag("--json", action->json, "print JSON");
+    action->file.add_to(line);
+    line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };
 }
 

@@ -2,6 +2,7 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/json_output.hpp"
 #include "hvconfig/values.hpp"
 #include "hyperv/value.hpp"
 
@@ -24,7 +25,8 @@ StepName step_name(const Storage& storage, KeyId key) {
 // Compares two trees side by side. Memory is that of the widest node, however deep the trees are.
 class Comparison {
 public:
-    Comparison(const Storage& left, const Storage& right, TextOutput& out) : left_(left), right_(right), out_(out) {}
+    Comparison(const Storage& left, const Storage& right, TextOutput& out, bool json)
+        : left_(left), right_(right), out_(out), json_(json) {}
 
     Result<void> run() {
         using Kind = hyperv::Tree::RootKind;
@@ -110,15 +112,24 @@ private:
         return walk(
             storage.tree(), std::span(&top, 1),
             [&](KeyId key, std::size_t) -> Result<void> {
-                print_flat(out_, storage, key, fmt::format("{} {}", sign, hyperv::path_of(storage, key)));
+                if (json_) print_json(sign, storage, key);
+                else print_flat(out_, storage, key, fmt::format("{} {}", sign, hyperv::path_of(storage, key)));
                 return ok();
             },
             [](KeyId, std::size_t) -> Result<void> { return ok(); });
     }
 
+    void print_json(char sign, const Storage& storage, KeyId key) {
+        out_.print("{}\n {{\"in\":\"{}\",\"key\":", printed_++ == 0 ? "" : ",", sign == '-' ? "FILE" : "OTHER");
+        print_json_key(out_, storage, key);
+        out_.put("}");
+    }
+
     const Storage& left_;
     const Storage& right_;
     TextOutput& out_;
+    bool json_;
+    std::size_t printed_ = 0;
     std::vector<std::pair<KeyId, KeyId>> pairs_;
     Counts counts_;
 };
@@ -126,6 +137,7 @@ private:
 struct Diff {
     FileArgument left;
     std::string right;
+    bool json = false;
 
     int operator()() const {
         const auto a = left.open();
@@ -134,20 +146,23 @@ struct Diff {
         if (b.has_error()) return report(b.error());
         const bool sound = (warn_of_findings(*a.value()) | warn_of_findings(*b.value())) == kDone;
         TextOutput out;
-        Comparison comparison(*a.value(), *b.value(), out);
+        if (json) out.print("{{\"vdisk_json\":{},\"differences\":[", kJsonVersion);
+        Comparison comparison(*a.value(), *b.value(), out, json);
         if (auto done = comparison.run(); done.has_error()) return report(done.error());
         const auto [added, removed, changed] = comparison.counts();
-        out.print("{} added, {} removed, {} changed\n", added, removed, changed);
+        if (json) out.print("],\n\"added\":{},\"removed\":{},\"changed\":{}}}\n", added, removed, changed);
+        else out.print("{} added, {} removed, {} changed\n", added, removed, changed);
         return added + removed + changed > 0 || !sound || !out.complete() ? kPartial : kDone;
     }
 };
 
 } // namespace
 
-Action add_diff(CLI::App& command) {
+Action add_diff(CommandLine& line) {
     auto action = std::make_shared<Diff>();
-    action->left.add_to(command);
-    command.add_option("OTHER", action->right, "the file to compare with")->required();
+    action->left.add_to(line);
+    line.operand("OTHER", action->right, "the file to compare with");
+    line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };
 }
 

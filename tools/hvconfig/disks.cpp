@@ -2,6 +2,7 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/json_output.hpp"
 #include "hvconfig/text_output.hpp"
 #include "hyperv/machine.hpp"
 
@@ -136,7 +137,7 @@ struct Disks {
         const int status = warn_of_findings(*storage.value());
         const Machine machine = hyperv::describe_machine(*storage.value());
         TextOutput out;
-        if (json) out.print("{}\n", to_json(machine).dump(2, ' ', false, Json::error_handler_t::replace));
+        if (json) out.put(json_document(to_json(machine)));
         else TextReport(out).print(machine);
         return machine.doubtful.empty() ? status : kPartial;
     }
@@ -144,10 +145,10 @@ struct Disks {
 
 } // namespace
 
-Action add_disks(CLI::App& command) {
+Action add_disks(CommandLine& line) {
     auto action = std::make_shared<Disks>();
-    action->file.add_to(command);
-    command.add_flag("--json", action->json, "print JSON");
+    action->file.add_to(line);
+    line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };
 }
 

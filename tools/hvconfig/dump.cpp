@@ -121,8 +121,10 @@ struct Dump {
     FileArgument file;
     std::string format = "tree";
     std::string path;
+    bool json = false;
 
-    int operator()() const {
+    int operator()() {
+        if (json) format = "json";
         const auto storage = file.open();
         if (storage.has_error()) return report(storage.error());
         const int status = warn_of_findings(*storage.value());
@@ -165,13 +167,13 @@ private:
 
 } // namespace
 
-Action add_dump(CLI::App& command) {
+Action add_dump(CommandLine& line) {
     auto action = std::make_shared<Dump>();
-    action->file.add_to(command);
-    command.add_option("-f,--format", action->format, "json, tree (to read) or flat (a line a value)")
-        ->check(CLI::IsMember({"json", "tree", "flat"}))
-        ->capture_default_str();
-    command.add_option("-p,--path", action->path, "only the keys at this path");
+    action->file.add_to(line);
+    line.flag("--json", action->json, "the same as --output-format json");
+    line.option("-O,--output-format", "FORMAT", action->format, "tree (to read; usual), flat (a line a value) or json")
+        .one_of({"json", "tree", "flat"});
+    line.option("-p,--path", "PATH", action->path, "only the keys at this path");
     return [action] { return (*action)(); };
 }
 

@@ -21,13 +21,12 @@ bool is_damage(const hyperv::Finding& finding) {
 
 } // namespace
 
-void FileArgument::add_to(CLI::App& command) {
-    command.add_option("FILE", path, "a .vmcx, .vmrs or .vsv file")->required();
-    command.add_flag("--no-replay", no_replay,
-                     "show the file as it lies, without the pending entries of its replay log");
-    command.add_flag("--best-effort", best_effort,
-                     "read unknown format versions as the known one, go on behind damaged entries, take key tables "
-                     "that nothing lists");
+void FileArgument::add_to(CommandLine& line) {
+    line.operand("FILE", path, "a .vmcx, .vmrs or .vsv file");
+    line.flag("--no-replay", no_replay, "show the file as it lies, without the pending entries of its replay log");
+    line.flag("--best-effort", best_effort,
+              "read unknown format versions as the known one, go on behind damaged entries, take key tables "
+              "that nothing lists");
 }
 
 Result<hyperv::StoragePtr> FileArgument::open() const {

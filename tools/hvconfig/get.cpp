@@ -2,6 +2,7 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/json_output.hpp"
 #include "hvconfig/values.hpp"
 #include "hyperv/value.hpp"
 
@@ -18,6 +19,7 @@ struct Get {
     FileArgument file;
     std::string path;
     bool raw = false;
+    bool json = false;
 
     int operator()() const {
         const auto storage = file.open();
@@ -35,6 +37,7 @@ struct Get {
 private:
     Result<void> print(const hyperv::Storage& storage, const std::vector<KeyId>& keys, TextOutput& out) const {
         if (raw) return print_raw(storage, keys, out);
+        if (json) return print_json(storage, keys, out);
         for (const KeyId key : keys) VDISK_CHECK(print_key(storage, key, out));
         return ok();
     }
@@ -53,6 +56,23 @@ private:
                 return ok();
             },
             [](KeyId, std::size_t) -> Result<void> { return ok(); });
+    }
+
+    // Every key that the path stands for, and of a node all below it.
+    static Result<void> print_json(const hyperv::Storage& storage, const std::vector<KeyId>& keys, TextOutput& out) {
+        out.print("{{\"vdisk_json\":{},\"keys\":[", kJsonVersion);
+        std::string_view separator = "\n ";
+        VDISK_CHECK(walk(
+            storage.tree(), keys,
+            [&](KeyId at, std::size_t) -> Result<void> {
+                out.put(separator);
+                separator = ",\n ";
+                print_json_key(out, storage, at);
+                return ok();
+            },
+            [](KeyId, std::size_t) -> Result<void> { return ok(); }));
+        out.put("]}\n");
+        return ok();
     }
 
     Result<void> print_raw(const hyperv::Storage& storage, const std::vector<KeyId>& keys, TextOutput& out) const {
@@ -99,11 +119,12 @@ private:
 
 } // namespace
 
-Action add_get(CLI::App& command) {
+Action add_get(CommandLine& line) {
     auto action = std::make_shared<Get>();
-    action->file.add_to(command);
-    command.add_option("PATH", action->path, "a key, as dump --format flat prints it")->required();
-    command.add_flag("--raw", action->raw, "the value's bytes as they are stored");
+    action->file.add_to(line);
+    line.operand("PATH", action->path, "a key, as dump --format flat prints it");
+    line.flag("--raw", action->raw, "the value's bytes as they are stored");
+    line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it").excludes("raw");
     return [action] { return (*action)(); };
 }
 

@@ -2,6 +2,7 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/json_output.hpp"
 #include "hvconfig/json_dump.hpp"
 #include "io/file_source.hpp"
 
@@ -179,7 +180,7 @@ struct Info {
 private:
     int print(const Json& facts, int status) const {
         TextOutput out;
-        if (json) out.print("{}\n", facts.dump(2, ' ', false, Json::error_handler_t::replace));
+        if (json) out.put(json_document(facts));
         else print_text(out, facts, 0);
         return status;
     }
@@ -187,10 +188,10 @@ private:
 
 } // namespace
 
-Action add_info(CLI::App& command) {
+Action add_info(CommandLine& line) {
     auto action = std::make_shared<Info>();
-    action->file.add_to(command);
-    command.add_flag("--json", action->json, "print JSON");
+    action->file.add_to(line);
+    line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };
 }
 

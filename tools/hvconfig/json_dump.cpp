@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hvconfig/json_dump.hpp"
 
+#include "common/json_output.hpp"
+
 #include "base/text.hpp"
 #include "hvconfig/commands.hpp"
 #include "hvconfig/values.hpp"
@@ -143,7 +145,7 @@ void print_findings(const hyperv::Storage& storage, TextOutput& out) {
 
 Result<void> dump_json(const hyperv::Storage& storage, std::span<const KeyId> tops, bool all, TextOutput& out) {
     const std::string_view name = storage.source()->name();
-    out.print("{{\"file\":{},\n", json_string(name.substr(name.rfind('/') + 1)));
+    out.print("{{\"vdisk_json\":{},\"file\":{},\n", kJsonVersion, json_string(name.substr(name.rfind('/') + 1)));
     out.print("\"header\":{},\n", text_of(header_json(storage)));
     out.print("\"log_applied\":{},\n", storage.log_applied());
     out.print("\"key_tables\":{},\"object_tables\":{},\"file_objects\":{},\n", storage.key_tables().live.size(),

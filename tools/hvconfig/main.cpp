@@ -2,13 +2,25 @@
 #include "hvconfig/commands.hpp"
 
 #include <array>
+#include <filesystem>
 
 namespace {
 
 using namespace vdisk::tools;
 
+bool names_file(const char* word) {
+    std::error_code error;
+    return std::filesystem::exists(word, error);
+}
+
 constexpr ToolDescription kTool{
-    "hvconfig", "Reads Hyper-V's configuration and state files: .vmcx, .vmrs, .vsv. Never writes to them."};
+    .name = "hvconfig",
+    .summary = "Reads Hyper-V's configuration and state files: .vmcx, .vmrs, .vsv. Never writes to them.",
+    .operand = "FILE",
+    .default_command = "info",
+    .add_notes = nullptr,
+    .is_file = names_file,
+};
 
 constexpr std::array kCommands{
     CommandRow{"dump", "print the whole configuration", add_dump},

@@ -2,6 +2,7 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/json_output.hpp"
 #include "common/progress_bar.hpp"
 #include "hvconfig/memory_writer.hpp"
 #include "hyperv/saved_memory.hpp"
@@ -17,6 +18,7 @@ struct Memory {
     std::string output;
     std::string format = "raw";
     bool overwrite = false;
+    bool json = false;
 
     int operator()() const {
         const auto storage = file.open();
@@ -30,11 +32,24 @@ struct Memory {
         const auto losses = write(memory.value());
         if (losses.has_error()) return report(losses.error());
         for (const MemoryLoss& loss : losses.value()) warn(to_line(loss));
+        if (json) print_json(memory.value().losses(), losses.value());
         const bool whole = memory.value().losses().empty() && losses.value().empty();
         return whole ? status_of(*storage.value()) : kPartial;
     }
 
 private:
+    void print_json(std::span<const MemoryLoss> placed, std::span<const MemoryLoss> read) const {
+        nlohmann::ordered_json facts{{"file", printable(file.path)}, {"output", printable(output)}, {"format", format}};
+        facts["lost"] = nlohmann::ordered_json::array();
+        for (const auto losses : {placed, read})
+            for (const MemoryLoss& loss : losses)
+                facts["lost"].push_back({{"what", printable(loss.what)},
+                                         {"address", loss.address},
+                                         {"length", loss.length},
+                                         {"why", printable(loss.why)}});
+        fmt::print("{}", json_document(facts));
+    }
+
     static std::string to_line(const MemoryLoss& loss) {
         if (loss.length == 0) return fmt::format("{}: {}", loss.what, loss.why);
         return fmt::format("{}: address {:#x}, {} bytes are not rebuilt: {}", loss.what, loss.address, loss.length,
@@ -51,6 +66,8 @@ private:
         const bool lime = format == "lime";
         const std::uint64_t size = lime ? 0 : memory.end(); // how many ranges there are shows in the writing
         VDISK_TRY(out, Output::open({.path = output, .overwrite = overwrite, .size = size, .out_of_order = lime}));
+        if (json && out->is_standard_output())
+            return fail(ErrorKind::usage, "OUT can't be standard output: the JSON goes there");
         const auto writer = lime ? lime_writer(*out) : raw_writer(*out);
         ProgressBar bar("rebuilding");
         bool anything = false;
@@ -71,14 +88,15 @@ private:
 
 } // namespace
 
-Action add_memory(CLI::App& command) {
+Action add_memory(CommandLine& line) {
     auto action = std::make_shared<Memory>();
-    action->file.add_to(command);
-    command.add_option("OUT", action->output, "the file to write, '-' for standard output")->required();
-    command.add_option("-f,--format", action->format, "raw (an offset is an address) or lime (only what is there)")
-        ->check(CLI::IsMember({"raw", "lime"}))
-        ->capture_default_str();
-    command.add_flag("--force", action->overwrite, "overwrite OUT if it exists");
+    action->file.add_to(line);
+    line.operand("OUT", action->output, "the file to write, '-' for standard output");
+    line.option("-O,--output-format", "FORMAT", action->format,
+                "raw (an offset is an address; usual) or lime (only what is there)")
+        .one_of({"raw", "lime"});
+    line.flag("--force", action->overwrite, "overwrite OUT if it exists");
+    line.flag("--json", action->json, "tell what could not be rebuilt as JSON, on standard output");
     return [action] { return (*action)(); };
 }
 

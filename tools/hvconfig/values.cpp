@@ -128,6 +128,24 @@ void print_flat(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId k
     out.put("\n");
 }
 
+void print_json_key(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key) {
+    const hyperv::KeyEntry& entry = storage.key(key).entry;
+    out.print("{{\"path\":{},\"type\":\"{}\"", json_string(hyperv::path_of(storage, key)),
+              hyperv::to_string(entry.type));
+    if (entry.type == KeyType::array) {
+        out.print(",\"length\":{},\"hex\":\"", storage.value_size(key));
+        const bool whole = print_hex(out, storage, key);
+        out.put(whole ? "\"" : "\",\"unreadable\":true");
+    } else if (entry.type != KeyType::node) {
+        const auto bytes = readable_value(out, storage, key);
+        const std::string members = bytes ? value_members(entry.type, *bytes) : "\"unreadable\":true";
+        if (!members.empty()) out.print(",{}", members);
+    }
+    if (const auto damage = damage_of(entry); !damage.empty())
+        out.print(",\"damaged\":{}", nlohmann::json(damage).dump());
+    out.put("}");
+}
+
 std::vector<std::string> damage_of(const hyperv::KeyEntry& entry) {
     std::vector<std::string> names;
     for (const hyperv::FindingKind kind : entry.faults.list())

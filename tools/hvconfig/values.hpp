@@ -31,6 +31,10 @@ void print_value(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId 
 /// What can't be read as in print_value().
 void print_flat(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key, std::string_view path);
 
+/// Prints a key as a JSON object: its path, type, value and, if that is in doubt, why. What can't be read as in
+/// print_value().
+void print_json_key(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key);
+
 /// The names of the faults that put a key's value in doubt.
 [[nodiscard]] std::vector<std::string> damage_of(const hyperv::KeyEntry& entry);
 

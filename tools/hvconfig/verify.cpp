@@ -2,6 +2,7 @@
 #include "hvconfig/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/json_output.hpp"
 #include "hvconfig/json_dump.hpp"
 
 namespace vdisk::tools {
@@ -17,7 +18,7 @@ struct Verify {
         const hyperv::Storage& storage = *opened.value();
         TextOutput out;
         if (json) {
-            out.put("{\"findings\":");
+            out.print("{{\"vdisk_json\":{},\"findings\":", kJsonVersion);
             print_findings(storage, out);
             out.print(",\n\"size\":{},\"told_size\":{}}}\n", storage.raw_source()->size(), storage.told_size());
         } else {
@@ -42,10 +43,10 @@ private:
 
 } // namespace
 
-Action add_verify(CLI::App& command) {
+Action add_verify(CommandLine& line) {
     auto action = std::make_shared<Verify>();
-    action->file.add_to(command);
-    command.add_flag("--json", action->json, "print JSON");
+    action->file.add_to(line);
+    line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };
 }
 

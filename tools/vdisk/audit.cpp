@@ -1,31 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "open/report.hpp"
 #include "vdisk/commands.hpp"
+
+#include "open/report.hpp"
 
 namespace vdisk::tools {
 namespace {
 
 struct Audit {
-    ImageArgument image;
-    bool json = false;
+    ImageArguments images;
+    Printing printing;
 
-    int operator()() const {
+    int operator()() {
+        printing.several = images.several();
+        return images.for_each(!printing.json, [this](const ImageArgument& image) { return audit(image); });
+    }
+
+private:
+    int audit(const ImageArgument& image) const {
         const auto options = image.options("auditing");
         if (options.has_error()) return report(options.error());
         const auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        const auto audited = wiped(audit_file(file.value(), options.value()));
-        if (audited.has_error()) return report(audited.error());
-        return print_report(file.value(), audited.value(), json);
+        auto audited = wiped(audit_file(file.value(), options.value()));
+        if (audited.has_error()) return report(std::move(audited).error().in(file.value().source->name()));
+        return print_report(file.value(), audited.value(), printing);
     }
 };
 
 } // namespace
 
-Action add_audit(CLI::App& command) {
+Action add_audit(CommandLine& line) {
     auto action = std::make_shared<Audit>();
-    action->image.add_to(command);
-    command.add_flag("--json", action->json, "print JSON");
+    action->images.add_to(line);
+    action->printing.add_to(line);
     return [action] { return (*action)(); };
 }
 

@@ -7,16 +7,16 @@ namespace {
 struct PrintBitmap {
     ImageArgument image;
     std::string name;
-    bool json = false;
+    Printing printing;
 
     int operator()() const {
         const auto file = image.open_file();
         if (file.has_error()) return report(file.error());
-        const auto bitmap = file.value().disks->bitmap(name);
-        if (bitmap.has_error()) return report(bitmap.error());
+        auto bitmap = file.value().disks->bitmap(name);
+        if (bitmap.has_error()) return report(std::move(bitmap).error().in(file.value().source->name()));
         for (const std::string& warning : bitmap.value().warnings) warn(fmt::format("bitmap '{}': {}", name, warning));
         bool whole = bitmap.value().warnings.empty();
-        const auto printed = json ? print_json(bitmap.value(), whole) : print_text(bitmap.value(), whole);
+        const auto printed = printing.json ? print_json(bitmap.value(), whole) : print_text(bitmap.value(), whole);
         if (printed.has_error()) return report(printed.error());
         return whole ? kDone : kPartial;
     }
@@ -39,8 +39,8 @@ struct PrintBitmap {
     static Result<void> print_json(const DirtyBitmap& bitmap, bool& whole) {
         Facts head = bitmap.facts;
         head["warnings"] = bitmap.warnings;
-        std::string text = head.dump(2);
-        text.resize(text.rfind('\n')); // the closing brace comes behind the ranges
+        std::string text = json_document(head);
+        text.resize(text.rfind("\n}")); // the closing brace comes behind the ranges
         fmt::print("{},\n  \"ranges\": [", text);
         std::string_view separator = "\n";
         auto visited = bitmap.visit([&](const DirtyRange& range) -> Result<void> {
@@ -62,11 +62,11 @@ struct PrintBitmap {
 
 } // namespace
 
-Action add_bitmap(CLI::App& command) {
+Action add_bitmap(CommandLine& line) {
     auto print = std::make_shared<PrintBitmap>();
-    print->image.add_to(command);
-    command.add_option("NAME", print->name, "the bitmap, as 'vdisk info' lists it")->required();
-    command.add_flag("--json", print->json, "print JSON");
+    print->image.add_to(line);
+    line.operand("NAME", print->name, "the bitmap, as 'vdisk info' lists it");
+    print->printing.add_to(line);
     return [print] { return (*print)(); };
 }
 

@@ -2,25 +2,41 @@
 /// The commands of `vdisk`: one source file and one row in main.cpp each.
 #pragma once
 
-#include "common/command_line.hpp"
+#include "common/json_output.hpp"
 #include "common/progress_bar.hpp"
+#include "common/tool.hpp"
 #include "open/open.hpp"
 
 namespace vdisk::tools {
 
-Action add_config(CLI::App& command);
-Action add_verify(CLI::App& command);
-Action add_audit(CLI::App& command);
-Action add_export(CLI::App& command);
-Action add_bitmap(CLI::App& command);
-Action add_hash(CLI::App& command);
-Action add_info(CLI::App& command);
-Action add_leaked(CLI::App& command);
-Action add_ls(CLI::App& command);
-Action add_ref(CLI::App& command);
+Action add_config(CommandLine& line);
+Action add_verify(CommandLine& line);
+Action add_audit(CommandLine& line);
+Action add_export(CommandLine& line);
+Action add_bitmap(CommandLine& line);
+Action add_hash(CommandLine& line);
+Action add_info(CommandLine& line);
+Action add_leaked(CommandLine& line);
+Action add_ls(CommandLine& line);
+Action add_ref(CommandLine& line);
+
+/// How a command prints what it tells: as text or as JSON, for one image or several.
+struct Printing {
+    bool json = false;
+    bool several = false; ///< images in one call
+
+    /// Adds --json. `this` must outlive the parsing.
+    void add_to(CommandLine& line);
+
+    /// Prints `facts` as a document of vdisk-json(5); a line of its own where there are several.
+    void print_json(const Facts& facts) const;
+};
 
 /// Prints what an audit or a verification of `file` found; returns the exit status: kPartial if anything is wrong.
-int print_report(const OpenedFile& file, const AuditReport& report, bool json);
+int print_report(const OpenedFile& file, const AuditReport& report, const Printing& printing);
+
+/// What help says of images: the keys of selectors.
+void add_image_notes(CommandLine& line);
 
 /// An image on the command line: PATH[#SELECTOR] and --format.
 struct ImageArgument {
@@ -28,7 +44,7 @@ struct ImageArgument {
     std::string format;
 
     /// Adds the positional argument and the option. `this` must outlive the parsing.
-    void add_to(CLI::App& command);
+    void add_to(CommandLine& line);
 
     /// How to open it: with the environment's policy for references, limits, and a progress bar for long work.
     [[nodiscard]] Result<OpenOptions> options(std::string_view label = "opening") const;
@@ -45,5 +61,20 @@ template<class T> [[nodiscard]] T wiped(T returned) {
     ProgressBar::wipe();
     return returned;
 }
+
+/// Images on the command line, all of one --format.
+struct ImageArguments {
+    std::vector<std::string> paths;
+    std::string format;
+
+    /// As ImageArgument::add_to().
+    void add_to(CommandLine& line);
+
+    [[nodiscard]] bool several() const noexcept { return paths.size() > 1; }
+
+    /// Does something for each, and returns the exit status of all: kFailed if it failed for each, kPartial if anything
+    /// was not kDone. An empty line separates what is printed as text for them, if `spaced`.
+    [[nodiscard]] int for_each(bool spaced, const std::function<int(const ImageArgument&)>& act) const;
+};
 
 } // namespace vdisk::tools

@@ -35,23 +35,46 @@ struct Config {
     ImageArgument image;
     std::string name;
     bool list_only = false;
+    Printing printing;
 
     int operator()() const {
         const auto file = image.open_file();
         if (file.has_error()) return report(file.error());
-        const auto configs = file.value().disks->configurations();
-        if (configs.has_error()) return report(configs.error());
-        if (list_only) return print_list(configs.value());
+        auto configs = file.value().disks->configurations();
+        if (configs.has_error()) return report(std::move(configs).error().in(file.value().source->name()));
+        if (list_only) return print_list(file.value(), configs.value());
         const auto chosen = choose(configs.value(), file.value().source->name());
         if (chosen.has_error()) return report(chosen.error());
         mention_others(configs.value(), *chosen.value());
-        return print(*chosen.value());
+        return printing.json ? print_json(file.value(), *chosen.value()) : print(*chosen.value());
     }
 
-    static int print_list(const Configurations& configs) {
+    int print_list(const OpenedFile& file, const Configurations& configs) const {
+        if (printing.json) {
+            Facts list = Facts::array();
+            for (const Configuration& config : configs) list.push_back(described(config));
+            printing.print_json({{"file", file.source->name()}, {"configurations", std::move(list)}});
+            return kDone;
+        }
         for (const Configuration& config : configs)
             fmt::print("{}  {} bytes\n", printable(config.name), config.data.size());
         return kDone;
+    }
+
+    static Facts described(const Configuration& config) {
+        Facts facts{{"name", printable(config.name)}, {"size", config.data.size()}};
+        if (!config.problem.empty()) facts["damage"] = printable(config.problem);
+        return facts;
+    }
+
+    // Its bytes as text where they are that, else as digits.
+    int print_json(const OpenedFile& file, const Configuration& config) const {
+        Facts facts{{"file", file.source->name()}};
+        facts.update(described(config));
+        if (is_utf8(config.data)) facts["text"] = config.data;
+        else facts["hex"] = hex(std::as_bytes(std::span(config.data)));
+        printing.print_json(facts);
+        return config.problem.empty() ? kDone : kPartial;
     }
 
     // What is not printed for want of a name is said.
@@ -91,11 +114,12 @@ struct Config {
 
 } // namespace
 
-Action add_config(CLI::App& command) {
+Action add_config(CommandLine& line) {
     auto action = std::make_shared<Config>();
-    action->image.add_to(command);
-    command.add_option("NAME", action->name, "which configuration, where there are several");
-    command.add_flag("--list", action->list_only, "list their names and sizes");
+    action->image.add_to(line);
+    line.optional_operand("NAME", action->name, "which configuration, where there are several");
+    line.flag("--list", action->list_only, "list their names and sizes");
+    action->printing.add_to(line);
     return [action] { return (*action)(); };
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/copy.hpp"
 
+#include "base/text.hpp"
 #include "common/exit_status.hpp"
 #include "common/progress_bar.hpp"
+#include "io/byte_source.hpp"
 
 #include <algorithm>
 
@@ -95,6 +97,31 @@ private:
 Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start, std::span<Sink* const> sinks,
                                          std::string label, OnLoss on_loss) {
     return Copy(image, sinks, on_loss).run(start, std::move(label));
+}
+
+Result<void> copy_file(const ByteSource& source, std::span<Sink* const> sinks, std::string label) {
+    BufferPool buffers(kPiece);
+    std::vector<std::unique_ptr<SinkThread>> threads;
+    for (Sink* sink : sinks) threads.push_back(std::make_unique<SinkThread>(*sink));
+    ProgressBar bar(std::move(label));
+    bool going = true;
+    for (std::uint64_t at = 0; at < source.size() && going;) {
+        const std::uint64_t length = std::min(kPiece, source.size() - at);
+        auto buffer = buffers.take();
+        VDISK_CHECK(read_exact(source, at, std::span(*buffer).first(static_cast<std::size_t>(length))));
+        for (const auto& thread : threads) going = going && thread->give({.bytes = buffer, .length = length});
+        at += length;
+        bar.update(at, source.size());
+    }
+    for (const auto& thread : threads) VDISK_CHECK(thread->finish());
+    return ok();
+}
+
+Facts describe_lost(std::span<const LostRange> lost) {
+    Facts list = Facts::array();
+    for (const LostRange& range : lost)
+        list.push_back({{"offset", range.offset}, {"length", range.length}, {"why", printable(range.why)}});
+    return list;
 }
 
 void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome) {

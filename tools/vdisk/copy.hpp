@@ -3,7 +3,7 @@
 #pragma once
 
 #include "common/sink.hpp"
-#include "image/image.hpp"
+#include "disk/disk_file.hpp"
 
 namespace vdisk::tools {
 
@@ -26,6 +26,12 @@ enum class OnLoss : std::uint8_t {
 [[nodiscard]] Result<std::vector<LostRange>> copy_disk(const Image& image, std::uint64_t start,
                                                        std::span<Sink* const> sinks, std::string label,
                                                        OnLoss on_loss = OnLoss::zeros);
+
+/// Gives all bytes of `source`, a file as it is, to each of `sinks`. The first that can't be read is an error.
+[[nodiscard]] Result<void> copy_file(const ByteSource& source, std::span<Sink* const> sinks, std::string label);
+
+/// They as a list of facts.
+[[nodiscard]] Facts describe_lost(std::span<const LostRange> lost);
 
 /// Prints a warning line for each of `lost`, with what became of them: "are zeros in the output".
 void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
+#include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"
 #include "vdisk/copy.hpp"
@@ -15,6 +16,7 @@ struct Export {
     bool overwrite = false;
     bool vm_state = false;
     std::vector<std::string> algorithms{};
+    Printing printing{};
 
     int operator()() const {
         const auto options = image.options();
@@ -36,11 +38,21 @@ private:
         return OpenedState{.image = std::move(disk.image), .start = GuestOffset{0}, .size = size};
     }
 
+    Result<Facts> describe(std::uint64_t size, const HashSinks& hashes, std::span<const LostRange> lost) const {
+        Facts facts{{"image", printable(image.path)}, {"output", printable(output)}, {"size", size}};
+        VDISK_TRY(digests, finish(hashes));
+        for (const auto& [algorithm, digest] : digests) facts["hashes"][algorithm] = digest;
+        if (!lost.empty()) facts["lost"] = describe_lost(lost);
+        return std::move(facts);
+    }
+
     int write(const Image& source, std::uint64_t start) const {
         const auto hashes = make_hashes(algorithms);
         if (hashes.has_error()) return report(hashes.error());
         const auto out = Output::open({.path = output, .overwrite = overwrite, .size = source.size() - start});
         if (out.has_error()) return report(out.error());
+        if (printing.json && out.value()->is_standard_output())
+            return report(fail(ErrorKind::usage, "OUT can't be standard output: the JSON goes there"));
         warn_of_writers();
         std::vector<Sink*> sinks = sinks_of(hashes.value());
         sinks.push_back(out.value().get());
@@ -50,7 +62,11 @@ private:
         warn_of_lost(lost.value(), "are zeros in the output");
         const bool changed = warn_of_changes();
         std::FILE* const told = out.value()->is_standard_output() ? stderr : stdout;
-        if (auto printed = print_hashes(told, hashes.value(), output); printed.has_error())
+        if (printing.json) {
+            const auto facts = describe(source.size() - start, hashes.value(), lost.value());
+            if (facts.has_error()) return report(facts.error());
+            printing.print_json(facts.value());
+        } else if (auto printed = print_hashes(told, hashes.value(), output); printed.has_error())
             return report(printed.error());
         return lost.value().empty() && !changed ? kDone : kPartial;
     }
@@ -58,14 +74,15 @@ private:
 
 } // namespace
 
-Action add_export(CLI::App& command) {
+Action add_export(CommandLine& line) {
     auto action = std::make_shared<Export>();
-    action->image.add_to(command);
-    command.add_option("OUT", action->output, "the raw file to write, '-' for standard output")->required();
-    command.add_flag("--vm-state", action->vm_state,
-                     "write the machine's RAM and devices that were saved with the selected snapshot");
-    add_algorithms(command, "--hash", action->algorithms, "also print hashes of what is written");
-    command.add_flag("--force", action->overwrite, "overwrite OUT if it exists");
+    action->image.add_to(line);
+    line.operand("OUT", action->output, "the raw file to write, '-' for standard output");
+    line.flag("--vm-state", action->vm_state,
+              "write the machine's RAM and devices that were saved with the selected snapshot");
+    add_algorithms(line, "--hash", action->algorithms, "also print hashes of what is written");
+    line.flag("--force", action->overwrite, "overwrite OUT if it exists");
+    action->printing.add_to(line);
     return [action] { return (*action)(); };
 }
 

@@ -20,12 +20,9 @@ std::string upper(std::string text) {
 
 } // namespace
 
-void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms,
+void add_algorithms(CommandLine& line, const std::string& option, std::vector<std::string>& algorithms,
                     const std::string& help) {
-    command.add_option(option, algorithms, help)
-        ->delimiter(',')
-        ->allow_extra_args(false) // what follows is the image
-        ->check(CLI::IsMember(std::vector<std::string>{"md5", "sha1", "sha256", "sha512", "sha3-256", "blake2b512"}));
+    line.list(option, "NAME,...", algorithms, help).one_of(kAlgorithms);
 }
 
 Result<void> HashSink::write(std::span<const std::byte> bytes) {
@@ -60,6 +57,15 @@ std::vector<Sink*> sinks_of(const HashSinks& hashes) {
     std::vector<Sink*> sinks;
     for (const auto& hash : hashes) sinks.push_back(hash.get());
     return sinks;
+}
+
+Result<std::map<std::string, std::string>> finish(const HashSinks& hashes) {
+    std::map<std::string, std::string> digests;
+    for (const auto& hash : hashes) {
+        VDISK_TRY(digest, hash->finish());
+        digests.emplace(hash->algorithm(), std::move(digest));
+    }
+    return digests;
 }
 
 Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes, const std::string& name) {

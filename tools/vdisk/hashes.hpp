@@ -3,19 +3,22 @@
 #pragma once
 
 #include "base/digest.hpp"
+#include "common/command_line.hpp"
 #include "common/sink.hpp"
 
-#include <CLI/CLI.hpp>
-
+#include <map>
 #include <string>
 
 namespace vdisk::tools {
+
+/// All that there are.
+inline const std::vector<std::string> kAlgorithms{"md5", "sha1", "sha256", "sha512", "sha3-256", "blake2b512"};
 
 /// What `--algorithm` takes if it is not given.
 inline const std::vector<std::string> kUsualAlgorithms{"md5", "sha1", "sha256"};
 
 /// Adds an option that takes names of algorithms with commas between them.
-void add_algorithms(CLI::App& command, const std::string& option, std::vector<std::string>& algorithms,
+void add_algorithms(CommandLine& line, const std::string& option, std::vector<std::string>& algorithms,
                     const std::string& help);
 
 /// Hashes what it takes.
@@ -41,6 +44,9 @@ using HashSinks = std::vector<std::unique_ptr<HashSink>>;
 
 /// They as takers of bytes; valid as long as `hashes`.
 [[nodiscard]] std::vector<Sink*> sinks_of(const HashSinks& hashes);
+
+/// Their digests by algorithm. Call it once, last.
+[[nodiscard]] Result<std::map<std::string, std::string>> finish(const HashSinks& hashes);
 
 /// Prints each to `file` as `sha256sum --tag` does: "SHA256 (name) = 0123...".
 [[nodiscard]] Result<void> print_hashes(std::FILE* file, std::span<const std::unique_ptr<HashSink>> hashes,

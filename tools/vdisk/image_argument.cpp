@@ -4,20 +4,49 @@
 #include "common/inputs.hpp"
 #include "open/registry.hpp"
 
-#include <fmt/ranges.h>
-
 #include <unistd.h>
 
 namespace vdisk::tools {
 
-void ImageArgument::add_to(CLI::App& command) {
-    command.add_option("IMAGE", path, "the image, PATH or PATH#SELECTOR")->required();
+void add_image_notes(CommandLine& line) {
+    std::vector<CommandLine::Row> keys{{"WORD", "a disk or snapshot in the file, by name or id"}};
+    for (const SelectorKey& key : selector_keys())
+        keys.emplace_back(fmt::format("{}={}", key.name, key.placeholder), key.help);
+    line.note("Selectors, behind a '#' and with commas between them", std::move(keys));
+}
+
+namespace {
+
+void add_format(CommandLine& line, std::string& format) {
     std::vector<std::string> names;
     for (const Format* known : formats()) names.emplace_back(known->name);
-    command
-        .add_option("-f,--format", format,
-                    fmt::format("do not detect the format, it is one of {}", fmt::join(names, ", ")))
-        ->check(CLI::IsMember(names));
+    names.emplace_back("rawz"); // a compressed raw disk, as The Sleuth Kit's programs call it
+    line.option("-f,--format", "FORMAT", format, "do not detect the format").one_of(std::move(names));
+    add_image_notes(line);
+}
+
+} // namespace
+
+void ImageArgument::add_to(CommandLine& line) {
+    line.operand("IMAGE", path, "the image, PATH or PATH#SELECTOR");
+    add_format(line, format);
+}
+
+void ImageArguments::add_to(CommandLine& line) {
+    line.operands("IMAGE", paths, "the images, each PATH or PATH#SELECTOR");
+    add_format(line, format);
+}
+
+int ImageArguments::for_each(bool spaced, const std::function<int(const ImageArgument&)>& act) const {
+    bool all_done = true;
+    bool all_failed = true;
+    for (const std::string& path : paths) {
+        if (spaced && &path != &paths.front()) fmt::print("\n");
+        const int status = act({path, format});
+        all_done = all_done && status == kDone;
+        all_failed = all_failed && status == kFailed;
+    }
+    return all_done ? kDone : all_failed ? kFailed : kPartial;
 }
 
 Result<OpenOptions> ImageArgument::options(std::string_view label) const {
@@ -48,6 +77,14 @@ Result<OpenedDisk> ImageArgument::open_disk() const {
     VDISK_TRY(chosen, options());
     VDISK_TRY(file, open_file(chosen));
     return wiped(vdisk::open_disk(std::move(file), chosen));
+}
+
+void Printing::add_to(CommandLine& line) {
+    line.flag("--json", json, "print JSON, as vdisk-json(5) describes it");
+}
+
+void Printing::print_json(const Facts& facts) const {
+    fmt::print("{}", json_document(facts, several ? JsonLayout::one_line : JsonLayout::indented));
 }
 
 } // namespace vdisk::tools

@@ -7,10 +7,16 @@ namespace vdisk::tools {
 namespace {
 
 struct Info {
-    ImageArgument image;
-    bool json = false;
+    ImageArguments images;
+    Printing printing;
 
-    int operator()() const {
+    int operator()() {
+        printing.several = images.several();
+        return images.for_each(!printing.json, [this](const ImageArgument& image) { return tell(image); });
+    }
+
+private:
+    int tell(const ImageArgument& image) const {
         auto options = image.options();
         if (options.has_error()) return report(options.error());
         auto file = image.open_file(options.value());
@@ -19,8 +25,8 @@ struct Info {
         // A disk that can't be opened, for want of its parent say, leaves what the file itself tells;
         // where one of several would have to be selected, that is all that was asked for.
         const Facts facts = disk.has_value() ? describe(disk.value()) : describe(file.value());
-        if (json) fmt::print("{}\n", facts.dump(2));
-        else fmt::print("{}", to_text(facts));
+        if (printing.json) printing.print_json(facts);
+        else fmt::print("{}", to_text(file.value(), facts));
         const bool nothing_selected =
             file.value().context.selector.empty() && select_disk(*file.value().disks, {}).has_error();
         if (disk.has_value() || nothing_selected) return tells_damage(facts) ? kPartial : kDone;
@@ -31,11 +37,11 @@ struct Info {
 
 } // namespace
 
-Action add_info(CLI::App& command) {
-    auto info = std::make_shared<Info>();
-    info->image.add_to(command);
-    command.add_flag("--json", info->json, "print JSON");
-    return [info] { return (*info)(); };
+Action add_info(CommandLine& line) {
+    auto action = std::make_shared<Info>();
+    action->images.add_to(line);
+    action->printing.add_to(line);
+    return [action] { return (*action)(); };
 }
 
 } // namespace vdisk::tools

@@ -64,32 +64,32 @@ private:
     std::uint64_t written_ = 0;
 };
 
-void print_ranges(std::span<const HostRange> ranges, bool json) {
+void print_ranges(std::span<const HostRange> ranges, const Printing& printing) {
     Facts list = Facts::array();
     std::uint64_t at = 0;
     for (const HostRange& range : ranges) {
-        if (json)
+        if (printing.json)
             list.push_back(
                 {{"offset in image", range.offset.value}, {"length", range.length}, {"offset in output", at}});
         else fmt::print("{} {} {}\n", range.offset.value, range.length, at);
         at += range.length;
     }
-    if (json) fmt::print("{}\n", list.dump(2));
+    if (printing.json) printing.print_json({{"ranges", std::move(list)}});
 }
 
 struct Leaked {
     ImageArgument image;
     std::string output;
     bool overwrite = false;
-    bool json = false;
+    Printing printing;
 
     int operator()() const {
         const auto options = image.options("auditing");
         if (options.has_error()) return report(options.error());
         const auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        const auto audited = wiped(file.value().disks->audit(options.value().progress));
-        if (audited.has_error()) return report(audited.error());
+        auto audited = wiped(file.value().disks->audit(options.value().progress));
+        if (audited.has_error()) return report(std::move(audited).error().in(file.value().source->name()));
         find_inputs(file.value(), options.value());
         ProgressBar::wipe();
         const auto out = Output::open({.path = output, .overwrite = overwrite, .size = audited.value().leaked_bytes()});
@@ -99,7 +99,7 @@ struct Leaked {
         warn_of_writers();
         const auto written = write(*file.value().source, audited.value(), *out.value());
         if (written.has_error()) return report(written.error());
-        print_ranges(audited.value().leaked(), json);
+        print_ranges(audited.value().leaked(), printing);
         return warn_of_changes() ? kPartial : written.value();
     }
 
@@ -117,12 +117,12 @@ struct Leaked {
 
 } // namespace
 
-Action add_leaked(CLI::App& command) {
+Action add_leaked(CommandLine& line) {
     auto action = std::make_shared<Leaked>();
-    action->image.add_to(command);
-    command.add_option("OUT", action->output, "the file to write the bytes to, range after range")->required();
-    command.add_flag("--force", action->overwrite, "overwrite OUT if it exists");
-    command.add_flag("--json", action->json, "print the list of ranges as JSON");
+    action->image.add_to(line);
+    line.operand("OUT", action->output, "the file to write the bytes to, range after range");
+    line.flag("--force", action->overwrite, "overwrite OUT if it exists");
+    action->printing.add_to(line);
     return [action] { return (*action)(); };
 }
 

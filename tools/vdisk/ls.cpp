@@ -10,34 +10,85 @@
 namespace vdisk::tools {
 namespace {
 
-// What to type to reach the disk; the bare path where that does.
+constexpr std::size_t kColumns = 80;
+constexpr std::size_t kShownId = 12; // bytes of an id in the table: all of a number, the beginning of a UUID
+
+// The text that opens the disk; the bare path where that does.
 std::string selector_of(const OpenedFile& file, const Disk& disk) {
-    const std::string path = file.context.selector.path.native();
-    if (disk.kind == Disk::Kind::active) return printable(path);
-    return printable(path) + "#" + selecting_word(*file.disks, disk);
+    const std::string& path = file.context.selector.path.native();
+    return disk.kind == Disk::Kind::active ? path : path + "#" + selecting_word(*file.disks, disk);
 }
 
-// A table whose columns are as wide as their widest cell; the last one is not padded.
-std::string table(const std::vector<std::vector<std::string>>& rows) {
-    std::vector<std::size_t> widths(rows.front().size());
-    for (const auto& row : rows)
-        for (std::size_t i = 0; i + 1 < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-    std::string text;
-    for (const auto& row : rows) {
-        std::string line;
-        for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:{}}  ", row[i], widths[i]);
-        text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
-    }
+// Columns of a character of UTF-8 are counted as one: close enough for a name.
+std::size_t columns(std::string_view text) {
+    return static_cast<std::size_t>(
+        std::ranges::count_if(text, [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+std::string cut(std::string text, std::size_t most) {
+    while (columns(text) > most) text = shortened(text, text.size() - 1);
     return text;
 }
 
-// A disk's own facts on one line: "time: 2024-01-02, vm state size: 0".
-std::string remarks_of(const Disk& disk) {
+// Day and time of a snapshot, to the second.
+std::string date_of(const Disk& disk) {
+    for (const char* key : {"date", "time"}) {
+        if (!disk.facts.contains(key) || !disk.facts[key].is_string()) continue;
+        std::string time = disk.facts[key].get<std::string>();
+        if (const std::size_t point = time.find('.'); point != std::string::npos && time.ends_with('Z'))
+            time.erase(point, time.size() - 1 - point);
+        return shortened(time, sizeof "2024-01-02T03:04:05Z" - 1);
+    }
+    return "-";
+}
+
+struct Row {
+    std::string kind, name, id, size, date;
+    std::string more; // a line below it; empty: none
+};
+
+// A row with what must be typed on a line of its own, if that does not stand in it.
+Row row_of(const OpenedFile& file, const Disk& disk) {
+    Row row{.kind = std::string(to_string(disk.kind)),
+            .name = disk.name.empty() ? "-" : printable(disk.name),
+            .id = disk.id.empty() ? "-" : shortened(printable(disk.id), kShownId),
+            .size = human_size(disk.size),
+            .date = date_of(disk)};
+    const std::string word = disk.kind == Disk::Kind::active ? "" : selecting_word(*file.disks, disk);
+    if (!word.empty() && word != row.name && word != row.id) row.more = selector_of(file, disk);
+    return row;
+}
+
+std::vector<Row> rows_of(const OpenedFile& file) {
+    std::vector<Row> rows{{"KIND", "NAME", "ID", "SIZE", "DATE", ""}};
+    for (const Disk& disk : file.disks->disks()) rows.push_back(row_of(file, disk));
+    return rows;
+}
+
+std::size_t widest(const std::vector<Row>& rows, std::string Row::*cell) {
+    std::size_t width = 0;
+    for (const Row& row : rows) width = std::max(width, columns(row.*cell));
+    return width;
+}
+
+std::string padded(const std::string& text, std::size_t width) {
+    return text + std::string(width - std::min(width, columns(text)), ' ');
+}
+
+// In 80 columns, for which names are cut.
+std::string table(const OpenedFile& file, std::vector<Row> rows) {
+    const std::size_t kind = widest(rows, &Row::kind), id = widest(rows, &Row::id), size = widest(rows, &Row::size),
+                      date = widest(rows, &Row::date);
+    const std::size_t others = kind + id + size + date + 8; // two blanks behind each but the last
+    const std::size_t name = std::min(widest(rows, &Row::name), kColumns - others);
     std::string text;
-    for (const auto& [key, value] : disk.facts.items())
-        if (!value.is_structured())
-            text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", key,
-                                value.is_string() ? value.get<std::string>() : value.dump());
+    for (Row& row : rows) {
+        if (columns(row.name) > name && row.more.empty())
+            row.more = file.context.selector.path.native() + "#" + row.name;
+        text += fmt::format("{}  {}  {}  {}  {}\n", padded(row.kind, kind), padded(cut(row.name, name), name),
+                            padded(row.id, id), padded(row.size, size), row.date);
+        if (!row.more.empty()) text += fmt::format("  {}\n", shell_quoted(row.more));
+    }
     return text;
 }
 
@@ -45,18 +96,24 @@ std::string remarks_of(const Disk& disk) {
 constexpr std::array kIdentity{"uuid", "created"};
 
 struct List {
-    ImageArgument image;
-    bool json = false;
+    ImageArguments images;
+    Printing printing;
 
-    int operator()() const {
+    int operator()() {
+        printing.several = images.several();
+        return images.for_each(!printing.json, [this](const ImageArgument& image) { return list(image); });
+    }
+
+private:
+    int list(const ImageArgument& image) const {
         const auto file = image.open_file();
         if (file.has_error()) return report(file.error());
-        if (json) print_json(file.value());
+        if (printing.json) printing.print_json(described(file.value()));
         else print_text(file.value());
         return kDone;
     }
 
-    static void print_json(const OpenedFile& file) {
+    static Facts described(const OpenedFile& file) {
         Facts facts = Facts::object();
         facts["file"] = file.source->name();
         facts["format"] = file.disks->format().name;
@@ -64,10 +121,10 @@ struct List {
         facts["disks"] = Facts::array();
         for (const Disk& disk : file.disks->disks()) {
             Facts described = describe(disk);
-            described["selector"] = selector_of(file, disk);
+            described["selector"] = printable(selector_of(file, disk));
             facts["disks"].push_back(std::move(described));
         }
-        fmt::print("{}\n", facts.dump(2));
+        return facts;
     }
 
     static Facts identity(const OpenedFile& file) {
@@ -82,23 +139,21 @@ struct List {
         return facts;
     }
 
-    static void print_text(const OpenedFile& file) {
-        fmt::print("{}", to_text(identity(file)));
-        std::vector<std::vector<std::string>> rows{{"KIND", "NAME", "ID", "BYTES", "SIZE", "IMAGE", "FACTS"}};
-        for (const Disk& disk : file.disks->disks())
-            rows.push_back({std::string(to_string(disk.kind)), disk.name.empty() ? "-" : printable(disk.name),
-                            disk.id.empty() ? "-" : printable(disk.id), fmt::format("{}", disk.size),
-                            human_size(disk.size), selector_of(file, disk), remarks_of(disk)});
-        fmt::print("{}", table(rows));
+    void print_text(const OpenedFile& file) const {
+        if (printing.several) fmt::print("file: {}\n", file.source->name());
+        fmt::print("{}{}", to_text(identity(file)), table(file, rows_of(file)));
+        if (file.disks->disks().size() > 1)
+            fmt::print("open one as {} (by its NAME or ID)\n",
+                       shell_quoted(file.context.selector.path.native() + "#NAME"));
     }
 };
 
 } // namespace
 
-Action add_ls(CLI::App& command) {
+Action add_ls(CommandLine& line) {
     auto action = std::make_shared<List>();
-    action->image.add_to(command);
-    command.add_flag("--json", action->json, "print JSON");
+    action->images.add_to(line);
+    action->printing.add_to(line);
     return [action] { return (*action)(); };
 }
 

@@ -1,14 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
+#include "disk/selector.hpp"
+
 #include <array>
+#include <filesystem>
 
 namespace {
 
 using namespace vdisk::tools;
 
-constexpr ToolDescription kTool{"vdisk",
-                                "Reads virtual disks of hypervisors: qcow2, vdi, vma. Never writes to an image."};
+// A path, or the beginning of one up to a '#'.
+bool names_file(const char* word) {
+    const auto selector = vdisk::parse_selector(word);
+    std::error_code error;
+    return std::filesystem::exists(selector.has_value() ? selector.value().path : std::filesystem::path(word), error);
+}
+
+constexpr ToolDescription kTool{
+    .name = "vdisk",
+    .summary = "Reads virtual disks of hypervisors. Never writes to an image.",
+    .operand = "IMAGE",
+    .default_command = "info",
+    .add_notes = add_image_notes,
+    .is_file = names_file,
+};
 
 constexpr std::array kCommands{
     CommandRow{"info", "tell what an image is and which files it is read from", add_info},

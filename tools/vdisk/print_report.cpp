@@ -11,24 +11,25 @@ void print_text(const OpenedFile& file, const AuditReport& report) {
     for (const Finding& finding : report.findings())
         fmt::print("{}: {}: {}\n", to_string(finding.severity), finding.kind, finding.text);
     for (const auto& [kind, count] : report.counts()) fmt::print("{}: {} found\n", kind, count.number);
-    if (!report.leaked().empty())
-        fmt::print("leaked: {} bytes in {} ranges, which 'vdisk leaked' writes out\n", report.leaked_bytes(),
-                   report.leaked().size());
-    if (report.counts().empty()) fmt::print("nothing found\n");
+    const std::size_t ranges = report.leaked().size();
+    if (ranges > 0)
+        fmt::print("unreferenced: {} bytes in {} {}, which 'vdisk leaked' writes out\n", report.leaked_bytes(), ranges,
+                   ranges == 1 ? "range" : "ranges");
+    if (report.number_of(Severity::warning) == 0) fmt::print("no faults\n");
 }
 
-void print_json(const OpenedFile& file, const AuditReport& report) {
+Facts described(const OpenedFile& file, const AuditReport& report) {
     Facts facts = Facts::object();
     facts["file"] = file.source->name();
     facts["format"] = file.disks->format().name;
     facts.update(describe(report));
-    fmt::print("{}\n", facts.dump(2));
+    return facts;
 }
 
 } // namespace
 
-int print_report(const OpenedFile& file, const AuditReport& report, bool json) {
-    if (json) print_json(file, report);
+int print_report(const OpenedFile& file, const AuditReport& report, const Printing& printing) {
+    if (printing.json) printing.print_json(described(file, report));
     else print_text(file, report);
     return report.number_of(Severity::warning) > 0 ? kPartial : kDone;
 }

@@ -32,7 +32,8 @@ struct Ref {
     bool absolute = false;
     bool overwrite = false;
     bool check = false;
-    bool json = false;
+    bool ascii = false;
+    Printing printing{};
 
     int operator()() const { return check ? check_all() : write_all(); }
 
@@ -42,11 +43,14 @@ private:
         if (place.has_error()) return report(place.error());
         Tally tally;
         Names names;
-        for (const std::string& path : paths) write_for_image(path, place.value(), tally, names);
+        Facts rows = Facts::array();
+        for (const std::string& path : paths) write_for_image(path, place.value(), tally, names, rows);
+        if (printing.json) printing.print_json({{"references", std::move(rows)}});
         return tally.status();
     }
 
-    void write_for_image(const std::string& path, const ReferencePlace& place, Tally& tally, Names& names) const {
+    void write_for_image(const std::string& path, const ReferencePlace& place, Tally& tally, Names& names,
+                         Facts& rows) const {
         const auto options = ImageArgument{path, ""}.options();
         const auto file = options.has_error() ? Result<OpenedFile>(options.error()) : open_image(path, options.value());
         const auto chosen = file.has_error() ? Result<std::vector<std::size_t>>(file.error()) : choose(file.value());
@@ -57,6 +61,8 @@ private:
         for (const std::size_t index : chosen.value()) {
             const auto written = write(file.value(), index, place, options.value(), names);
             if (written.has_error()) report(written.error());
+            else if (printing.json) rows.push_back(row(written.value(), file.value(), index));
+            else fmt::print("{}\n", printable(written.value()));
             tally.add(written.has_value());
         }
     }
@@ -95,8 +101,8 @@ private:
     }
 
     // Only for a disk that opens: a reference that leads nowhere would be found out too late.
-    Result<void> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place,
-                       const OpenOptions& options, Names& names) const {
+    Result<std::string> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place,
+                              const OpenOptions& options, Names& names) const {
         VDISK_CHECK(wiped(open_disk_at(file, index, options)));
         const Disk& disk = file.disks->disks()[index];
         VDISK_TRY(selector, reference_to(file, disk, place));
@@ -104,8 +110,7 @@ private:
         if (text.has_error()) return std::move(text).error().in(file.source->name());
         const std::filesystem::path path = unused_path(file, disk, selector, names);
         VDISK_CHECK(write_reference(path, text.value(), overwrite));
-        fmt::print("{}\n", printable(path.native()));
-        return ok();
+        return path.native();
     }
 
     // Different images can come to the same name, as those that differ in their suffixes, and different disks of one,
@@ -118,8 +123,9 @@ private:
             if (written == names.end()) return leads_to(std::filesystem::path(folder) / name, file, selector);
             return written->second == image ? LeadsTo::another_disk : LeadsTo::another_image;
         };
-        std::string name = reference_name(file, disk, NamedAfter::stem);
-        if (taken_by(name) == LeadsTo::another_image) name = reference_name(file, disk, NamedAfter::whole_name);
+        std::string name = reference_name(file, disk, NamedAfter::stem, letters());
+        if (taken_by(name) == LeadsTo::another_image)
+            name = reference_name(file, disk, NamedAfter::whole_name, letters());
         std::string unused = name;
         for (int number = 2; taken_by(unused) >= LeadsTo::another_disk; ++number)
             unused = fmt::format("{}-{}.vdisk", name.substr(0, name.rfind('.')), number);
@@ -127,19 +133,21 @@ private:
         return std::filesystem::path(folder) / unused;
     }
 
+    Letters letters() const { return ascii ? Letters::ascii : Letters::every_script; }
+
     int check_all() const {
         Tally tally;
         Facts rows = Facts::array();
         for (const std::string& path : paths) {
             const auto disk = open_reference(path);
             tally.add(disk.has_value());
-            if (json)
-                rows.push_back(disk.has_value() ? row(path, disk.value())
+            if (printing.json)
+                rows.push_back(disk.has_value() ? row(path, disk.value().file, disk.value().index)
                                                 : Facts{{"reference", printable(path)}, {"error", disk.error().what}});
             else if (disk.has_value()) print(path, disk.value());
             if (disk.has_error()) report(disk.error());
         }
-        if (json) fmt::print("{}\n", rows.dump(2));
+        if (printing.json) printing.print_json({{"references", std::move(rows)}});
         return tally.status();
     }
 
@@ -149,11 +157,10 @@ private:
 
     static const Disk& disk_of(const OpenedDisk& opened) { return opened.file.disks->disks()[opened.index]; }
 
-    static Facts row(const std::string& path, const OpenedDisk& opened) {
-        Facts facts{{"reference", printable(path)},
-                    {"image", opened.file.source->name()},
-                    {"format", opened.file.disks->format().name}};
-        facts["disk"] = describe(disk_of(opened));
+    static Facts row(const std::string& path, const OpenedFile& file, std::size_t index) {
+        Facts facts{
+            {"reference", printable(path)}, {"image", file.source->name()}, {"format", file.disks->format().name}};
+        facts["disk"] = describe(file.disks->disks()[index]);
         return facts;
     }
 
@@ -164,21 +171,21 @@ private:
 
 } // namespace
 
-Action add_ref(CLI::App& command) {
+Action add_ref(CommandLine& line) {
     auto action = std::make_shared<Ref>();
-    command.add_option("FILE", action->paths, "images, PATH or PATH#SELECTOR; with --check, reference files")
-        ->required();
-    CLI::Option* const check =
-        command.add_flag("--check", action->check, "open what reference files lead to, and tell what that is");
-    command.add_flag("--json", action->json, "with --check: print JSON")->needs(check);
-    command.add_flag("--snapshots", action->snapshots, "one for every snapshot in the image, not for its disks")
-        ->excludes(check);
-    command.add_option("-d,--directory", action->folder, "where to write them, in place of the current folder")
-        ->excludes(check);
-    command
-        .add_flag("--absolute", action->absolute, "name files by absolute paths, not relative to the reference file")
-        ->excludes(check);
-    command.add_flag("--force", action->overwrite, "overwrite reference files that are there")->excludes(check);
+    line.operands("FILE", action->paths, "images, PATH or PATH#SELECTOR; with --check, reference files");
+    line.flag("--check", action->check, "open what reference files lead to, and tell what that is");
+    action->printing.add_to(line);
+    line.flag("--snapshots", action->snapshots, "one for every snapshot in the image, not for its disks")
+        .excludes("check");
+    line.option("-d,--directory", "FOLDER", action->folder, "where to write them, in place of the current folder")
+        .excludes("check");
+    line.flag("--absolute", action->absolute, "name files by absolute paths, not relative to the reference file")
+        .excludes("check");
+    line.flag("--ascii", action->ascii,
+              "letters that are not ASCII become '_' in their names, for programs that take no others")
+        .excludes("check");
+    line.flag("--force", action->overwrite, "overwrite reference files that are there").excludes("check");
     return [action] { return (*action)(); };
 }
 

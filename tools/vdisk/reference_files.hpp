@@ -22,9 +22,15 @@ struct ReferencePlace {
 /// Which part of the image's name a reference file has in its own.
 enum class NamedAfter : std::uint8_t { stem, whole_name };
 
-/// A name for that file which every program takes: letters, digits, '_', '.', '-'. "backup.vma.zst" and its disk
+/// Which letters a reference file's name may have.
+enum class Letters : std::uint8_t {
+    every_script, ///< all that file systems take
+    ascii,        ///< those that every program takes, Autopsy 2 too
+};
+
+/// A name for that file: letters, digits, '_', '.', '-'. "backup.vma.zst" and its disk
 /// "drive-scsi0" give "backup.drive-scsi0.vdisk", or after the whole name "backup.vma.zst.drive-scsi0.vdisk".
-[[nodiscard]] std::string reference_name(const OpenedFile& file, const Disk& disk, NamedAfter part);
+[[nodiscard]] std::string reference_name(const OpenedFile& file, const Disk& disk, NamedAfter part, Letters letters);
 
 /// What is at a path, seen from one disk.
 enum class LeadsTo : std::uint8_t { none, this_disk, another_disk, another_image };

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/tool.hpp"
+
+#include "base/nearest.hpp"
+#include "base/text.hpp"
+#include "common/interruption.hpp"
+
+#include "config.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+
+namespace vdisk::tools {
+namespace {
+
+class Tool {
+public:
+    Tool(const ToolDescription& tool, std::span<const CommandRow> commands) : tool_(tool), commands_(commands) {}
+
+    int run(std::span<char* const> words) const {
+        if (words.size() < 2) return report(no_command());
+        const std::string_view first = words[1];
+        if (first == "--version" || first == "-V") return print(PACKAGE_STRING "\n");
+        if (first == "--help" || first == "-h") return print(help());
+        if (first == "help") return print_help(words.subspan(2));
+        if (const CommandRow* row = find(first)) return run(*row, words.subspan(1));
+        // The file's name takes the place of the command's name and stays an operand.
+        if (tool_.is_file(words[1])) return run(*find(tool_.default_command), words);
+        return report(unknown(first));
+    }
+
+private:
+    static int print(const std::string& text) {
+        fmt::print("{}", text);
+        return kDone;
+    }
+
+    int run(const CommandRow& row, std::span<char* const> words) const {
+        CommandLine line;
+        const Action action = row.add(line);
+        const auto parsed = line.parse(words);
+        const std::string command = command_name(row);
+        if (parsed.has_error())
+            return report(
+                fail(ErrorKind::usage, "{}: {} ('{} --help' tells more)", row.name, parsed.error().what, command));
+        return parsed.value() ? action() : print(line.help(command, row.summary));
+    }
+
+    int print_help(std::span<char* const> words) const {
+        if (words.empty() || std::string_view(words[0]).starts_with('-')) return print(help());
+        const CommandRow* row = find(words[0]);
+        if (row == nullptr) return report(unknown(words[0]));
+        CommandLine line;
+        row->add(line);
+        return print(line.help(command_name(*row), row->summary));
+    }
+
+    std::string command_name(const CommandRow& row) const { return fmt::format("{} {}", tool_.name, row.name); }
+
+    const CommandRow* find(std::string_view name) const {
+        const auto row = std::ranges::find_if(commands_, [&](const CommandRow& known) { return known.name == name; });
+        return row == commands_.end() ? nullptr : &*row;
+    }
+
+    Error no_command() const {
+        std::string names;
+        for (const CommandRow& row : commands_) names += fmt::format("{}{}", names.empty() ? "" : ", ", row.name);
+        return fail(ErrorKind::usage, "a command is missing: {} ('{} --help' tells more)", names, tool_.name);
+    }
+
+    Error unknown(std::string_view word) const {
+        std::vector<std::string_view> names{"help", "--help", "--version"};
+        for (const CommandRow& row : commands_) names.emplace_back(row.name);
+        if (word.starts_with('-'))
+            return fail(ErrorKind::usage, "there is no option '{}' in front of a command{} ('{} --help' tells more)",
+                        printable(word), suggestion(word, names), tool_.name);
+        return fail(ErrorKind::usage, "'{}' is neither a command nor a file{} ('{} --help' lists the commands)",
+                    printable(word), suggestion(word, names), tool_.name);
+    }
+
+    std::string help() const {
+        std::vector<CommandLine::Row> rows;
+        for (const CommandRow& row : commands_) rows.emplace_back(row.name, row.summary);
+        rows.emplace_back("help", "print what a command does and takes: help COMMAND");
+        std::string text =
+            fmt::format("Usage: {0} COMMAND [OPTION]... {1}...\n       {0} {1}      the same as {0} {2} {1}\n{3}\n",
+                        tool_.name, tool_.operand, tool_.default_command, folded(tool_.summary, 0));
+        text += "\nCommands:\n" + folded_table(rows);
+        const std::vector<CommandLine::Row> options{{"-h, --help", "print this; behind a command, what it takes"},
+                                                    {"-V, --version", "print the version"}};
+        text += "\nOptions:\n" + folded_table(options);
+        return text + notes();
+    }
+
+    std::string notes() const {
+        CommandLine line;
+        if (tool_.add_notes != nullptr) tool_.add_notes(line);
+        return line.notes();
+    }
+
+    const ToolDescription& tool_;
+    std::span<const CommandRow> commands_;
+};
+
+int run_caught(const ToolDescription& tool, std::span<const CommandRow> commands, std::span<char* const> words) {
+    try {
+        return Tool(tool, commands).run(words);
+    } catch (const std::exception& error) {
+        // The standard library's: no memory, or standard output that takes no more, which is told at the end.
+        return std::ferror(stdout) != 0 ? kFailed : report(fail(ErrorKind::io, "{}", error.what()));
+    }
+}
+
+} // namespace
+
+int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
+    hold_standard_streams();
+    install_signal_handlers();
+    return close_standard_output(run_caught(tool, commands, std::span(argv, static_cast<std::size_t>(argc))));
+}
+
+} // namespace vdisk::tools
