@@ -13,7 +13,8 @@
 namespace vdisk::nbd {
 namespace {
 
-enum class Value { text, path };
+// A parent is a path, or "none".
+enum class Value { text, path, parent };
 
 struct SelectorKey {
     std::string_view name;
@@ -22,9 +23,12 @@ struct SelectorKey {
 };
 
 constexpr std::array kSelectorKeys{
-    SelectorKey{"device", Value::text, true},     SelectorKey{"snapshot", Value::text, true},
-    SelectorKey{"key-file", Value::path, false},  SelectorKey{"backing", Value::path, false},
-    SelectorKey{"data-file", Value::path, false}, SelectorKey{"parent", Value::path, false},
+    SelectorKey{"device", Value::text, true},      SelectorKey{"snapshot", Value::text, true},
+    SelectorKey{"key-file", Value::path, false},   SelectorKey{"backing", Value::parent, false},
+    SelectorKey{"data-file", Value::path, false},  SelectorKey{"parent", Value::parent, false},
+    SelectorKey{"root", Value::path, false},       SelectorKey{"block-size", Value::text, false},
+    SelectorKey{"map-offset", Value::text, false}, SelectorKey{"data-offset", Value::text, false},
+    SelectorKey{"size", Value::text, false},
 };
 
 // Empty if there is no memory, which nbdkit has told then.
@@ -64,7 +68,9 @@ bool Parameters::set(std::string_view key, const char* value) {
         return false;
     }
     // That a key is given twice or has no value is told by the library, which reads the selector.
-    const std::string given = known->value == Value::path && *value != '\0' ? absolute(value) : value;
+    const bool left_out = known->value == Value::parent && std::string_view(value) == "none";
+    const bool is_path = known->value != Value::text && !left_out && *value != '\0';
+    const std::string given = is_path ? absolute(value) : value;
     if (!selector_.empty()) selector_ += ',';
     selector_ += std::string(key) + '=' + escaped(given);
     disk_named_ = disk_named_ || known->names_a_disk;

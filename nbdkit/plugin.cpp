@@ -14,6 +14,8 @@
 #include <cstdio>
 #include <exception>
 #include <limits>
+#include <sstream>
+#include <string>
 
 namespace {
 
@@ -108,6 +110,12 @@ const char* default_export(int /*readonly*/, int /*is_tls*/) {
     return selected == nullptr ? nullptr : selected->name().c_str();
 }
 
+// A client sees bytes only; what has to be said of them goes into the server's log.
+void log_remarks(const vdisk_disk& disk) {
+    std::istringstream lines(vdisk_remarks(&disk));
+    for (std::string line; std::getline(lines, line);) nbdkit_error("%s", line.c_str());
+}
+
 void* open_export(int /*readonly*/) {
     return guarded<void*>(nullptr, []() -> void* {
         const char* name = nbdkit_export_name();
@@ -118,7 +126,10 @@ void* open_export(int /*readonly*/) {
             return nullptr;
         }
         DiskPtr disk = wanted->open(server->exports->file());
-        if (disk) return new Connection{std::move(disk), wanted};
+        if (disk) {
+            log_remarks(*disk);
+            return new Connection{std::move(disk), wanted};
+        }
         fail_with_last_error(EIO);
         return nullptr;
     });

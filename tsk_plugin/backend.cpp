@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backend.hpp"
 
+#include "base/text.hpp"
 #include "common/progress_bar.hpp"
 #include "door.hpp"
 #include "open/report.hpp"
@@ -183,6 +184,14 @@ void tell_unreadable(const State& state) {
                    state.path, text_of(lost, size));
 }
 
+// libtsk's tools have no place for remarks. What throws doubt on the bytes is told always, the rest in verbose mode.
+void tell_remarks(const State& state) {
+    for (const Remark& remark : state.disk.remarks())
+        if (remark.weight == Remark::Weight::doubt || state.tsk->verbose())
+            fmt::print(stderr, "tsk-vdisk: {}: {}\n", remark.weight == Remark::Weight::doubt ? "warning" : "note",
+                       remark.text);
+}
+
 // Java knows libtsk's own numbers only and throws on others, amid a transaction. 0, "Auto Detect", is one that it takes
 // and that makes nobody cast the handle to a structure of libtsk's.
 TypeId shown_type(const ImageType& type) noexcept {
@@ -224,6 +233,9 @@ std::int64_t read_image(TSK_IMG_INFO* image, std::int64_t offset, char* buffer, 
 
 Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
     VDISK_TRY(disk, open_with_bar(request));
+    if (request.type->compressed && !disk.file.context.stream)
+        return fail(ErrorKind::not_this_format, "{}: is not compressed: {} is for compressed raw disks only",
+                    printable(request.path), request.type->name);
     const std::uint64_t size = disk.image->size();
     if (size > static_cast<std::uint64_t>(std::numeric_limits<TSK_OFF_T>::max()))
         return fail(ErrorKind::limit_exceeded, "{}: virtual size {} is beyond what The Sleuth Kit can address",
@@ -243,6 +255,7 @@ Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
 
     if (state->tsk->verbose()) tell_files(*state);
     tell_unreadable(*state);
+    tell_remarks(*state);
     state->images[0] = state->path.data();
     image->tag = TSK_IMG_INFO_TAG;
     image->itype = static_cast<TSK_IMG_TYPE_ENUM>(shown_type(*request.type));

@@ -15,6 +15,7 @@ struct Numbered {
     std::string_view name;
     std::string_view format;
     std::string_view description; ///< empty: the format's
+    bool compressed = false;
 };
 
 // 0x0400 is what later versions of The Sleuth Kit use for QCOW themselves; 0x0800 and 0x2000 are free in every version
@@ -24,7 +25,7 @@ constexpr std::array kNumbers{
     Numbered{0x0400, "qcow2", "qcow2", ""},
     Numbered{0x0800, "vdi", "vdi", ""},
     Numbered{0x2000, "vma", "vma", ""},
-    Numbered{0x0002, "rawz", "raw", "Raw image, compressed (.zst, .gz, .lzo)"},
+    Numbered{0x0002, "rawz", "raw", "Raw image, compressed (.zst, .gz, .lzo)", true},
 };
 
 std::vector<ImageType> types_of_this_build() {
@@ -35,7 +36,8 @@ std::vector<ImageType> types_of_this_build() {
                 {.id = type.id,
                  .name = std::string(type.name),
                  .description = std::string(type.description.empty() ? format->description : type.description),
-                 .format = format->name});
+                 .format = format->name,
+                 .compressed = type.compressed});
     return types;
 }
 

@@ -21,6 +21,7 @@ struct ImageType {
     std::string name; ///< what -i takes; matches \w+
     std::string description;
     std::string_view format; ///< ours
+    bool compressed = false; ///< only of a file that is compressed
 };
 
 /// The formats of this build that have a number. Lives as long as the process; safe to call from any thread.

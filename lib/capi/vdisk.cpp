@@ -22,6 +22,7 @@ struct vdisk_file {
 
 struct vdisk_disk {
     vdisk::OpenedDisk opened;
+    std::string remarks;
 };
 
 namespace vdisk::capi {
@@ -104,7 +105,10 @@ Result<vdisk_disk*> open_disk(const vdisk_file* file, std::size_t index) {
     vdisk_disk_info info;
     VDISK_CHECK(disk_info(file, index, &info));
     VDISK_TRY(opened, open_disk_at(file->opened, index, file->options));
-    return new vdisk_disk{std::move(opened)};
+    std::string remarks;
+    for (const Remark& remark : opened.remarks())
+        remarks += fmt::format("{}: {}\n", remark.weight == Remark::Weight::doubt ? "warning" : "note", remark.text);
+    return new vdisk_disk{std::move(opened), std::move(remarks)};
 }
 
 Result<std::int64_t> read(const vdisk_disk* disk, void* buffer, std::size_t count, std::uint64_t offset) {
@@ -176,6 +180,10 @@ vdisk_disk* vdisk_open(const char* path, const vdisk_open_options* options) {
         VDISK_TRY(index, capi::selected(file.get()));
         return capi::open_disk(file.get(), index);
     });
+}
+
+const char* vdisk_remarks(const vdisk_disk* disk) {
+    return disk == nullptr ? "" : disk->remarks.c_str();
 }
 
 void vdisk_close(vdisk_disk* disk) {

@@ -81,9 +81,9 @@ typedef struct vdisk_open_options {
 /** Opens PATH or PATH#SELECTOR, as the tools take it, and parses the file's metadata; follows no parent. Files that an
    image names are opened as $VDISK_REFERENCES allows (deny, same-dir, any). Of the bytes of a
    compressed stream of which its checksum says that something in them is altered, those that are surely in their place
-   are read and the others are an error; $VDISK_UNVERIFIED "refuse" makes all of them one, "read" none. What takes a pass
-   over the whole file is remembered in $VDISK_CACHE_DIR (else the user's cache folder; "none": nowhere). `options` may
-   be NULL. Returns NULL on an error. */
+   are read and the others are an error; $VDISK_UNVERIFIED "refuse" makes all of them one, "read" none. What takes a
+   pass over the whole file is remembered in $VDISK_CACHE_DIR (else the user's cache folder; "none": nowhere). `options`
+   may be NULL. Returns NULL on an error. */
 vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options);
 
 /** Disks opened from the file live on. NULL is allowed. */
@@ -121,6 +121,11 @@ int64_t vdisk_file_selected(const vdisk_file* file);
 
 /** Opens disk number `index` with its chain of parents. NULL on an error. */
 vdisk_disk* vdisk_file_open_disk(const vdisk_file* file, size_t index);
+
+/** What has to be said of how the disk came together, a line each, every line with its end; "" if nothing. Lines that
+ * begin with "warning: " mean that bytes may be others than those that the guest saw, "note: " how something was
+ * decided. UTF-8. Owned by `disk`, lives as long. */
+const char* vdisk_remarks(const vdisk_disk* disk);
 
 /** vdisk_file_open(), vdisk_file_selected() and vdisk_file_open_disk() in one. */
 vdisk_disk* vdisk_open(const char* path, const vdisk_open_options* options);

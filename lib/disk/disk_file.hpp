@@ -5,6 +5,7 @@
 #include "disk/audit.hpp"
 #include "disk/dirty_bitmap.hpp"
 #include "disk/references.hpp"
+#include "disk/remark.hpp"
 #include "image/image.hpp"
 
 #include <nlohmann/json.hpp>
@@ -53,10 +54,11 @@ struct Configuration {
 struct ParentLink {
     std::string described; ///< for messages: "backing file 'base.qcow2'", "parent {uuid}"
     std::string format;    ///< the parent's format as the child states it; empty: to be detected
+    std::string_view key;  ///< of a selector, by which a person names the parent: "backing" or "parent"
     /// Finds and opens it. Called at most once.
     std::function<Result<FoundFile>(const References&)> locate;
-    /// Looks at the parent once it is open and says what does not fit, for `vdisk info`; may be empty.
-    std::function<std::vector<std::string>(const Facts& parent)> remarks{};
+    /// Looks at the parent once it is open and says what does not fit; may be empty.
+    std::function<std::vector<Remark>(const Facts& parent)> remarks{};
 };
 
 /// One file's share of a disk.
@@ -71,6 +73,7 @@ struct Layer {
     std::optional<ParentLink> parent{};
     Encryption encryption{};       ///< for the extents that are enciphered
     Facts files = Facts::object(); ///< for `vdisk info`: the files beside the image's own that were opened for it
+    std::vector<Remark> remarks{}; ///< about those files
 };
 
 /// A machine's state (RAM and devices), saved where no disk of the file reaches.
@@ -93,6 +96,10 @@ public:
 
     /// The disks in it, in the file's order. Some archives have none.
     [[nodiscard]] virtual const std::vector<Disk>& disks() const noexcept = 0;
+
+    /// The keys of a selector, besides those that choose a disk, that mean something to this file: "key-file" to an
+    /// encrypted one. A key that means nothing is refused, as the one who gave it believes that it was used.
+    [[nodiscard]] virtual std::vector<std::string_view> keys() const { return {}; }
 
     /// What `disks()[index]` reads from.
     [[nodiscard]] virtual Result<Layer> layer(std::size_t index) const = 0;

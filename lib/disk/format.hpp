@@ -4,6 +4,7 @@
 
 #include "disk/disk_file.hpp"
 #include "disk/selector.hpp"
+#include "disk/signature.hpp"
 #include "io/index_cache.hpp"
 #include "io/progress.hpp"
 #include "io/stream_source.hpp"
@@ -37,7 +38,8 @@ struct Redirection {
 struct Format {
     std::string_view name;        ///< what `-i` takes; matches \w+
     std::string_view description; ///< for lists
-    /// Looks at the first bytes (kProbeBytes or the whole file) and, if it must, at the source. Must be quick.
+    /// For what `signatures` can't tell: looks at the first bytes (FirstLook::kHeadBytes or the whole file) and, if it
+    /// must, at the source. Must be quick. Asked where there are no signatures or one of them is there; may be null.
     Match (*probe)(std::span<const std::byte> head, const ByteSource& source);
     /// Parses the metadata. Errors name file, field and value.
     Result<std::shared_ptr<const DiskFile>> (*open)(SourcePtr source, const OpenContext& context);
@@ -47,8 +49,8 @@ struct Format {
     /// For a format whose files have no disks of their own: opens the file that one names. open() is not called then.
     /// Errors name the file and what it says.
     Result<Redirection> (*follow)(const ByteSource& source, const OpenContext& context) = nullptr;
+    /// A file that shows one of these is surely of this format, if `probe` does not say otherwise.
+    std::span<const Signature> signatures{};
 };
-
-constexpr std::size_t kProbeBytes = 4096;
 
 } // namespace vdisk

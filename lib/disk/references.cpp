@@ -5,35 +5,71 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <optional>
 #include <system_error>
+#include <vector>
 
 namespace fs = std::filesystem;
 
 namespace vdisk {
 namespace {
 
-// What QEMU takes for a protocol: letters before a colon that stands before any slash ("nbd://host", "json:{...}").
-std::string_view protocol_of(std::string_view name) {
-    const std::size_t colon = name.find(':');
-    if (colon == std::string_view::npos || name.find('/') < colon) return {};
-    return name.substr(0, colon);
+// Folders above the image in which a copied tree is looked for, and parts of a name that are taken of it.
+constexpr std::size_t kMostFolders = 32;
+constexpr std::size_t kMostParts = 32;
+constexpr std::size_t kMostLinks = 40; // in one path, as the kernel has it
+
+constexpr const char* kBeside = "by its name beside the image";
+
+// `name` below `root` as a process would see it whose root that is: a link to an absolute path stays below it. The
+// result has no links. Nothing where it is not there.
+std::optional<fs::path> resolve_below(const fs::path& root, const fs::path& name) {
+    fs::path done;
+    std::vector<fs::path> todo(name.begin(), name.end());
+    std::ranges::reverse(todo);
+    for (std::size_t links = 0; !todo.empty();) {
+        const fs::path part = std::move(todo.back());
+        todo.pop_back();
+        if (part.empty() || part == "." || part == "/") continue;
+        if (part == "..") {
+            done = done.parent_path();
+            continue;
+        }
+        std::error_code error;
+        if (!fs::is_symlink(fs::symlink_status(root / done / part, error))) {
+            done /= part;
+            continue;
+        }
+        const fs::path target = fs::read_symlink(root / done / part, error);
+        if (error || ++links > kMostLinks) return std::nullopt;
+        if (target.is_absolute()) done.clear();
+        std::vector<fs::path> parts(target.begin(), target.end());
+        todo.insert(todo.end(), parts.rbegin(), parts.rend());
+    }
+    std::error_code error;
+    if (!fs::exists(root / done, error)) return std::nullopt;
+    return root / done;
 }
 
-struct Candidate {
-    fs::path path;
-    std::string how;
-};
-
-std::vector<Candidate> candidates(const fs::path& name, const std::vector<fs::path>& folders) {
-    std::vector<Candidate> list;
-    if (name.is_absolute()) {
-        list.push_back({name, ""});
-        for (const fs::path& folder : folders)
-            list.push_back({folder / name.filename(), "by its name beside the image"});
-        return list;
+// The last parts of a path, the longest first, down to two: a folder and a name.
+std::vector<fs::path> endings(const fs::path& name) {
+    std::vector<fs::path> parts;
+    for (const fs::path& part : name.relative_path())
+        if (part == "..") parts.clear(); // what is before it is not what it is below
+        else if (!part.empty() && part != ".") parts.push_back(part);
+    std::vector<fs::path> found;
+    for (std::size_t first = parts.size() > kMostParts ? parts.size() - kMostParts : 0; first + 1 < parts.size();
+         ++first) {
+        fs::path ending;
+        for (std::size_t i = first; i < parts.size(); ++i) ending /= parts[i];
+        found.push_back(std::move(ending));
     }
-    for (const fs::path& folder : folders) list.push_back({folder / name, ""});
-    return list;
+    return found;
+}
+
+bool same_file(const fs::path& left, const fs::path& right) {
+    std::error_code error;
+    return fs::equivalent(left, right, error) && !error;
 }
 
 } // namespace
@@ -48,15 +84,31 @@ Result<ReferencePolicy> reference_policy_from_environment() {
     return fail(ErrorKind::usage, "VDISK_REFERENCES is '{}': one of deny, same-dir, any is wanted", printable(word));
 }
 
+Result<std::shared_ptr<const EvidenceRoot>> evidence_root(const fs::path& folder, std::string_view what) {
+    std::error_code error;
+    if (!fs::is_directory(folder, error))
+        return fail(ErrorKind::usage, "{} is '{}', which is no folder", what, printable(folder.native()));
+    auto root = std::make_shared<EvidenceRoot>();
+    root->folder = fs::absolute(folder, error);
+    return std::shared_ptr<const EvidenceRoot>(std::move(root));
+}
+
+Result<std::shared_ptr<const EvidenceRoot>> evidence_root_from_environment() {
+    const char* const value = std::getenv("VDISK_ROOT");
+    if (value == nullptr || *value == '\0') return std::shared_ptr<const EvidenceRoot>();
+    return evidence_root(value, "VDISK_ROOT");
+}
+
 References::References(fs::path image, ReferencePolicy policy, const Limits& limits, FileKinds given,
-                       InputFilesPtr inputs)
-    : policy_(policy), limits_(limits), given_(given), inputs_(std::move(inputs)) {
+                       InputFilesPtr inputs, RootPtr root)
+    : policy_(policy), limits_(limits), given_(given), inputs_(std::move(inputs)), root_(std::move(root)) {
     const fs::path parent = image.parent_path();
     folders_.push_back(parent.empty() ? fs::path(".") : parent);
     std::error_code error;
     const fs::path real = fs::canonical(image, error).parent_path();
     const fs::path named = fs::canonical(folders_.front(), error);
     if (!real.empty() && real != named) folders_.push_back(real);
+    on_device_ = fs::is_block_file(image, error);
 }
 
 bool References::allows(const fs::path& path) const {
@@ -74,35 +126,98 @@ Result<FilePtr> References::open_file(const fs::path& path, FileKinds kinds) con
     return file;
 }
 
+// A volume beside the image's own in its group's folder; never in /dev itself, where all of this machine's disks are.
+FileKinds References::kinds_in(const fs::path& folder) const {
+    std::error_code error;
+    const bool volumes = on_device_ && folder == folders_.front() && fs::canonical(folder, error) != "/dev";
+    return volumes ? FileKinds::regular_or_block_device : FileKinds::regular_only;
+}
+
+// Where a copy of the tree that `name` lies in has it, then beside the image.
+void References::add_evidence(const fs::path& name, std::vector<Candidate>& list) const {
+    const std::vector<fs::path> parts = endings(name);
+    for (const fs::path& ending : parts)
+        for (const fs::path& folder : folders_) {
+            std::error_code error;
+            fs::path above = fs::absolute(folder, error).lexically_normal();
+            for (std::size_t i = 0; i < kMostFolders && above.has_relative_path(); ++i, above = above.parent_path())
+                if (fs::exists(above / ending, error))
+                    list.push_back({above / ending, "where the image's tree has it", FileKinds::regular_only});
+        }
+    for (const fs::path& folder : folders_) list.push_back({folder / name.filename(), kBeside, kinds_in(folder)});
+}
+
+std::vector<References::Candidate> References::candidates(const BackingName& name) const {
+    std::vector<Candidate> list;
+    for (const std::string& text : name.paths) {
+        const fs::path path(text);
+        const bool absolute = path.is_absolute();
+        if (!absolute)
+            for (const fs::path& folder : folders_) {
+                const bool beside = !path.has_parent_path();
+                list.push_back({folder / path, "", beside ? kinds_in(folder) : FileKinds::regular_only});
+            }
+        if (absolute && root_ && !root_->folder.empty()) {
+            root_->used = true;
+            if (const auto below = resolve_below(root_->folder, path))
+                list.push_back({*below, "below the evidence's root", FileKinds::regular_only});
+        }
+        add_evidence(path, list);
+        if (absolute && !name.windows) list.push_back({path, "", FileKinds::regular_only});
+    }
+    // This machine's own file is that, wherever the search came to it.
+    for (Candidate& each : list)
+        for (const std::string& text : name.paths)
+            if (!name.windows && fs::path(text).is_absolute() && each.path == fs::path(text)) each.how.clear();
+    return list;
+}
+
 Result<FoundFile> References::open(std::string_view name) const {
     if (name.empty()) return fail(ErrorKind::corrupt, "the name is empty");
     if (name.size() > limits_.name_bytes)
         return fail(ErrorKind::limit_exceeded, "the name has {} bytes, the limit is {}", name.size(),
                     limits_.name_bytes);
     if (name.find('\0') != std::string_view::npos) return fail(ErrorKind::corrupt, "the name has a NUL byte in it");
-    if (name.starts_with("file:")) name.remove_prefix(std::string_view("file:").size());
-    if (const std::string_view protocol = protocol_of(name); !protocol.empty())
-        return fail(ErrorKind::unsupported, "'{}' is not opened: protocol '{}:' names no local file", printable(name),
-                    printable(protocol));
-    std::vector<Candidate> places = candidates(fs::path(name), folders_);
+    VDISK_TRY(parsed, parse_backing_name(name));
+    const std::vector<Candidate> places = candidates(parsed);
     for (const Candidate& place : places)
         if (inputs_) inputs_->add(place.path);
     if (policy_ == ReferencePolicy::deny)
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny", printable(name));
+    VDISK_TRY(found, open_first(places, name));
+    found.format = std::move(parsed.format);
+    found.window = parsed.window;
+    return std::move(found);
+}
 
+// The first that is there and may be opened; others that are there are remarks.
+Result<FoundFile> References::open_first(const std::vector<Candidate>& list, std::string_view name) const {
+    std::optional<FoundFile> taken;
+    std::optional<Error> refused;
     std::string tried;
-    for (Candidate& candidate : places) {
+    for (const Candidate& candidate : list) {
         std::error_code error;
+        const std::string shown = printable(candidate.path.native());
         if (!fs::exists(candidate.path, error)) {
-            tried += fmt::format("{}{}", tried.empty() ? "" : ", ", printable(candidate.path.native()));
-            continue;
+            if (tried.find(shown) == std::string::npos) tried += fmt::format("{}{}", tried.empty() ? "" : ", ", shown);
+        } else if (taken) {
+            if (same_file(taken->file->path(), candidate.path)) continue;
+            taken->remarks.push_back(
+                {Remark::Weight::note,
+                 fmt::format("the name '{}' also fits {}, which was not taken", printable(name), shown)});
+            break;
+        } else if (!allows(candidate.path)) {
+            if (!refused)
+                refused = fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
+                               shown);
+        } else {
+            auto file = open_file(candidate.path, candidate.kinds);
+            if (file.has_value()) taken = FoundFile{.file = std::move(file).value(), .how = candidate.how};
+            else if (!refused) refused = std::move(file).error();
         }
-        if (!allows(candidate.path))
-            return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
-                        printable(candidate.path.native()));
-        VDISK_TRY(file, open_file(candidate.path, FileKinds::regular_only));
-        return FoundFile{std::move(file), std::move(candidate.how)};
     }
+    if (taken) return std::move(*taken);
+    if (refused) return std::move(*refused);
     return fail(ErrorKind::io, "not found; looked for {}", tried);
 }
 
@@ -117,7 +232,7 @@ Result<FilePtr> References::open_exact(const fs::path& path) const {
 
 Result<FoundFile> References::open_given(const fs::path& path) const {
     VDISK_TRY(file, open_file(path, given_));
-    return FoundFile{std::move(file), "as given"};
+    return FoundFile{.file = std::move(file), .how = "as given"};
 }
 
 } // namespace vdisk

@@ -3,11 +3,13 @@
 #pragma once
 
 #include "base/limits.hpp"
+#include "disk/backing_name.hpp"
+#include "disk/remark.hpp"
 #include "io/input_files.hpp"
 
+#include <atomic>
 #include <filesystem>
-#include <string>
-#include <string_view>
+#include <memory>
 
 namespace vdisk {
 
@@ -21,28 +23,49 @@ enum class ReferencePolicy : std::uint8_t {
 /// The policy of $VDISK_REFERENCES (deny, same-dir, any); `any` if that is unset. Another word is a `usage` error.
 [[nodiscard]] Result<ReferencePolicy> reference_policy_from_environment();
 
+/// The folder below which the evidence's file system is mounted or copied: absolute names are looked for there first.
+struct EvidenceRoot {
+    std::filesystem::path folder;           ///< empty: there is none
+    mutable std::atomic<bool> used = false; ///< whether a name was looked for below it
+};
+
+/// $VDISK_ROOT; null if that is unset. Errors: `usage` where it is no folder.
+[[nodiscard]] Result<std::shared_ptr<const EvidenceRoot>> evidence_root_from_environment();
+
+/// `folder` as the evidence's root; `what` names it in errors: `usage` where it is no folder.
+[[nodiscard]] Result<std::shared_ptr<const EvidenceRoot>> evidence_root(const std::filesystem::path& folder,
+                                                                        std::string_view what);
+
 /// A file that an image named, opened.
 struct FoundFile {
     FilePtr file;
     std::string how;      ///< how it was found, where that is not as the image says: "by its name beside the image"
     std::string format{}; ///< its format, where that was learnt while it was looked for; empty: as the link says
     std::filesystem::path
-        registry{}; ///< the VirtualBox settings file that knows about it and its parents; may be empty
+        registry{};                 ///< the VirtualBox settings file that knows about it and its parents; may be empty
+    std::optional<Window> window{}; ///< the part of the file that is meant; nothing: all of it
+    std::vector<Remark> remarks{};  ///< what else the name could have meant
 };
 
-/// Opens what the image at `image` names. Regular files only: never a device, a FIFO, a socket or a URL. Relative names
-/// are looked for in the image's folder, by the path as given and by the real one behind symbolic links; absolute ones
-/// as they stand, then by their last component beside the image. Thread-safe.
+/// Opens what the image at `image` names. Regular files only: never a device, a FIFO, a socket or a URL; but an image
+/// on a block device may name one beside it, except in /dev itself. The evidence comes before this machine's own files:
+/// an absolute name is looked for below the evidence's root, then where a copied tree has it (its last folders and its
+/// last part below a folder that the image lies in), beside the image, and only then as it stands. A relative one is
+/// looked for in the image's folder, by the path as given and by the real one behind symbolic links, then as an
+/// absolute one. Thread-safe.
 class References {
 public:
-    /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files
-    /// only.
-    /// `inputs`: told of each file that is looked for here, found or not; may be null.
-    References(std::filesystem::path image, ReferencePolicy policy, const Limits& limits,
-               FileKinds given = FileKinds::regular_or_block_device, InputFilesPtr inputs = nullptr);
+    using RootPtr = std::shared_ptr<const EvidenceRoot>;
 
-    /// `name` as the image has it. Errors: `unsupported` for protocols, `usage` for what the policy forbids, `io` for
-    /// what is not there, telling each path that was tried.
+    /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files
+    /// only. `inputs`: told of each file that is looked for here, found or not; may be null. `root` may be null.
+    References(std::filesystem::path image, ReferencePolicy policy, const Limits& limits,
+               FileKinds given = FileKinds::regular_or_block_device, InputFilesPtr inputs = nullptr,
+               RootPtr root = nullptr);
+
+    /// `name` as the image has it: a path, also one of Windows, a `file:` URI, a `json:` object of QEMU. Errors:
+    /// `unsupported` for what names no local file, `usage` for what the policy forbids, `io` for what is not there,
+    /// telling each path that was tried.
     [[nodiscard]] Result<FoundFile> open(std::string_view name) const;
 
     /// Exactly `path`, which a search for what the image names has led to: a regular file. Errors: `usage` for what the
@@ -55,6 +78,9 @@ public:
     /// The folders in which the image lies: as given, then, if that differs, the real one.
     [[nodiscard]] const std::vector<std::filesystem::path>& folders() const noexcept { return folders_; }
 
+    /// Where the evidence is mounted; may be null.
+    [[nodiscard]] const RootPtr& root() const noexcept { return root_; }
+
     /// What open_given() takes.
     [[nodiscard]] FileKinds given_kinds() const noexcept { return given_; }
 
@@ -63,12 +89,23 @@ public:
 
 private:
     [[nodiscard]] Result<FilePtr> open_file(const std::filesystem::path& path, FileKinds kinds) const;
+    struct Candidate {
+        std::filesystem::path path;
+        std::string how;
+        FileKinds kinds = FileKinds::regular_only;
+    };
+    std::vector<Candidate> candidates(const BackingName& name) const;
+    void add_evidence(const std::filesystem::path& name, std::vector<Candidate>& list) const;
+    FileKinds kinds_in(const std::filesystem::path& folder) const;
+    Result<FoundFile> open_first(const std::vector<Candidate>& list, std::string_view name) const;
 
     std::vector<std::filesystem::path> folders_;
+    bool on_device_ = false; ///< the image is a block device
     ReferencePolicy policy_;
     Limits limits_;
     FileKinds given_;
     InputFilesPtr inputs_;
+    RootPtr root_;
 };
 
 } // namespace vdisk

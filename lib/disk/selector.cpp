@@ -4,6 +4,7 @@
 #include "base/nearest.hpp"
 #include "base/text.hpp"
 
+#include <algorithm>
 #include <array>
 #include <system_error>
 #include <vector>
@@ -18,6 +19,14 @@ constexpr std::array kKeys{
     SelectorKey{"backing", &Selector::backing, "PATH", "the backing file, in place of the one that the image names"},
     SelectorKey{"data-file", &Selector::data_file, "PATH", "the external data file, likewise"},
     SelectorKey{"parent", &Selector::parent, "PATH", "the parent, likewise"},
+    SelectorKey{"format", &Selector::format, "NAME", "the format by which the file is read, whatever it looks like"},
+    SelectorKey{"root", &Selector::root, "FOLDER",
+                "below which the evidence is mounted: absolute names are looked for there"},
+    SelectorKey{"block-size", &Selector::block_size, "BYTES",
+                "of a VDI whose header is lost; with the three that follow"},
+    SelectorKey{"map-offset", &Selector::map_offset, "BYTES", "where its block map lies in the file"},
+    SelectorKey{"data-offset", &Selector::data_offset, "BYTES", "where its blocks begin in the file"},
+    SelectorKey{"size", &Selector::size, "BYTES", "of its disk"},
 };
 
 // The parts between unescaped commas, unescaped.
@@ -91,7 +100,8 @@ Result<Selector> parse(std::string_view text);
 } // namespace
 
 bool Selector::empty() const noexcept {
-    return !device && !snapshot && !key_file && !backing && !data_file && !parent && !word;
+    return !word &&
+           std::ranges::none_of(kKeys, [&](const SelectorKey& key) { return (this->*key.member).has_value(); });
 }
 
 std::span<const SelectorKey> selector_keys() noexcept {

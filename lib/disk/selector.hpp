@@ -21,6 +21,12 @@ struct Selector {
     std::optional<std::string> backing;
     std::optional<std::string> data_file;
     std::optional<std::string> parent;
+    std::optional<std::string> format;       ///< by which the file is read, whatever it looks like
+    std::optional<std::string> root;         ///< the folder below which the evidence is mounted
+    std::optional<std::string> block_size{}; ///< of a VDI whose header is lost; with the three that follow, in bytes
+    std::optional<std::string> map_offset{};
+    std::optional<std::string> data_offset{};
+    std::optional<std::string> size{};
     std::optional<std::string> word; ///< a bare word: a device's or snapshot's name or id
 
     /// Whether anything was selected at all.
@@ -28,6 +34,9 @@ struct Selector {
 
     friend bool operator==(const Selector&, const Selector&) = default;
 };
+
+/// The value of `backing` and `parent` that leaves the parent out. A file of that name is "./none".
+constexpr std::string_view kNoParent = "none";
 
 /// A key as it is typed, the member that holds its value, and what help says of it.
 struct SelectorKey {

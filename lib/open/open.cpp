@@ -4,47 +4,125 @@
 #include "base/text.hpp"
 #include "format/raw/raw.hpp"
 #include "io/memory_source.hpp"
+#include "open/known_files.hpp"
 #include "open/reference/reference.hpp"
 #include "open/registry.hpp"
 
 #include <algorithm>
+#include <array>
+#include <initializer_list>
 #include <set>
+#include <utility>
 
 namespace vdisk {
 namespace {
 
+// Who said of which format a file is.
+enum class SaidBy : std::uint8_t { nobody, image, person };
+
 // What is known of a file before it is opened.
 struct Expectation {
     std::string format{}; ///< a format's name; empty: to be detected
+    SaidBy said_by = SaidBy::nobody;
+    bool named_by_person = true; ///< the file; else an image names it
     bool raw_if_unknown = false;
     bool may_be_compressed = true;
     bool may_be_reference = false;
     FileKinds given = FileKinds::regular_or_block_device; ///< what a path in its selector may be
+    std::optional<Window> window{};                       ///< the part of the file that is meant
 };
 
-Result<const Format*> format_named(const std::string& name) {
-    const Format* format = find_format(name);
-    if (format == nullptr) return fail(ErrorKind::usage, "no format is called '{}'", printable(name));
+Result<const Format*> format_named(const Expectation& expected) {
+    const Format* format = find_format(expected.format);
+    if (format == nullptr && expected.said_by == SaidBy::image)
+        return fail(ErrorKind::unsupported, "the image declares format '{}', which is not read here",
+                    printable(expected.format));
+    if (format == nullptr) return fail(ErrorKind::usage, "no format is called '{}'", printable(expected.format));
     return format;
 }
 
-Error unknown_format(std::string_view name) {
-    return fail(ErrorKind::not_this_format, "{}: not of a format that is known here", name);
+Error unknown_format(std::string_view name, const FirstLook& look) {
+    const std::string_view words = plain_words(look);
+    return fail(ErrorKind::not_this_format, "{}: {}{}", name, words,
+                words.empty() ? "not of a format that is known here" : ", and is of no format that is known here");
 }
 
-// The format of what is read: of the decompressed bytes where the file is compressed, and then raw is what is none
-// other.
-Result<const Format*> detect_inside(const OpenedFile& opened, bool raw_if_unknown) {
-    const std::shared_ptr<StreamSource>& stream = opened.context.stream;
-    if (stream) {
-        VDISK_TRY(head, stream->head(kProbeBytes));
-        VDISK_TRY(format, detect_format(MemorySource(std::move(head), std::string(stream->name()))));
-        return format == nullptr ? &kRawFormat : format;
+// Of a file that is something else than a disk's bytes, where nobody said what it is.
+Error other_kind(const OpenedFile& opened, std::string_view is) {
+    const std::string_view name = opened.source->name();
+    if (const auto& stream = opened.context.stream)
+        return fail(ErrorKind::not_this_format, "{}: what is compressed there with {} {}", name,
+                    to_string(stream->compression()), is);
+    return fail(ErrorKind::not_this_format, "{}: {}", name, is);
+}
+
+// What can be seen of the file that is read: of the decompressed bytes where the file is compressed.
+struct Seen {
+    FirstLook look;
+    const Format* format = nullptr;   ///< nullptr: none of those that are read here
+    const KnownFile* known = nullptr; ///< what it is else
+};
+
+Result<Seen> look_inside(const OpenedFile& opened) {
+    if (const auto& stream = opened.context.stream) {
+        VDISK_TRY(head, stream->head(FirstLook::kHeadBytes));
+        Seen seen{.look = FirstLook::at_start(head)};
+        VDISK_TRY(format, detect_format(seen.look, MemorySource(std::move(head), std::string(stream->name()))));
+        seen.format = format;
+        seen.known = known_file(seen.look);
+        return seen;
     }
-    VDISK_TRY(format, detect_format(*opened.source));
-    if (format == nullptr && raw_if_unknown) return &kRawFormat;
-    if (format == nullptr) return unknown_format(opened.source->name());
+    VDISK_TRY(look, FirstLook::at(*opened.source));
+    Seen seen{.look = std::move(look)};
+    VDISK_TRY(format, detect_format(seen.look, *opened.source));
+    seen.format = format;
+    seen.known = known_file(seen.look);
+    return seen;
+}
+
+// The format of a file of which nobody said it. Raw is what nothing that is known contradicts, and only of a parent or
+// of what is compressed: anything may be a raw disk, so of any other file it has to be said.
+Result<const Format*> detect_inside(OpenedFile& opened, bool raw_if_unknown) {
+    VDISK_TRY(seen, look_inside(opened));
+    if (seen.format != nullptr) return seen.format;
+    const bool compressed = opened.context.stream != nullptr;
+    const bool is_disk = seen.known != nullptr && seen.known->content == KnownFile::Content::disk;
+    if (seen.known != nullptr && !(compressed && is_disk)) return other_kind(opened, in_words(*seen.known));
+    if (!compressed && !raw_if_unknown) return unknown_format(opened.source->name(), seen.look);
+    if (!compressed && seen.look.size() == 0U) return other_kind(opened, "is empty");
+    opened.taken_as_raw = true;
+    return &kRawFormat;
+}
+
+// Raw is what it was said to be; says where the file itself looks like something else.
+Result<void> remark_contradiction(OpenedFile& opened, const Expectation& expected) {
+    const auto seen = look_inside(opened);
+    if (seen.has_error()) return ok(); // two formats fit, or the stream's start is damaged: nothing to be sure of
+    const bool other = seen.value().known != nullptr && seen.value().known->content == KnownFile::Content::other;
+    if (seen.value().format == nullptr && !other) return ok();
+    const std::string is = seen.value().format != nullptr
+                               ? fmt::format("begins as a {} file", seen.value().format->name)
+                               : fmt::format("is {}", seen.value().known->what);
+    const bool person_chose_the_file = expected.said_by == SaidBy::image && expected.named_by_person;
+    opened.decided.push_back({person_chose_the_file ? Remark::Weight::doubt : Remark::Weight::note,
+                              fmt::format("{} by itself, and is read as raw, as {} says", is,
+                                          expected.said_by == SaidBy::image ? "its child" : "who named it")});
+    return ok();
+}
+
+Result<const Format*> decide_format(OpenedFile& opened, const Expectation& expected) {
+    if (expected.format.empty()) return detect_inside(opened, expected.raw_if_unknown);
+    VDISK_TRY(format, format_named(expected));
+    if (format == &kRawFormat) VDISK_CHECK(remark_contradiction(opened, expected));
     return format;
+}
+
+// A stream that was taken for a raw disk by its start may end as another kind of file does.
+Result<void> look_at_end(const OpenedFile& opened) {
+    if (!opened.taken_as_raw || !opened.context.stream) return ok();
+    VDISK_TRY(look, FirstLook::at(*opened.source));
+    if (const KnownFile* const known = known_by_its_end(look)) return other_kind(opened, in_words(*known));
+    return ok();
 }
 
 Result<void> look_through_compression(OpenedFile& opened, const OpenOptions& options) {
@@ -64,11 +142,17 @@ Error led_to(std::string_view name, const Format& format) {
                 format.name);
 }
 
-OpenContext context_of(const FilePtr& file, Selector selector, FileKinds given, const OpenOptions& options) {
+// The root that the selector gives goes before that of the options.
+Result<OpenContext> context_of(const FilePtr& file, Selector selector, FileKinds given, const OpenOptions& options) {
     OpenContext context;
     context.limits = options.limits;
-    context.references =
-        std::make_shared<const References>(file->path(), options.references, options.limits, given, options.inputs);
+    References::RootPtr root = options.root;
+    if (selector.root) {
+        VDISK_TRY(own, evidence_root(*selector.root, "key 'root'"));
+        root = std::move(own);
+    }
+    context.references = std::make_shared<const References>(file->path(), options.references, options.limits, given,
+                                                            options.inputs, std::move(root));
     context.selector = std::move(selector);
     context.file = file;
     context.progress = options.progress;
@@ -79,6 +163,14 @@ OpenContext context_of(const FilePtr& file, Selector selector, FileKinds given, 
 
 Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options,
                               CachesPtr caches);
+
+std::string_view needless(std::string_view key) {
+    if (key == "key-file") return "the image is not encrypted";
+    if (key == "backing" || key == "parent") return "the image has no parent";
+    if (key == "data-file") return "the image has no external data file";
+    if (key == "root") return "the image names no other file";
+    return "the image has nothing of that kind";
+}
 
 // Once only, and only where a person named the reference file: never where an image did, or another reference.
 Result<OpenedFile> follow(const OpenedFile& reference, const Format& format, const Expectation& expected,
@@ -96,20 +188,92 @@ Result<OpenedFile> follow(const OpenedFile& reference, const Format& format, con
     return opened;
 }
 
-Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& expected, const OpenOptions& options,
+Result<void> refuse_two(std::string_view path, std::initializer_list<std::pair<std::string_view, bool>> keys) {
+    std::string_view first;
+    for (const auto& [name, given] : keys) {
+        if (given && !first.empty())
+            return fail(ErrorKind::usage, "{}: {} and {} are both given, and only one can hold", path, first, name);
+        if (given) first = name;
+    }
+    return ok();
+}
+
+// A key that means nothing to the file would be a mistake that no one notices.
+Result<void> refuse_needless_keys(const OpenedFile& opened) {
+    const Selector& selector = opened.context.selector;
+    const std::string_view name = opened.source->name();
+    VDISK_CHECK(refuse_two(name, {{"'device'", selector.device.has_value()},
+                                  {"'snapshot'", selector.snapshot.has_value()},
+                                  {"a name", selector.word.has_value()}}));
+    VDISK_CHECK(
+        refuse_two(name, {{"'backing'", selector.backing.has_value()}, {"'parent'", selector.parent.has_value()}}));
+    const std::vector<std::string_view> taken = opened.disks->keys();
+    constexpr std::array kForAll{"device", "snapshot", "format"};
+    for (const SelectorKey& key : selector_keys()) {
+        if (!(selector.*key.member) || std::ranges::find(kForAll, key.name) != kForAll.end()) continue;
+        if (std::ranges::find(taken, key.name) == taken.end())
+            return fail(ErrorKind::usage, "{}: the key '{}' does not apply: {}", name, key.name, needless(key.name));
+    }
+    return ok();
+}
+
+// The format that a person said, in a selector or by an option.
+Result<Expectation> with_own_format(Expectation expected, const Selector& selector, std::string_view name) {
+    if (!selector.format) return expected;
+    if (expected.said_by == SaidBy::person && !expected.format.empty() && expected.format != *selector.format)
+        return fail(ErrorKind::usage, "{}: format is to be '{}' and '{}'", name, printable(expected.format),
+                    printable(*selector.format));
+    expected.format = *selector.format;
+    expected.said_by = SaidBy::person;
+    expected.may_be_compressed = true;
+    return expected;
+}
+
+SourcePtr windowed(const FilePtr& file, const std::optional<Window>& window) {
+    if (!window) return file;
+    return std::make_shared<const SliceSource>(file, window->offset, window->length.value_or(file->size()));
+}
+
+Result<void> check_window(const FileSource& file, const std::optional<Window>& window) {
+    if (!window || fits(window->offset, window->length.value_or(0), file.size())) return ok();
+    return fail(ErrorKind::truncated, "{}: {} bytes from offset {} are named, but the file has {}", file.name(),
+                window->length.value_or(0), window->offset, file.size());
+}
+
+// Files that were cut into parts of numbered names (x.001, x.002) are not joined; who opens one should know of the
+// rest.
+std::optional<Remark> remark_of_parts(const std::filesystem::path& path) {
+    const std::string number = path.extension().native(); // ".001"
+    const auto digit = [](char c) { return c >= '0' && c <= '9'; };
+    if (number.size() != 4 || !std::ranges::all_of(number.substr(1), digit)) return std::nullopt;
+    std::filesystem::path next = path;
+    next.replace_extension(fmt::format(".{:03}", std::stoi(number.substr(1)) + 1));
+    std::error_code error;
+    if (!std::filesystem::exists(next, error)) return std::nullopt;
+    return Remark{Remark::Weight::doubt,
+                  fmt::format("is a part of a file; {} and what follows are not read: join the parts first",
+                              printable(next.native()))};
+}
+
+Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& wanted, const OpenOptions& options,
                               CachesPtr caches) {
+    VDISK_TRY(expected, with_own_format(wanted, selector, file->name()));
+    VDISK_CHECK(check_window(*file, expected.window));
     OpenedFile opened;
-    opened.context = context_of(file, std::move(selector), expected.given, options);
+    VDISK_TRY(context, context_of(file, std::move(selector), expected.given, options));
+    opened.context = std::move(context);
     opened.context.caches = std::move(caches);
-    opened.source = file;
-    if (expected.may_be_compressed) VDISK_CHECK(look_through_compression(opened, options));
-    VDISK_TRY(format,
-              expected.format.empty() ? detect_inside(opened, expected.raw_if_unknown) : format_named(expected.format));
+    opened.source = windowed(file, expected.window);
+    if (expected.may_be_compressed && !expected.window) VDISK_CHECK(look_through_compression(opened, options));
+    VDISK_TRY(format, decide_format(opened, expected));
+    if (auto parts = remark_of_parts(file->path())) opened.decided.push_back(std::move(*parts));
     if (format->follow != nullptr) return follow(opened, *format, expected, options);
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream && !format->scans_forward && !stream->indexed()) VDISK_CHECK(stream->index({}, options.progress));
+    VDISK_CHECK(look_at_end(opened));
     VDISK_TRY(disks, format->open(opened.source, opened.context));
     opened.disks = std::move(disks);
+    VDISK_CHECK(refuse_needless_keys(opened));
     return opened;
 }
 
@@ -153,28 +317,95 @@ DiskList list_disks(const DiskFile& file, const Selector& selector) {
     return list;
 }
 
-// Opens the parent that `link` names, or that the user gave in its place.
-Result<OpenedFile> open_parent(const ParentLink& link, const OpenedFile& child, const OpenOptions& options,
-                               std::string& how) {
+// What the user gave in the parent's place, if anything.
+const std::optional<std::string>& given_parent(const OpenedFile& child) {
     const Selector& selector = child.context.selector;
-    const std::optional<std::string>& given = selector.backing ? selector.backing : selector.parent;
+    return selector.backing ? selector.backing : selector.parent;
+}
+
+struct OpenedParent {
+    OpenedFile file;
+    std::string how;
+    std::vector<Remark> remarks{};
+    bool given = false;
+};
+
+OpenOptions options_below(const OpenedFile& child, const OpenOptions& options) {
     OpenOptions below = options;
     below.registry = child.context.registry;
-    if (given) {
-        VDISK_TRY(chosen, parse_typed(*given));
-        VDISK_TRY(found, child.context.references->open_given(chosen.path));
-        how = found.how;
-        const Expectation expected{.raw_if_unknown = true, .given = child.context.references->given_kinds()};
-        return open_found(found.file, chosen, expected, below, child.context.caches);
-    }
-    VDISK_TRY(found, link.locate(*child.context.references));
-    how = found.how;
+    below.root = child.context.references->root();
+    return below;
+}
+
+// The format that the child declares holds for the file that a person names too.
+Result<OpenedParent> open_given_parent(const ParentLink& link, const OpenedFile& child, const OpenOptions& options) {
+    const References& gate = *child.context.references;
+    VDISK_TRY(chosen, parse_typed(*given_parent(child)));
+    VDISK_TRY(found, gate.open_given(chosen.path));
+    const Expectation expected{.format = link.format,
+                               .said_by = link.format.empty() ? SaidBy::nobody : SaidBy::image,
+                               .raw_if_unknown = true,
+                               .may_be_compressed = link.format != kRawFormat.name,
+                               .given = gate.given_kinds()};
+    VDISK_TRY(file, open_found(found.file, chosen, expected, options_below(child, options), child.context.caches));
+    return OpenedParent{.file = std::move(file), .how = found.how, .given = true};
+}
+
+// Why the parent was not found, with what to type.
+Error not_found(Error error, const ParentLink& link) {
+    const bool can_be_named =
+        error.kind == ErrorKind::io || error.kind == ErrorKind::usage || error.kind == ErrorKind::unsupported;
+    if (link.key.empty() || !can_be_named) return error;
+    error.what += fmt::format(". Name it yourself: 'IMAGE#{}=FILE'; or read what the image has without it: '#{}={}'",
+                              link.key, link.key, kNoParent);
+    return error;
+}
+
+// A file of another kind is no parent; only a person can know better.
+Error not_raw(Error error, const ParentLink& link) {
+    if (error.kind == ErrorKind::not_this_format && link.format.empty() && !link.key.empty())
+        error.what += fmt::format(". If it is a raw disk all the same: 'IMAGE#{}=FILE#format=raw'", link.key);
+    return error;
+}
+
+// Opens the parent that `link` names, or that the user gave in its place.
+Result<OpenedParent> open_parent(const ParentLink& link, const OpenedFile& child, const OpenOptions& options) {
+    if (given_parent(child)) return open_given_parent(link, child, options);
+    auto located = link.locate(*child.context.references);
+    if (located.has_error()) return not_found(std::move(located).error(), link);
+    FoundFile& found = located.value();
+    OpenOptions below = options_below(child, options);
     if (!found.registry.empty()) below.registry = found.registry;
     const std::string format = found.format.empty() ? link.format : found.format;
     // The guest chooses what a raw disk begins with: that must not make a compressed stream of it.
     const bool may_be_raw = format.empty() || format == kRawFormat.name;
-    const Expectation expected{.format = format, .raw_if_unknown = true, .may_be_compressed = !may_be_raw};
-    return open_found(found.file, Selector{.path = found.file->path()}, expected, below, child.context.caches);
+    const Expectation expected{.format = format,
+                               .said_by = format.empty() ? SaidBy::nobody : SaidBy::image,
+                               .named_by_person = false,
+                               .raw_if_unknown = true,
+                               .may_be_compressed = !may_be_raw,
+                               .window = found.window};
+    auto file = open_found(found.file, Selector{.path = found.file->path()}, expected, below, child.context.caches);
+    if (file.has_error()) return not_raw(std::move(file).error(), link);
+    return OpenedParent{
+        .file = std::move(file).value(), .how = std::move(found.how), .remarks = std::move(found.remarks)};
+}
+
+// What can be said against a raw file as the parent of a larger disk: nothing in it tells whose it is.
+std::optional<Remark> doubt_of_raw(const OpenedParent& parent, std::uint64_t size, std::uint64_t child_size) {
+    const OpenedFile& file = parent.file;
+    const bool said_by_person = file.context.selector.format.has_value();
+    if (&file.disks->format() != &kRawFormat || said_by_person) return std::nullopt;
+    const bool too_small = size < child_size;
+    const bool odd = size % 512 != 0;
+    const std::string sizes = fmt::format("it has {} bytes, its child's disk {}", size, child_size);
+    if (file.taken_as_raw)
+        return Remark{too_small || odd ? Remark::Weight::doubt : Remark::Weight::note,
+                      fmt::format("is taken as a raw disk, which nothing says that it is{}{}",
+                                  too_small || odd ? ": " : "", too_small || odd ? sizes : "")};
+    if (too_small && (parent.given || odd))
+        return Remark{Remark::Weight::doubt, fmt::format("may not be the parent: {}", sizes)};
+    return std::nullopt;
 }
 
 // Opens what is named by the selector or by the file itself, to see what that names. What can't be followed is left.
@@ -213,12 +444,23 @@ struct OpenLayer {
     ChainLink link;
 };
 
+std::vector<Remark> damage_of_stream(const OpenedFile& file) {
+    std::vector<Remark> damage;
+    if (file.context.stream)
+        for (const std::string& finding : file.context.stream->findings())
+            damage.push_back({Remark::Weight::doubt, printable(finding)});
+    return damage;
+}
+
 Result<OpenLayer> open_layer(OpenedFile file, std::size_t index) {
     VDISK_TRY(layer, file.disks->layer(index));
     ChainLink link{.path = std::string(file.source->name()),
                    .format = &file.disks->format(),
                    .size = file.disks->disks()[index].size,
+                   .remarks = file.decided,
                    .files = layer.files};
+    link.remarks.insert(link.remarks.end(), layer.remarks.begin(), layer.remarks.end());
+    link.damage = damage_of_stream(file);
     return OpenLayer{std::move(file), index, std::move(layer), std::move(link)};
 }
 
@@ -232,44 +474,76 @@ Result<void> refuse_cycle(const std::vector<OpenLayer>& chain, const OpenedFile&
     return ok();
 }
 
-Result<OpenLayer> open_selected_layer(OpenedFile file) {
-    VDISK_TRY(index, select_disk(*file.disks, file.context.selector));
-    return open_layer(std::move(file), index);
+// A disk of which nothing can be read, in the place of a parent that was left out.
+class AbsentLayout final : public Layout {
+public:
+    AbsentLayout(std::uint64_t size, std::string what) : size_(size), what_(std::move(what)) {}
+    std::uint64_t disk_size() const noexcept override { return size_; }
+    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+        return Extent::unreadable(size_ - at.value,
+                                  fail(ErrorKind::usage, "{} was left out, and the bytes are there", what_));
+    }
+
+private:
+    std::uint64_t size_;
+    std::string what_;
+};
+
+const Format kNoFormat{
+    .name = kNoParent, .description = "A parent that was left out", .probe = nullptr, .open = nullptr};
+
+OpenLayer absent_layer(const OpenLayer& child) {
+    OpenLayer absent;
+    const std::string& what = child.layer.parent->described;
+    absent.layer.layout = std::make_shared<const AbsentLayout>(child.link.size, what);
+    absent.file.context.caches = child.file.context.caches;
+    absent.link = ChainLink{.path = what, .format = &kNoFormat, .size = child.link.size, .how = "left out"};
+    absent.link.remarks.push_back({Remark::Weight::note, "was left out: what the image does not have is an error"});
+    return absent;
 }
 
-// A parent that was given and that nothing reads would be a mistake no one notices.
-Result<void> refuse_needless_parent(const OpenLayer& layer) {
-    const Selector& selector = layer.file.context.selector;
-    if (layer.layer.parent || (!selector.backing && !selector.parent)) return ok();
-    return fail(ErrorKind::usage, "{}: has no parent, so the key '{}' does not apply", layer.link.path,
-                selector.backing ? "backing" : "parent");
+Result<OpenLayer> open_layer_below(const std::vector<OpenLayer>& chain, const OpenOptions& options) {
+    const OpenLayer& child = chain.back();
+    if (given_parent(child.file) == kNoParent) return absent_layer(child);
+    VDISK_TRY(parent, open_parent(*child.layer.parent, child.file, options));
+    VDISK_CHECK(refuse_cycle(chain, parent.file));
+    VDISK_TRY(index, select_disk(*parent.file.disks, parent.file.context.selector));
+    const auto doubt = doubt_of_raw(parent, parent.file.disks->disks()[index].size, child.link.size);
+    VDISK_TRY(layer, open_layer(std::move(parent.file), index));
+    layer.link.how = std::move(parent.how);
+    const auto add = [&](std::vector<Remark> more) {
+        layer.link.remarks.insert(layer.link.remarks.end(), more.begin(), more.end());
+    };
+    add(std::move(parent.remarks));
+    if (child.layer.parent->remarks) add(child.layer.parent->remarks(layer.file.disks->facts()));
+    if (doubt) layer.link.remarks.push_back(*doubt);
+    return std::move(layer);
 }
 
 Result<std::vector<OpenLayer>> open_layers(OpenedFile file, std::size_t index, const OpenOptions& options) {
     std::vector<OpenLayer> chain;
     VDISK_TRY(top, open_layer(std::move(file), index));
     chain.push_back(std::move(top));
-    VDISK_CHECK(refuse_needless_parent(chain.back()));
     while (chain.back().layer.parent) {
         const OpenLayer& child = chain.back();
         const std::string context = fmt::format("{}: {}", child.link.path, child.layer.parent->described);
         if (chain.size() >= options.limits.chain_depth)
             return fail(ErrorKind::limit_exceeded, "{}: the chain has more than {} layers", context,
                         options.limits.chain_depth);
-        std::string how;
-        auto below = open_parent(*child.layer.parent, child.file, options, how);
+        auto below = open_layer_below(chain, options);
         if (below.has_error()) return std::move(below).error().in(context);
-        if (auto fresh = refuse_cycle(chain, below.value()); fresh.has_error())
-            return std::move(fresh).error().in(context);
-        auto layer = open_selected_layer(std::move(below).value());
-        if (layer.has_error()) return std::move(layer).error().in(context);
-        layer.value().link.how = std::move(how);
-        if (child.layer.parent->remarks)
-            layer.value().link.remarks = child.layer.parent->remarks(layer.value().file.disks->facts());
-        chain.push_back(std::move(layer).value());
-        VDISK_CHECK(refuse_needless_parent(chain.back()));
+        chain.push_back(std::move(below).value());
     }
     return chain;
+}
+
+// A root that a person named for this image and that no name was looked for below.
+Result<void> refuse_needless_root(const OpenedFile& file) {
+    const References::RootPtr& root = file.context.references->root();
+    if (!file.context.selector.root || root->used) return ok();
+    return fail(ErrorKind::usage,
+                "{}: the key 'root' does not apply: no file of the chain is named by an absolute path",
+                file.source->name());
 }
 
 Result<const Format*> identify(const FilePtr& file) {
@@ -278,19 +552,43 @@ Result<const Format*> identify(const FilePtr& file) {
     // A disk's first bytes can look like a stream's by chance: what does not expand is of no format here.
     const auto stream = StreamSource::open(file, *compression, IndexCache(), Limits{});
     if (stream.has_error()) return nullptr;
-    auto head = stream.value()->head(kProbeBytes);
+    auto head = stream.value()->head(FirstLook::kHeadBytes);
     if (head.has_error()) return nullptr;
-    return detect_format(MemorySource(std::move(head).value(), std::string(file->name())), Match::sure);
+    const FirstLook look = FirstLook::at_start(head.value());
+    return detect_format(look, MemorySource(std::move(head).value(), std::string(file->name())), Match::sure);
 }
 
 // What no format is sure of.
 Result<const Format*> raw_if_compressed(const FileSource& file) {
     VDISK_TRY(compression, detect_compression(file));
-    if (!compression) return unknown_format(file.name());
-    return &kRawFormat;
+    if (compression) return &kRawFormat;
+    VDISK_TRY(look, FirstLook::at(file));
+    if (const KnownFile* const known = known_file(look))
+        return fail(ErrorKind::not_this_format, "{}: {}", file.name(), in_words(*known));
+    return unknown_format(file.name(), look);
+}
+
+void add_named(std::vector<Remark>& lines, std::string_view name, const std::vector<Remark>& remarks) {
+    for (const Remark& remark : remarks) lines.push_back({remark.weight, fmt::format("{}: {}", name, remark.text)});
 }
 
 } // namespace
+
+std::vector<Remark> OpenedFile::remarks() const {
+    std::vector<Remark> lines;
+    add_named(lines, source->name(), decided);
+    add_named(lines, source->name(), damage_of_stream(*this));
+    return lines;
+}
+
+std::vector<Remark> OpenedDisk::remarks() const {
+    std::vector<Remark> lines;
+    for (const ChainLink& link : chain) {
+        add_named(lines, link.path, link.remarks);
+        add_named(lines, link.path, link.damage);
+    }
+    return lines;
+}
 
 std::string_view to_string(Disk::Kind kind) noexcept {
     switch (kind) {
@@ -318,11 +616,13 @@ std::string selecting_word(const DiskFile& file, const Disk& disk) {
 
 Result<OpenOptions> OpenOptions::from_environment() {
     VDISK_TRY(references, reference_policy_from_environment());
+    VDISK_TRY(root, evidence_root_from_environment());
     VDISK_TRY(unverified, unverified_from_environment());
     VDISK_TRY(statistics, statistics_from_environment());
     return OpenOptions{.references = references,
                        .index_cache = IndexCache::from_environment(),
                        .unverified = unverified,
+                       .root = std::move(root),
                        .statistics = std::move(statistics)};
 }
 
@@ -368,8 +668,8 @@ Result<const Format*> identify_file(std::string_view text) {
 Result<const Format*> identify_target(std::string_view text, const OpenOptions& options) {
     VDISK_TRY(selector, parse_typed(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_only));
-    VDISK_TRY(there,
-              kReferenceFormat.follow(*file, context_of(file, std::move(selector), FileKinds::regular_only, options)));
+    VDISK_TRY(context, context_of(file, std::move(selector), FileKinds::regular_only, options));
+    VDISK_TRY(there, kReferenceFormat.follow(*file, context));
     auto format = identify(there.file);
     if (format.has_value() && format.value() == nullptr) format = raw_if_compressed(*there.file);
     else if (format.has_value() && format.value()->follow != nullptr)
@@ -385,7 +685,8 @@ Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) 
     if (options.inputs) options.inputs->add(file);
     // "rawz" is what The Sleuth Kit's programs call a raw disk that is compressed.
     const std::string format = options.format == "rawz" ? std::string(kRawFormat.name) : options.format;
-    return open_found(std::move(file), std::move(selector), {.format = format, .may_be_reference = true}, options,
+    return open_found(std::move(file), std::move(selector),
+                      {.format = format, .said_by = SaidBy::person, .may_be_reference = true}, options,
                       std::make_shared<Caches>(options.limits));
 }
 
@@ -411,6 +712,7 @@ Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOp
     if (opened.has_error())
         return reference.empty() ? std::move(opened).error() : std::move(opened).error().in(reference);
     std::vector<OpenLayer>& layers = opened.value();
+    VDISK_CHECK(refuse_needless_root(layers.front().file));
     OpenedDisk disk;
     for (const OpenLayer& layer : layers) disk.chain.push_back(layer.link);
     std::vector<std::shared_ptr<const StreamSource>> streams;

@@ -15,11 +15,12 @@ struct OpenOptions {
     IndexCache index_cache{};         ///< off unless given
     std::filesystem::path registry{}; ///< a VirtualBox settings file to find parents by, before others; may be empty
     Unverified unverified = Unverified::placed; ///< of compressed streams
-    StatisticsReport statistics{};              ///< told what reading a disk cost when it is closed; may be empty
-    InputFilesPtr inputs{};                     ///< told which files are opened and looked for; may be null
+    References::RootPtr root{};    ///< where the evidence is mounted; null: absolute names mean what they say
+    StatisticsReport statistics{}; ///< told what reading a disk cost when it is closed; may be empty
+    InputFilesPtr inputs{};        ///< told which files are opened and looked for; may be null
 
-    /// What the environment says: $VDISK_REFERENCES, $VDISK_UNVERIFIED, $VDISK_STATS, and the index cache of
-    /// IndexCache::from_environment(). What every program starts with. A word that means nothing is a `usage` error.
+    /// What the environment says: $VDISK_REFERENCES, $VDISK_ROOT, $VDISK_UNVERIFIED, $VDISK_STATS, and the index cache
+    /// of IndexCache::from_environment(). What every program starts with. A word that means nothing is a `usage` error.
     [[nodiscard]] static Result<OpenOptions> from_environment();
 };
 
@@ -28,17 +29,25 @@ struct OpenedFile {
     OpenContext context;
     SourcePtr source; ///< what the format reads
     std::shared_ptr<const DiskFile> disks;
-    std::string reference{}; ///< the reference file that led here, safe to show; empty if none did
+    std::string reference{};       ///< the reference file that led here, safe to show; empty if none did
+    std::vector<Remark> decided{}; ///< how its format was decided
+    bool taken_as_raw = false;     ///< nobody said that it is raw; but nothing shows that it is anything else
+
+    /// All that has to be said of this file, whatever disk in it is read: how its format was decided, and what of its
+    /// compressed stream nothing vouches for. Each line names the file.
+    [[nodiscard]] std::vector<Remark> remarks() const;
 };
 
 /// One layer of an opened disk, for `vdisk info`.
 struct ChainLink {
     std::string path;
     const Format* format = nullptr;
-    std::uint64_t size = 0;           ///< bytes of this layer's virtual disk
-    std::string how;                  ///< how it was found, if not as its child says
-    std::vector<std::string> remarks; ///< what does not fit between it and its child
-    Facts files = Facts::object();    ///< further files that it is read from
+    std::uint64_t size = 0; ///< bytes of this layer's virtual disk
+    std::string how;        ///< how it was found, if not as its child says
+    std::vector<Remark>
+        remarks;                ///< what does not fit between it and its child, what its format and name were taken for
+    std::vector<Remark> damage; ///< what of its compressed stream nothing vouches for
+    Facts files = Facts::object(); ///< further files that it is read from
 };
 
 /// A disk that can be read.
@@ -47,6 +56,9 @@ struct OpenedDisk {
     std::size_t index = 0; ///< which of file.disks->disks()
     ImagePtr image;
     std::vector<ChainLink> chain; ///< the file itself first
+
+    /// All that has to be said of the disk: the remarks of each link, which name its file. Every program tells them.
+    [[nodiscard]] std::vector<Remark> remarks() const;
 };
 
 /// The format that the file named by `text` (a path, perhaps with a selector) surely has; nullptr where none is sure.

@@ -5,9 +5,11 @@
 #include "format/raw/raw.hpp"
 #include "format/vdi/vdi.hpp"
 #include "format/vma/vma.hpp"
+#include "open/known_files.hpp"
 #include "open/reference/reference.hpp"
 #include "open/vbox/vbox.hpp"
 
+#include <algorithm>
 #include <array>
 
 namespace vdisk {
@@ -15,6 +17,12 @@ namespace {
 
 constexpr std::array<const Format*, 6> kFormats{&kQcow2Format, &kVdiFormat,       &kVboxFormat,
                                                 &kVmaFormat,   &kReferenceFormat, &kRawFormat};
+
+Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
+    const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };
+    if (!format.signatures.empty() && std::ranges::none_of(format.signatures, present)) return Match::no;
+    return format.probe == nullptr ? Match::sure : format.probe(look.head(), source);
+}
 
 } // namespace
 
@@ -29,14 +37,15 @@ const Format* find_format(std::string_view name) noexcept {
 }
 
 Result<const Format*> detect_format(const ByteSource& source, Match at_least) {
-    std::vector<std::byte> head(kProbeBytes);
-    VDISK_TRY(got, source.read_at(0, head));
-    head.resize(got);
+    VDISK_TRY(look, FirstLook::at(source));
+    return detect_format(look, source, at_least);
+}
 
+Result<const Format*> detect_format(const FirstLook& look, const ByteSource& source, Match at_least) {
     const Format* best = nullptr;
     Match certainty = Match::no;
     for (const Format* format : kFormats) {
-        const Match match = format->probe(head, source);
+        const Match match = match_of(*format, look, source);
         if (match == Match::no || match < at_least || match < certainty) continue;
         if (match == certainty)
             return fail(ErrorKind::not_this_format, "{}: could be {} or {}: say which", source.name(), best->name,
@@ -44,6 +53,10 @@ Result<const Format*> detect_format(const ByteSource& source, Match at_least) {
         best = format;
         certainty = match;
     }
+    if (best == nullptr) return best;
+    if (const KnownFile* const other = known_by_its_end(look))
+        return fail(ErrorKind::not_this_format, "{}: begins as {} and ends as {}: say which", source.name(), best->name,
+                    other->what);
     return best;
 }
 

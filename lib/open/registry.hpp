@@ -16,4 +16,9 @@ namespace vdisk {
 /// sure as `at_least`. Two that are equally sure: `not_this_format`, naming both, never a guess.
 [[nodiscard]] Result<const Format*> detect_format(const ByteSource& source, Match at_least = Match::weak);
 
+/// The same by what was seen of `source` already; of a compressed stream, `source` may be its first bytes alone. A file
+/// that begins as one format and ends as another kind of image is `not_this_format` too.
+[[nodiscard]] Result<const Format*> detect_format(const FirstLook& look, const ByteSource& source,
+                                                  Match at_least = Match::weak);
+
 } // namespace vdisk

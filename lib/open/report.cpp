@@ -13,7 +13,7 @@ Facts describe_link(const ChainLink& link) {
     facts["virtual size"] = link.size;
     if (!link.how.empty()) facts["found"] = link.how;
     facts.update(link.files);
-    if (!link.remarks.empty()) facts["remarks"] = link.remarks;
+    for (const Remark& remark : link.remarks) facts["remarks"].push_back(remark.text);
     return facts;
 }
 
@@ -61,6 +61,12 @@ void append_text(std::string& text, const Facts& facts, std::size_t indent) {
 
 constexpr std::size_t kLongestLine = 512;
 
+void add_remark(AuditReport& report, const ChainLink& link, const Remark& remark) {
+    if (remark.weight == Remark::Weight::doubt)
+        report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark.text);
+    else report.add(Severity::note, "chain-note", {}, "{}: {}", link.path, remark.text);
+}
+
 void add_chain(AuditReport& report, const OpenedFile& file, const OpenOptions& options) {
     const auto disk = open_disk(file, options);
     if (disk.has_error()) {
@@ -68,8 +74,7 @@ void add_chain(AuditReport& report, const OpenedFile& file, const OpenOptions& o
         return;
     }
     for (const ChainLink& link : disk.value().chain)
-        for (const std::string& remark : link.remarks)
-            report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark);
+        for (const Remark& remark : link.remarks) add_remark(report, link, remark);
 }
 
 // A file with several disks has no chain of its own, and one without a parent nothing to look at.
@@ -125,8 +130,10 @@ Facts describe(const OpenedDisk& disk) {
     Facts facts = describe(disk.file);
     facts["virtual size"] = disk.image->size();
     if (disk.file.disks->disks().size() > 1) facts["selected"] = describe(disk.file.disks->disks()[disk.index]);
-    if (disk.chain.size() == 1) facts.update(disk.chain.front().files);
-    else
+    if (disk.chain.size() == 1) {
+        facts.update(disk.chain.front().files);
+        for (const Remark& remark : disk.chain.front().remarks) facts["remarks"].push_back(remark.text);
+    } else
         for (const ChainLink& link : disk.chain) facts["chain"].push_back(describe_link(link));
     return facts;
 }
@@ -151,6 +158,9 @@ std::string to_text(const OpenedFile& file, Facts facts) {
 
 Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {
     VDISK_TRY(report, file.disks->audit(options.progress));
+    for (const Remark& remark : file.remarks())
+        report.add(remark.weight == Remark::Weight::doubt ? Severity::error : Severity::note,
+                   remark.weight == Remark::Weight::doubt ? "not-vouched-for" : "format-note", {}, "{}", remark.text);
     if (has_parent(file)) add_chain(report, file, options);
     return std::move(report);
 }

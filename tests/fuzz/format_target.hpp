@@ -157,7 +157,10 @@ inline void run(const Format& format, std::span<const std::byte> input) {
         std::make_shared<const MemorySource>(std::vector<std::byte>(input.begin(), input.end()), "input");
     const OpenContext opened = context(Limits{});
     const OpenContext uncached = context(small);
-    (void)format.probe(input.first(std::min(input.size(), kProbeBytes)), *source);
+    if (const auto look = FirstLook::at(*source); look.has_value()) {
+        for (const Signature& signature : format.signatures) (void)look.value().look_for(signature);
+        if (format.probe != nullptr) (void)format.probe(look.value().head(), *source);
+    }
     const auto file = format.open(source, opened);
     const auto other = format.open(source, uncached);
     require(file.has_value() == other.has_value());

@@ -8,7 +8,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     using namespace vdisk;
     const auto bytes = std::as_bytes(std::span(data, size));
     const MemorySource source(std::vector<std::byte>(bytes.begin(), bytes.end()), "input");
-    (void)kReferenceFormat.probe(bytes.first(std::min(size, kProbeBytes)), source);
+    (void)kReferenceFormat.probe(bytes.first(std::min(size, FirstLook::kHeadBytes)), source);
     fuzz::require(kReferenceFormat.follow(source, fuzz::context(Limits{})).has_error());
 
     const auto parsed = parse_reference(std::string_view(reinterpret_cast<const char*>(data), size), "input");

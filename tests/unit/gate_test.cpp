@@ -75,7 +75,7 @@ BOOST_AUTO_TEST_SUITE(gate)
 BOOST_AUTO_TEST_CASE(protocols_are_refused) {
     const Evidence evidence;
     for (const char* name :
-         {"nbd://host/", "nbd:localhost:10809", "json:{\"driver\":\"file\",\"filename\":\"/etc/shadow\"}",
+         {"nbd://host/", "nbd:localhost:10809", "json:{\"driver\":\"nbd\",\"filename\":\"/etc/shadow\"}",
           "http://host/disk", "fat:rw:/tmp", "ssh://host/x", "blkdebug::/etc/shadow"})
         check_refused(evidence.folder, name, ErrorKind::unsupported);
 }

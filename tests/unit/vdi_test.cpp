@@ -568,7 +568,7 @@ BOOST_AUTO_TEST_CASE(a_vdi_stands_over_a_raw_parent_that_is_given) {
     const auto child = machine.add("child.vdi", 2, 1);
     BOOST_TEST(chain_reads(fmt::format("{}#parent={}", child.string(), raw.string()), machine));
     BOOST_TEST(
-        open_disk(fmt::format("{}#parent={}", child.string(), raw.string()), {}).value().chain[1].remarks.size() == 1U);
+        open_disk(fmt::format("{}#parent={}", child.string(), raw.string()), {}).value().chain[1].remarks.size() == 2U);
 }
 
 BOOST_AUTO_TEST_CASE(a_parent_that_is_given_to_an_image_without_one_is_a_usage_error) {

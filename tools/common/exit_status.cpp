@@ -9,10 +9,14 @@
 #include <cstring>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <set>
+#include <string>
 #include <unistd.h>
 
 namespace vdisk::tools {
 namespace {
+
+bool doubt_told = false; // of the process: a command may open a disk in more than one place
 
 // Lines that begin at the terminal's edge, each with the program's name so that it is known whose it is, and that no
 // input gets appended: "2>>image" is as easily typed as done.
@@ -54,6 +58,21 @@ int close_standard_output(int status) {
     const int code = errno;
     return report(
         fail(ErrorKind::io, "standard output: {}", code == 0 ? "not all of it was written" : std::strerror(code)));
+}
+
+void tell_remarks(std::span<const Remark> remarks) {
+    static std::set<std::string> told;
+    for (const Remark& remark : remarks) {
+        const bool doubt = remark.weight == Remark::Weight::doubt;
+        doubt_told = doubt_told || doubt;
+        if (!told.insert(remark.text).second) continue;
+        if (doubt) warn(remark.text);
+        else print_lines("note: ", remark.text);
+    }
+}
+
+int settled(int status) noexcept {
+    return status == kDone && doubt_told ? kPartial : status;
 }
 
 } // namespace vdisk::tools

@@ -3,6 +3,9 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "disk/remark.hpp"
+
+#include <span>
 
 namespace vdisk::tools {
 
@@ -15,6 +18,14 @@ int report(const Error& error);
 
 /// Prints a warning line to standard error.
 void warn(std::string_view message);
+
+/// Prints what has to be said of a disk to standard error, each line once. From a doubt on, settled() knows that not
+/// all is well.
+void tell_remarks(std::span<const Remark> remarks);
+
+/// `status`, or kPartial in the place of kDone if a doubt was told: bytes that may be others than the guest's are no
+/// complete success.
+[[nodiscard]] int settled(int status) noexcept;
 
 /// Makes sure that the numbers of the standard streams are in use, so that no file that is opened gets one and with it
 /// what is printed. Call it once, first.

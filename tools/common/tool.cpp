@@ -117,7 +117,8 @@ int run_caught(const ToolDescription& tool, std::span<const CommandRow> commands
 int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
     hold_standard_streams();
     install_signal_handlers();
-    return close_standard_output(run_caught(tool, commands, std::span(argv, static_cast<std::size_t>(argc))));
+    const int status = run_caught(tool, commands, std::span(argv, static_cast<std::size_t>(argc)));
+    return close_standard_output(settled(status));
 }
 
 } // namespace vdisk::tools

@@ -49,10 +49,11 @@ struct ImageArgument {
     /// How to open it: with the environment's policy for references, limits, and a progress bar for long work.
     [[nodiscard]] Result<OpenOptions> options(std::string_view label = "opening") const;
 
-    /// Opens it with options(). What is opened becomes an input of this run. Error: `usage` where standard output leads
-    /// into one, or into what an input names.
-    [[nodiscard]] Result<OpenedFile> open_file(const OpenOptions& options) const;
+    /// Opens it with options(), and tells on standard error what has to be said of what was opened. What is opened
+    /// becomes an input of this run. Errors: `usage` where standard output leads into one, or into what an input names,
+    /// and where the disk that is selected is not there.
     [[nodiscard]] Result<OpenedFile> open_file() const;
+    [[nodiscard]] Result<OpenedFile> open_file(const OpenOptions& chosen) const;
     [[nodiscard]] Result<OpenedDisk> open_disk() const;
 };
 

@@ -61,8 +61,12 @@ Result<OpenOptions> ImageArgument::options(std::string_view label) const {
     return options;
 }
 
+// A disk that was selected and is not there is a mistake, even where the command looks at the whole file.
 Result<OpenedFile> ImageArgument::open_file(const OpenOptions& options) const {
     VDISK_TRY(file, wiped(vdisk::open_file(path, options)));
+    const Selector& selector = file.context.selector;
+    if (selector.device || selector.snapshot || selector.word) VDISK_CHECK(select_disk(file));
+    tell_remarks(file.remarks());
     if (standard_output_has_content()) find_inputs(file, options);
     VDISK_CHECK(check_no_input(STDOUT_FILENO, "standard output"));
     return std::move(file);
@@ -76,7 +80,9 @@ Result<OpenedFile> ImageArgument::open_file() const {
 Result<OpenedDisk> ImageArgument::open_disk() const {
     VDISK_TRY(chosen, options());
     VDISK_TRY(file, open_file(chosen));
-    return wiped(vdisk::open_disk(std::move(file), chosen));
+    VDISK_TRY(disk, wiped(vdisk::open_disk(std::move(file), chosen)));
+    tell_remarks(disk.remarks());
+    return std::move(disk);
 }
 
 void Printing::add_to(CommandLine& line) {

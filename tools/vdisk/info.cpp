@@ -22,6 +22,7 @@ private:
         auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
         auto disk = wiped(vdisk::open_disk(file.value(), options.value()));
+        tell_remarks(disk.has_value() ? disk.value().remarks() : file.value().remarks());
         // A disk that can't be opened, for want of its parent say, leaves what the file itself tells;
         // where one of several would have to be selected, that is all that was asked for.
         const Facts facts = disk.has_value() ? describe(disk.value()) : describe(file.value());

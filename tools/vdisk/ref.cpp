@@ -103,7 +103,8 @@ private:
     // Only for a disk that opens: a reference that leads nowhere would be found out too late.
     Result<std::string> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place,
                               const OpenOptions& options, Names& names) const {
-        VDISK_CHECK(wiped(open_disk_at(file, index, options)));
+        VDISK_TRY(opened, wiped(open_disk_at(file, index, options)));
+        tell_remarks(opened.remarks());
         const Disk& disk = file.disks->disks()[index];
         VDISK_TRY(selector, reference_to(file, disk, place));
         auto text = reference_text(selector);

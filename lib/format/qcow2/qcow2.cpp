@@ -9,6 +9,7 @@
 #include "format/qcow2/features.hpp"
 #include "format/qcow2/snapshots.hpp"
 
+#include <array>
 #include <cstring>
 
 namespace vdisk {
@@ -30,6 +31,7 @@ public:
 
     const Format& format() const noexcept override { return kQcow2Format; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
+    std::vector<std::string_view> keys() const override;
     Result<Layer> layer(std::size_t index) const override;
     std::vector<ParentLink> links() const override;
     Facts facts() const override;
@@ -102,6 +104,14 @@ Result<void> File::check_emptiness(const State& state) const {
     return ok();
 }
 
+std::vector<std::string_view> File::keys() const {
+    std::vector<std::string_view> keys;
+    if (header_.crypt_method != 0) keys.push_back("key-file");
+    if (header_.has(kDataFile)) keys.insert(keys.end(), {"data-file", "root"});
+    if (header_.backing_file) keys.insert(keys.end(), {"backing", "parent", "root"});
+    return keys;
+}
+
 Result<Layer> File::layer(std::size_t index) const {
     VDISK_TRY(chosen, state(index));
     VDISK_TRY(layer, layer_of(chosen));
@@ -114,14 +124,11 @@ Result<Layer> File::layer_of(const State& state) const {
     Layer layer(std::make_shared<const ClusterLayout>(header_, state, source_, context_.caches), {source_});
     VDISK_TRY(encryption, open_encryption(header_, source_, context_));
     layer.encryption = std::move(encryption);
-    if (!header_.has(kDataFile)) {
-        if (context_.selector.data_file)
-            return fail(ErrorKind::usage, "{}: has no external data file, but data-file is given", source_->name());
-        return layer;
-    }
+    if (!header_.has(kDataFile)) return layer;
     VDISK_TRY(data, open_data_file());
     layer.files["data file used"] = data.file->name();
     if (!data.how.empty()) layer.files["data file found"] = data.how;
+    layer.remarks = std::move(data.remarks);
     layer.sources.push_back(std::move(data.file));
     return layer;
 }
@@ -164,6 +171,7 @@ std::optional<ParentLink> File::parent_link() const {
     ParentLink link;
     link.described = fmt::format("backing file '{}'", printable(*header_.backing_file));
     link.format = header_.backing_format;
+    link.key = "backing";
     link.locate = [name = *header_.backing_file](const References& references) { return references.open(name); };
     return link;
 }
@@ -223,14 +231,14 @@ std::vector<std::string> File::damage() const {
     return found;
 }
 
+constexpr std::array kSignatures{Signature{.magic = "QFI\xFB"}};
+
+// Version 1 is another format under the same magic.
 Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
-    big_uint32_buf_t magic;
     big_uint32_buf_t version;
-    if (head.size() < sizeof magic + sizeof version) return Match::no;
-    std::memcpy(&magic, head.data(), sizeof magic);
-    std::memcpy(&version, head.data() + sizeof magic, sizeof version);
-    // Version 1 is another format under the same magic.
-    return magic.value() == kMagic && version.value() >= 2 ? Match::sure : Match::no;
+    if (head.size() < sizeof(kMagic) + sizeof version) return Match::no;
+    std::memcpy(&version, head.data() + sizeof(kMagic), sizeof version);
+    return version.value() >= 2 ? Match::sure : Match::no;
 }
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
@@ -243,6 +251,10 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
 } // namespace
 } // namespace qcow2
 
-const Format kQcow2Format{"qcow2", "QEMU copy-on-write (qcow2)", qcow2::probe, qcow2::open};
+const Format kQcow2Format{.name = "qcow2",
+                          .description = "QEMU copy-on-write (qcow2)",
+                          .probe = qcow2::probe,
+                          .open = qcow2::open,
+                          .signatures = qcow2::kSignatures};
 
 } // namespace vdisk

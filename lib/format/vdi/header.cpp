@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
+#include <limits>
 
 namespace vdisk::vdi {
 namespace {
@@ -116,6 +117,54 @@ Result<Header> Header::parse(const ByteSource& file) {
     }
     VDISK_CHECK(check_geometry(file, header));
     return header;
+}
+
+Result<Header> Header::from_layout(const ByteSource& file, const GivenLayout& given) {
+    if (given.block_size == 0 || given.block_size > std::numeric_limits<std::uint32_t>::max())
+        return fail(ErrorKind::usage, "{}: block-size is {}, must be a power of two below 2^32", file.name(),
+                    given.block_size);
+    const std::uint64_t blocks = div_ceil(given.disk_size, given.block_size);
+    if (blocks > std::numeric_limits<std::uint32_t>::max())
+        return fail(ErrorKind::usage, "{}: size {} is more than a map of blocks of {} can hold", file.name(),
+                    given.disk_size, given.block_size);
+    if (given.data_offset >= file.size())
+        return fail(ErrorKind::usage, "{}: data-offset is {}, but the file has {} bytes", file.name(),
+                    given.data_offset, file.size());
+    Header header;
+    header.version = 0x10001;
+    header.type = given.has_parent ? Type::differencing : Type::dynamic;
+    header.disk_size = given.disk_size;
+    header.block_size = static_cast<std::uint32_t>(given.block_size);
+    header.blocks = static_cast<std::uint32_t>(blocks);
+    header.map_offset = given.map_offset;
+    header.data_offset = given.data_offset;
+    VDISK_CHECK(check_geometry(file, header));
+    return header;
+}
+
+std::vector<std::string> impossible_fields(const ByteSource& file) {
+    std::vector<std::string> found;
+    const auto start = read_struct<RawStart>(file, 0, "VDI header");
+    const auto raw = read_struct<RawHeader1>(file, kHeaderAt, "VDI header");
+    if (start.has_error() || raw.has_error()) return found;
+    const RawHeader1& header = raw.value();
+    const auto check = [&](bool possible, std::string_view field, std::uint64_t value) {
+        if (!possible) found.push_back(fmt::format("{} {}", field, value));
+    };
+    const std::uint32_t block_size = header.block_size.value();
+    const std::uint64_t covered = std::uint64_t{header.blocks.value()} * block_size;
+    check(start.value().signature.value() == kSignature, "signature", start.value().signature.value());
+    check(start.value().version.value() >> 16 <= 1, "version", start.value().version.value());
+    check(header.header_size.value() >= kLeastHeader1, "header size", header.header_size.value());
+    check(header.type.value() >= 1 && header.type.value() <= 4, "type", header.type.value());
+    check(is_power_of_two(block_size), "block size", block_size);
+    check(header.disk_size.value() > 0 && header.disk_size.value() <= covered, "disk size", header.disk_size.value());
+    check(fits(header.map_offset.value(), header.blocks.value() * kEntryBytes, file.size()), "map offset",
+          header.map_offset.value());
+    check(header.data_offset.value() <= file.size(), "data offset", header.data_offset.value());
+    check(header.blocks_allocated.value() <= header.blocks.value(), "allocated blocks",
+          header.blocks_allocated.value());
+    return found;
 }
 
 } // namespace vdisk::vdi

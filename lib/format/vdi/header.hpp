@@ -9,6 +9,7 @@
 
 #include <array>
 #include <string>
+#include <vector>
 
 namespace vdisk::vdi {
 
@@ -81,6 +82,19 @@ enum class Type : std::uint32_t { dynamic = 1, fixed = 2, undo = 3, differencing
 /// A stable word for a type.
 std::string_view to_string(Type type) noexcept;
 
+/// What it takes to read a file of which only the block map and the blocks are left, in bytes.
+struct GivenLayout {
+    std::uint64_t block_size = 0;
+    std::uint64_t map_offset = 0;
+    std::uint64_t data_offset = 0;
+    std::uint64_t disk_size = 0;
+    bool has_parent = false; ///< blocks that are not in the map are the parent's, else zeros
+};
+
+/// The fields of the file's header whose values can't be, "block size 12345" each: of a major 1 header, whatever the
+/// version says. Empty where the header can't be read.
+[[nodiscard]] std::vector<std::string> impossible_fields(const ByteSource& file);
+
 /// A parsed header. Its block size is a power of two and its whole map lies inside the file; how many blocks the map
 /// has need not fit the disk's size.
 struct Header {
@@ -104,6 +118,10 @@ struct Header {
         uuid_parent_modify{}; ///< the parent's uuid_modify when this image was made; null where the header is too short
 
     [[nodiscard]] static Result<Header> parse(const ByteSource& file);
+
+    /// A header made of a layout that a person gives for a file whose own is lost. Errors: as parse() for numbers that
+    /// can't be.
+    [[nodiscard]] static Result<Header> from_layout(const ByteSource& file, const GivenLayout& given);
 
     [[nodiscard]] bool has_parent() const noexcept { return type == Type::undo || type == Type::differencing; }
     [[nodiscard]] std::uint64_t map_bytes() const noexcept { return blocks * kEntryBytes; }

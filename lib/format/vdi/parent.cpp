@@ -63,8 +63,20 @@ public:
         return not_found();
     }
 
+    Result<void> refuse_encrypted() {
+        for (const fs::path& path : registries()) {
+            const FilePtr file = open_once(path);
+            if (!file) continue;
+            const auto machine = vbox::Machine::parse(*file, path, limits_);
+            const vbox::Medium* const medium = machine.has_value() ? machine.value().find(search_.uuid) : nullptr;
+            if (medium != nullptr && medium->encrypted)
+                return fail(ErrorKind::unsupported, "is encrypted, as {} says, which is not supported", file->name());
+        }
+        return ok();
+    }
+
 private:
-    std::optional<FoundFile> in_registries() {
+    std::vector<fs::path> registries() const {
         std::vector<fs::path> registries;
         if (!search_.registry.empty()) registries.push_back(search_.registry);
         for (const fs::path& folder : gate_.folders())
@@ -72,7 +84,11 @@ private:
                 const std::vector<fs::path> there = files_in(place, is_registry);
                 registries.insert(registries.end(), there.begin(), there.end());
             }
-        for (const fs::path& path : registries) {
+        return registries;
+    }
+
+    std::optional<FoundFile> in_registries() {
+        for (const fs::path& path : registries()) {
             auto found = ask(path);
             if (found || refused_) return found;
         }
@@ -145,8 +161,7 @@ private:
         std::string text = fmt::format("not found; looked at: {}", looked_.empty() ? "nothing" : looked_);
         if (forbidden_ > 0) text += fmt::format("; {} files were not opened because of VDISK_REFERENCES", forbidden_);
         if (cut_short_) text += fmt::format("; stopped after {} files", limits_.search_files);
-        return fail(forbidden_ > 0 ? ErrorKind::usage : ErrorKind::io, "{}. Name it yourself: 'IMAGE#parent=FILE'",
-                    text);
+        return fail(forbidden_ > 0 ? ErrorKind::usage : ErrorKind::io, "{}", text);
     }
 
     const ParentSearch& search_;
@@ -167,6 +182,10 @@ private:
 
 Result<FoundFile> find_parent(const ParentSearch& search, const References& gate, const Limits& limits) {
     return Searcher(search, gate, limits).run();
+}
+
+Result<void> refuse_encrypted(const ParentSearch& search, const References& gate, const Limits& limits) {
+    return Searcher(search, gate, limits).refuse_encrypted();
 }
 
 } // namespace vdisk::vdi

@@ -20,4 +20,9 @@ struct ParentSearch {
 /// was looked at.
 [[nodiscard]] Result<FoundFile> find_parent(const ParentSearch& search, const References& gate, const Limits& limits);
 
+/// Whether a VirtualBox settings file in the image's folder or in the one above it, of those that the policy lets be
+/// opened, says that the blocks of the image with `search.uuid` are enciphered, which the image itself does not tell:
+/// `unsupported` then. What can't be read of such files says nothing.
+[[nodiscard]] Result<void> refuse_encrypted(const ParentSearch& search, const References& gate, const Limits& limits);
+
 } // namespace vdisk::vdi

@@ -7,8 +7,11 @@
 #include "format/vdi/layout.hpp"
 #include "format/vdi/parent.hpp"
 
+#include <fmt/ranges.h>
+
+#include <array>
+#include <charconv>
 #include <cstddef>
-#include <cstring>
 
 namespace vdisk {
 namespace vdi {
@@ -26,6 +29,10 @@ public:
 
     const Format& format() const noexcept override { return kVdiFormat; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
+    std::vector<std::string_view> keys() const override {
+        if (header_.has_parent()) return {"parent", "backing", "block-size", "map-offset", "data-offset", "size"};
+        return {"block-size", "map-offset", "data-offset", "size"};
+    }
     Result<Layer> layer(std::size_t index) const override;
     std::vector<ParentLink> links() const override {
         auto parent = parent_link();
@@ -47,26 +54,38 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
     VDISK_TRY(found, find_contradictions(header_, *source_, context_.limits));
     if (!found.empty()) return fail(ErrorKind::corrupt, "{}: {}", source_->name(), found.front());
     VDISK_TRY(shared, find_shared_blocks(header_, *source_, context_.limits));
+    const ParentSearch own{.uuid = header_.uuid_create, .registry = context_.registry};
+    if (auto plain = refuse_encrypted(own, *context_.references, context_.limits); plain.has_error())
+        return std::move(plain).error().in(source_->name());
     Layer layer(std::make_shared<const BlockLayout>(header_, std::move(shared), source_, context_.caches), {source_});
     layer.parent = parent_link();
+    const Selector& selector = context_.selector;
+    if (selector.block_size) // else all four are missing
+        layer.remarks.push_back(
+            {Remark::Weight::doubt, fmt::format("is read by the layout that was given, not by its header{}",
+                                                header_.has_parent() ? ""
+                                                                     : "; if it had a parent, blocks that are not in "
+                                                                       "the map are not zeros as they read here")});
     return layer;
 }
 
 // What does not fit between an image and the file that serves as its parent.
-std::vector<std::string> compare(const Header& child, const Facts& parent) {
+std::vector<Remark> compare(const Header& child, const Facts& parent) {
     const auto text = [&](const char* key) {
         return parent.contains(key) ? parent[key].get<std::string>() : std::string();
     };
     if (text(kFactUuid).empty())
-        return {fmt::format("has no UUID that tells whether it is the parent {}", to_string(child.uuid_linkage))};
-    std::vector<std::string> remarks;
+        return {{Remark::Weight::doubt,
+                 fmt::format("has no UUID that tells whether it is the parent {}", to_string(child.uuid_linkage))}};
+    std::vector<Remark> remarks;
     if (text(kFactUuid) != to_string(child.uuid_linkage))
-        remarks.push_back(fmt::format("its UUID is {}, but the child's parent is {}", text(kFactUuid),
-                                      to_string(child.uuid_linkage)));
+        remarks.push_back({Remark::Weight::doubt, fmt::format("its UUID is {}, but the child's parent is {}",
+                                                              text(kFactUuid), to_string(child.uuid_linkage))});
     if (!child.uuid_parent_modify.is_null() && text(kFactModified) != to_string(child.uuid_parent_modify))
         remarks.push_back(
-            fmt::format("was modified after its child was made: its modification UUID is {}, the child has {}",
-                        text(kFactModified), to_string(child.uuid_parent_modify)));
+            {Remark::Weight::doubt,
+             fmt::format("was modified after its child was made: its modification UUID is {}, the child has {}",
+                         text(kFactModified), to_string(child.uuid_parent_modify))});
     return remarks;
 }
 
@@ -74,6 +93,7 @@ std::optional<ParentLink> File::parent_link() const {
     if (!header_.has_parent()) return std::nullopt;
     ParentLink link;
     link.described = fmt::format("parent {}", to_string(header_.uuid_linkage));
+    link.key = "parent";
     link.locate = [header = header_, registry = context_.registry,
                    limits = context_.limits](const References& references) -> Result<FoundFile> {
         if (header.uuid_linkage.is_null())
@@ -121,21 +141,64 @@ Result<AuditReport> File::audit(const Progress& progress) const {
     return report;
 }
 
-Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
-    little_uint32_buf_t signature;
-    if (head.size() < sizeof(RawStart)) return Match::no;
-    std::memcpy(&signature, head.data() + offsetof(RawStart, signature), sizeof signature);
-    return signature.value() == kSignature ? Match::sure : Match::no;
+constexpr std::array kSignatures{
+    Signature{.magic = "\x7F\x10\xDA\xBE", .offset = offsetof(RawStart, signature), .least_size = sizeof(RawStart)}};
+
+// The keys by which a person gives the layout; all of them or none.
+constexpr std::array<std::string_view, 4> kLayoutKeys{"block-size", "map-offset", "data-offset", "size"};
+
+bool gives_layout(const Selector& selector) {
+    return selector.block_size || selector.map_offset || selector.data_offset || selector.size;
+}
+
+Result<std::uint64_t> number_of(std::string_view key, const std::optional<std::string>& text) {
+    if (!text) return fail(ErrorKind::usage, "'{}' is missing: a layout is {}", key, fmt::join(kLayoutKeys, ", "));
+    std::uint64_t number = 0;
+    const char* const end = text->data() + text->size();
+    const auto [stopped, error] = std::from_chars(text->data(), end, number);
+    if (error != std::errc() || stopped != end)
+        return fail(ErrorKind::usage, "{} is '{}', which is no number of bytes", key, printable(*text));
+    return number;
+}
+
+Result<Header> header_as_given(const ByteSource& file, const Selector& selector) {
+    VDISK_TRY(block_size, number_of(kLayoutKeys[0], selector.block_size));
+    VDISK_TRY(map_offset, number_of(kLayoutKeys[1], selector.map_offset));
+    VDISK_TRY(data_offset, number_of(kLayoutKeys[2], selector.data_offset));
+    VDISK_TRY(size, number_of(kLayoutKeys[3], selector.size));
+    return Header::from_layout(file, {.block_size = block_size,
+                                      .map_offset = map_offset,
+                                      .data_offset = data_offset,
+                                      .disk_size = size,
+                                      .has_parent = selector.parent || selector.backing});
+}
+
+// The error of a header that can't be read, with what else is wrong in it and what can be done.
+Error unreadable_header(const ByteSource& source, Error error) {
+    const std::vector<std::string> fields = impossible_fields(source);
+    if (!fields.empty()) error.what += fmt::format("; impossible in the header: {}", fmt::join(fields, ", "));
+    if (error.kind == ErrorKind::corrupt)
+        error.what += fmt::format(". If the block map is intact, give the layout in bytes: 'IMAGE#format=vdi,{}=N'",
+                                  fmt::join(kLayoutKeys, "=N,"));
+    return error;
 }
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
-    VDISK_TRY(header, Header::parse(*source));
-    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(header), std::move(source), context));
+    const bool given = gives_layout(context.selector);
+    auto header = given ? header_as_given(*source, context.selector) : Header::parse(*source);
+    if (header.has_error() && given) return std::move(header).error().in(source->name());
+    if (header.has_error()) return unreadable_header(*source, std::move(header).error());
+    return std::shared_ptr<const DiskFile>(
+        std::make_shared<File>(std::move(header).value(), std::move(source), context));
 }
 
 } // namespace
 } // namespace vdi
 
-const Format kVdiFormat{"vdi", "VirtualBox disk image (VDI)", vdi::probe, vdi::open};
+const Format kVdiFormat{.name = "vdi",
+                        .description = "VirtualBox disk image (VDI)",
+                        .probe = nullptr,
+                        .open = vdi::open,
+                        .signatures = vdi::kSignatures};
 
 } // namespace vdisk

@@ -250,10 +250,7 @@ Result<void> go_over(ForwardReader& reader, const OpenContext& context, Archive&
     return ok();
 }
 
-Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
-    return head.size() >= kMagic.size() && std::memcmp(head.data(), kMagic.data(), kMagic.size()) == 0 ? Match::sure
-                                                                                                       : Match::no;
-}
+constexpr std::array kSignatures{Signature{.magic = std::string_view(kMagic.data(), kMagic.size())}};
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     auto archive = std::make_shared<Archive>();
@@ -268,6 +265,11 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
 } // namespace
 } // namespace vma
 
-const Format kVmaFormat{"vma", "Proxmox backup (vma)", vma::probe, vma::open, true};
+const Format kVmaFormat{.name = "vma",
+                        .description = "Proxmox backup (vma)",
+                        .probe = nullptr,
+                        .open = vma::open,
+                        .scans_forward = true,
+                        .signatures = vma::kSignatures};
 
 } // namespace vdisk

@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace fs = std::filesystem;
 
@@ -151,9 +152,10 @@ Result<Redirection> follow(const ByteSource& source, const OpenContext& context)
     return target;
 }
 
-Match probe(std::span<const std::byte> head, const ByteSource& source) {
-    const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
-    return text.starts_with(kReferenceMagic) && source.size() <= Limits{}.reference_bytes ? Match::sure : Match::no;
+constexpr std::array kSignatures{Signature{.magic = kReferenceMagic}};
+
+Match probe(std::span<const std::byte> /*head*/, const ByteSource& source) {
+    return source.size() <= Limits{}.reference_bytes ? Match::sure : Match::no;
 }
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& /*context*/) {
@@ -167,7 +169,8 @@ const Format kReferenceFormat{.name = "reference",
                               .probe = probe,
                               .open = open,
                               .scans_forward = false,
-                              .follow = follow};
+                              .follow = follow,
+                              .signatures = kSignatures};
 
 Result<Selector> parse_reference(std::string_view text, std::string_view name) {
     const std::string_view first = take_line(text);
@@ -206,7 +209,7 @@ Result<void> change_paths(Selector& selector, const ReadNested& read, const Chan
         *path = std::move(changed);
     }
     for (std::optional<std::string>* parent : {&selector.backing, &selector.parent}) {
-        if (!*parent) continue;
+        if (!*parent || **parent == kNoParent) continue;
         VDISK_TRY(nested, read(**parent));
         VDISK_CHECK(change_paths(nested, read, change, depth - 1));
         VDISK_TRY(path, change(nested.path.native()));

@@ -50,6 +50,7 @@ public:
 
     const Format& format() const noexcept override { return kVboxFormat; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
+    std::vector<std::string_view> keys() const override { return {"parent", "backing"}; }
     Result<Layer> layer(std::size_t index) const override;
     Facts facts() const override;
 

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Which file is opened as what: formats that are detected, declared and given, and the files that images name. qemu-img is the oracle for
+the bytes; where it is wiser not to follow it, the test says why."""
+import gzip
+import io
+import json
+import os
+import struct
+import tarfile
+
+import harness
+import tsk
+from harness import VDISK, outcome, run
+
+KIB, MIB = 1 << 10, 1 << 20
+FOREIGN = ("vmdk", "vpc", "vhdx", "qcow", "qed", "parallels")
+
+
+def undeclared(image):
+    """Takes the backing format's extension out of a qcow2, as qemu-img wrote it before 6.1."""
+    data = bytearray(image.read_bytes())
+    at = 72 if struct.unpack_from(">I", data, 4)[0] == 2 else struct.unpack_from(">I", data, 100)[0]
+    while (kind := struct.unpack_from(">I", data, at)[0]) != 0:
+        length = 8 + (struct.unpack_from(">I", data, at + 4)[0] + 7) // 8 * 8
+        if kind == 0xE2792ACA:
+            data[at:at + length] = struct.pack(">II", 0x7FFFFFFF, length - 8) + bytes(length - 8)
+        at += length
+    image.write_bytes(data)
+
+
+class Opening(harness.FolderTest):
+    def setUp(self):
+        super().setUp()
+        self.disk = self.folder / "disk.raw"
+        self.disk.write_bytes(self.random_bytes(3 * MIB))
+
+    def overlay(self, name, base, declared, size=None):
+        image = self.folder / name
+        image.parent.mkdir(parents=True, exist_ok=True)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "compat=0.10", "-u", "-b", base, "-F", declared, image, size or 3 * MIB)
+        return image
+
+    def assert_disk(self, image, selector="", status=0):
+        """`image` reads as the disk; returns what was said about it."""
+        code, digest, said = outcome(VDISK, "hash", "-a", "sha256", f"{image}{selector}")
+        self.assertEqual(code, status, said)
+        self.assertIn(harness.sha256_file(self.disk), digest.decode())
+        return said
+
+    def assert_refused(self, *words, image, selector=""):
+        for command in (("hash", "-a", "sha256"), ("export",)):
+            out = [self.folder / "out"] if command == ("export",) else []
+            code, digest, said = outcome(VDISK, *command, f"{image}{selector}", *out)
+            self.assertEqual((code, digest), (2, b""), said)
+            for word in words:
+                self.assertIn(word, said)
+            self.assertFalse((self.folder / "out").exists())
+        return said
+
+    def test_an_undeclared_base_of_another_format_is_named_and_not_read_as_raw(self):
+        for form in FOREIGN:
+            with self.subTest(form):
+                base = self.folder / f"base.{form}"
+                run("qemu-img", "convert", "-f", "raw", "-O", form, self.disk, base)
+                image = self.overlay("old.qcow2", base.name, form)
+                undeclared(image)
+                self.assert_refused(base.name, "is a", "which is not read here", image=image)
+                self.assert_refused("which is not read here", image=image, selector=f"#backing={base}")
+
+    def test_an_undeclared_base_that_is_no_image_is_named(self):
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("etc/passwd"))
+        for name, content, word in (("a.html", b"<!DOCTYPE html><html>not found</html>", "HTML"),
+                                    ("a.E01", b"EVF\x09\x0d\x0a\xff\0" + bytes(5000), "Expert Witness"),
+                                    ("lfs", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
+                                    ("a.tar", archive.getvalue(), "tar archive"), ("a.gz", gzip.compress(self.disk.read_bytes()), "gzip"),
+                                    ("a.dmg", self.random_bytes(4096) + b"koly" + bytes(508), "DMG"), ("empty", b"", "empty"),
+                                    ("luks", b"LUKS\xba\xbe\0\1" + bytes(4096), "LUKS")):
+            with self.subTest(name):
+                (self.folder / name).write_bytes(content)
+                image = self.overlay("old.qcow2", name, "raw")
+                undeclared(image)
+                self.assert_refused(word, image=image)
+
+    def test_a_base_that_is_taken_as_raw_is_remarked(self):
+        image = self.overlay("old.qcow2", self.disk.name, "raw")
+        undeclared(image)
+        said = self.assert_disk(image)
+        self.assertIn("is taken as a raw disk", said)
+        chain = json.loads(run(VDISK, "info", "--json", image))["chain"]
+        self.assertIn("is taken as a raw disk", chain[1]["remarks"][0])
+        self.assertIn(b"is taken as a raw disk", run(VDISK, "audit", image))
+        self.assertEqual(self.assert_disk(image, f"#backing={self.disk}#format=raw"), "")
+
+    def test_an_undeclared_raw_base_that_is_smaller_than_its_overlay_is_a_doubt(self):
+        image = self.overlay("old.qcow2", self.disk.name, "raw", 64 * MIB)
+        undeclared(image)
+        for command in ("hash", "info", "audit"):
+            code, out, said = outcome(VDISK, command, image)
+            self.assertEqual(code, 1, command)
+            self.assertIn("3145728 bytes", out.decode() + said)
+
+    def test_the_declared_format_holds_for_a_file_that_is_named(self):
+        """A guest can write a qcow2 header, which names any file, at the start of its raw disk."""
+        base = self.folder / "moved" / "base.img"
+        base.parent.mkdir()
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", self.disk, base)
+        size = base.stat().st_size
+        image = self.overlay("over.qcow2", "base.img", "raw", size)
+        code, digest, said = outcome(VDISK, "hash", "-a", "sha256", f"{image}#backing={base}")
+        self.assertIn(harness.sha256_file(base), digest.decode())
+        self.assertEqual(code, 1)
+        self.assertIn("begins as a qcow2 file", said)
+
+    def test_a_declared_format_that_is_not_read_is_refused_for_a_named_file_too(self):
+        base = self.folder / "base.vmdk"
+        run("qemu-img", "convert", "-f", "raw", "-O", "vmdk", self.disk, base)
+        image = self.overlay("over.qcow2", base.name, "vmdk")
+        self.assert_refused("vmdk", image=image)
+        self.assert_refused("vmdk", image=image, selector=f"#backing={base}")
+
+    def test_a_named_base_that_can_not_be_one_is_a_doubt(self):
+        note = self.folder / "note.txt"
+        note.write_bytes(b"x" * 2000)
+        image = self.overlay("over.qcow2", "gone.raw", "raw", 64 * MIB)
+        code, _, said = outcome(VDISK, "hash", f"{image}#backing={note}")
+        self.assertEqual(code, 1)
+        self.assertIn("may not be the parent", said)
+
+    def test_a_key_that_nothing_uses_is_an_error(self):
+        image = self.folder / "plain.qcow2"
+        run("qemu-img", "convert", "-O", "qcow2", self.disk, image)
+        key = self.folder / "key"
+        key.write_text("secret")
+        for selector in (f"key-file={key}", "key-file=/no/such/key", f"data-file={key}", f"backing={self.disk}", f"parent={self.disk}",
+                         f"root={self.folder}", "block-size=1048576", "snapshot=gone", "snapshot=a,device=b"):
+            for command in ("hash", "info", "ls", "audit"):
+                code, _, said = outcome(VDISK, command, f"{image}#{selector}")
+                self.assertEqual(code, 2 if command != "info" or "gone" not in selector else code, f"{command} {selector}: {said}")
+                self.assertNotEqual(code, 0, f"{command} {selector}")
+        reference = self.folder / "a.vdisk"
+        reference.write_text(f"vdisk-reference 1\nimage = plain.qcow2\nkey-file = key\n")
+        self.assertIn("'key-file' does not apply", self.assert_refused(image=reference))
+        run(VDISK, "hash", image, env={**os.environ, "VDISK_KEY_FILE": "/no/such/key"})
+
+    def test_the_file_beside_the_image_goes_before_this_machines(self):
+        machine = self.folder / "machine" / "base.raw"
+        machine.parent.mkdir()
+        machine.write_bytes(bytes(3 * MIB))
+        image = self.overlay("case/over.qcow2", machine, "raw")
+        (self.folder / "case" / "base.raw").write_bytes(self.disk.read_bytes())
+        said = self.assert_disk(image)
+        self.assertIn(f"also fits {machine}", said)
+        self.assertIn("by its name beside the image", run(VDISK, "info", image).decode())
+        run(VDISK, "hash", image, env={**os.environ, "VDISK_REFERENCES": "same-dir"})
+        (self.folder / "case" / "base.raw").unlink()
+        self.assertNotIn(harness.sha256_file(self.disk), run(VDISK, "hash", "-a", "sha256", image).decode())
+
+    def test_a_copied_tree_is_the_images_own(self):
+        tree = self.folder / "ev" / "nova" / "instances"
+        (tree / "_base").mkdir(parents=True)
+        (tree / "_base" / "0123abcd").write_bytes(self.disk.read_bytes())
+        image = self.overlay("ev/nova/instances/uuid/disk", "/var/lib/nova/instances/_base/0123abcd", "raw")
+        self.assert_disk(image)
+
+    def test_absolute_names_are_looked_for_below_the_root_first(self):
+        base = self.folder / "mnt" / "srv" / "images" / "base.raw"
+        base.parent.mkdir(parents=True)
+        base.write_bytes(self.disk.read_bytes())
+        (self.folder / "mnt" / "var").mkdir()
+        (self.folder / "mnt" / "var" / "images").symlink_to("/srv/images")  # absolute: it means the evidence's own
+        image = self.overlay("copy/over.qcow2", "/var/images/base.raw", "raw")
+        self.assertIn("#backing=FILE", self.assert_refused("not found", image=image))
+        self.assert_disk(image, f"#root={self.folder / 'mnt'}")
+        run(VDISK, "hash", image, env={**os.environ, "VDISK_ROOT": str(self.folder / "mnt")})
+        code, _, said = outcome(VDISK, "hash", image, env={**os.environ, "VDISK_ROOT": "/no/such/folder"})
+        self.assertEqual(code, 2)
+        self.assertIn("VDISK_ROOT", said)
+
+    def test_names_of_other_systems_and_qemus_own(self):
+        run("qemu-img", "convert", "-O", "qcow2", self.disk, self.folder / "base.qcow2")
+        shifted = self.folder / "shifted.raw"
+        shifted.write_bytes(bytes(MIB) + self.disk.read_bytes() + bytes(MIB))
+        for name, declared in (('json:{"driver":"qcow2","file":{"driver":"file","filename":"base.qcow2"}}', "qcow2"),
+                               ('json:{"file.filename":"base.qcow2"}', "qcow2"),
+                               ('json:{"driver":"qcow2","file.driver":"file","file.filename":"base.qcow2"}', "qcow2"),
+                               ('json:{"driver":"raw","offset":1048576,"size":3145728,"file":{"driver":"file","filename":"shifted.raw"}}', "raw"),
+                               ('json:{"driver":"raw","offset":"1048576","size":"3145728","file.filename":"shifted.raw"}', "raw"),
+                               ("C:\\VMs\\base.qcow2", "qcow2"), ("\\\\?\\C:\\VMs\\base.qcow2", "qcow2"), ("d:/VMs/base.qcow2", "qcow2"),
+                               ("file:base.qcow2", "qcow2"), ("file:///old/place/base.qcow2", "qcow2"), ("file:///old/b%61se.qcow2", "qcow2")):
+            with self.subTest(name):
+                self.assert_disk(self.overlay("over.qcow2", name, declared))
+        for name in ('json:{"driver":"nbd","host":"x"}', 'json:{"driver":"qcow2","file":{"driver":"http","url":"x"}}', "json:{", "json:[]",
+                     'json:{"driver":"qcow2","backing":null,"file.filename":"base.qcow2"}', "file://host/base.qcow2",
+                     'json:{"driver":"raw","offset":5,"size":99999999,"file.filename":"shifted.raw"}'):
+            with self.subTest(name):
+                self.assert_refused(image=self.overlay("over.qcow2", name, "raw"))
+
+    def test_a_layer_without_its_parent(self):
+        image = self.overlay("over.qcow2", "gone.raw", "raw")
+        data = json.dumps({"driver": "qcow2", "file": {"driver": "file", "filename": str(image)}, "backing": None})
+        run("qemu-io", "-c", "write -P 0x41 1M 64k", "json:" + data)
+        out = self.folder / "out.raw"
+        self.assert_refused("not found", "#backing=none", image=image)
+        code, _, said = outcome(VDISK, "export", f"{image}#backing=none", out)
+        self.assertEqual(code, 1)
+        self.assertIn("was left out", said)
+        self.assertEqual(out.read_bytes()[MIB:MIB + 64 * KIB], b"A" * 64 * KIB)
+        code, digest, _ = outcome(VDISK, "hash", f"{image}#backing=none")
+        self.assertEqual((code, digest), (1, b""))
+
+    def test_a_part_of_a_file_tells_of_the_next(self):
+        whole = self.folder / "whole.qcow2"
+        run("qemu-img", "convert", "-O", "qcow2", self.disk, whole)
+        data = whole.read_bytes()
+        (self.folder / "d.qcow2.001").write_bytes(data[:2 * MIB])
+        self.assertNotIn("part of a file", outcome(VDISK, "info", self.folder / "d.qcow2.001")[2])
+        (self.folder / "d.qcow2.002").write_bytes(data[2 * MIB:])
+        code, _, said = outcome(VDISK, "hash", self.folder / "d.qcow2.001")
+        self.assertEqual(code, 1)
+        self.assertIn("d.qcow2.002", said)
+
+    def test_what_is_inside_a_compressed_file_is_named(self):
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("./etc/vzdump/pct.conf"))
+        for name, content, word in (("vzdump-lxc-1.tar.gz", archive.getvalue(), "tar archive"),
+                                    ("twice.raw.gz", gzip.compress(self.disk.read_bytes()), "compressed with gzip"),
+                                    ("fixed.vhd.gz", self.disk.read_bytes() + b"conectix" + bytes(504), "VHD")):
+            with self.subTest(name):
+                (self.folder / name).write_bytes(gzip.compress(content))
+                self.assert_refused(word, image=self.folder / name)
+        (self.folder / "disk.raw.gz").write_bytes(gzip.compress(self.disk.read_bytes()))
+        self.assert_disk(self.folder / "disk.raw.gz")
+
+    def test_an_unknown_file_is_named_where_it_is_known(self):
+        for form in FOREIGN:
+            base = self.folder / f"base.{form}"
+            run("qemu-img", "convert", "-f", "raw", "-O", form, self.disk, base)
+            self.assert_refused("is a", "not read here", image=base)
+        fixed = self.folder / "fixed.vhd"
+        run("qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", "subformat=fixed", self.disk, fixed)
+        self.assert_refused("VHD disk (fixed", image=fixed)
+
+    def test_a_stream_whose_checksum_is_cut_off_is_told_by_every_tool(self):
+        whole = gzip.compress(self.disk.read_bytes())
+        (self.folder / "cut.raw.gz").write_bytes(whole[:-8])
+        for command in (("hash",), ("info",), ("export", self.folder / "out.raw")):
+            code, _, said = outcome(VDISK, command[0], self.folder / "cut.raw.gz", *command[1:])
+            self.assertEqual(code, 1, f"{command} {said}")
+            self.assertIn("cut.raw.gz", said)
+
+    def test_the_sleuth_kit_takes_no_plain_file_for_a_compressed_one(self):
+        tsk.require_plugin()
+        code, _, said = tsk.outcome_with_plugin("img_stat", "-i", "rawz", self.disk)
+        self.assertNotEqual(code, 0)
+        self.assertIn("is not compressed", said)
+
+
+if __name__ == "__main__":
+    harness.main()
