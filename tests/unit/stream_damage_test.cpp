@@ -363,6 +363,83 @@ BOOST_AUTO_TEST_CASE(a_wrong_content_size_over_a_checksum_that_holds_costs_nothi
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_last_block_that_does_not_say_so_costs_nothing) {
+    for (Container container : {zstd_container("a zstd frame", {4 * kPart}, {}),
+                                zstd_container("zstd frames", std::vector<std::size_t>(3, kPart), {})}) {
+        const std::size_t header = parse_zstd_frame_header(container.file).value().length;
+        container.file[header] ^= std::byte{1};
+        const Stream stream(kZstdCodec, container.file);
+        BOOST_TEST(stream->index().findings.size() == 1U);
+        BOOST_TEST(readable(*stream) == container.plain.size() / kSector);
+        check_places(*stream, container);
+    }
+    Container member = gzip_container("gzip members", std::vector<std::size_t>(3, kPart), false);
+    member.file[10] ^= std::byte{1};
+    const Stream stream(kGzipCodec, member.file);
+    BOOST_TEST(readable(*stream) == member.plain.size() / kSector);
+    check_places(*stream, member);
+}
+
+// What is read where in a frame one byte is altered, and how that is told.
+BOOST_AUTO_TEST_CASE(altered_bytes_that_are_in_their_place_are_read_unless_refused) {
+    const Bytes noise = [] {
+        Bytes bytes(40 * kSector);
+        std::mt19937_64 random(3);
+        for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+        return bytes;
+    }();
+    for (const bool sized : {true, false}) {
+        Bytes file = zstd_frame(noise, {.content_size = sized});
+        file[file.size() / 2] ^= std::byte{1};
+        const Stream stream(kZstdCodec, file);
+        BOOST_TEST(stream->index().findings.size() == 1U);
+        Bytes sector(kSector);
+        BOOST_TEST(stream->read_at(0, sector, Unverified::refuse).has_error());
+        BOOST_TEST(stream->read_at(0, sector, Unverified::read).has_value());
+        // Nothing tells how many bytes a frame without a content size had.
+        BOOST_TEST(stream->read_at(0, sector, Unverified::placed).has_value() == sized);
+    }
+}
+
+// Behind a break all that can be decoded is there, at a place of its own, and refused to who asks for places.
+BOOST_AUTO_TEST_CASE(behind_a_place_where_inflate_stops_the_next_block_is_found) {
+    constexpr std::size_t kSize = 4U << 20;
+    const Bytes plain = numbered(0, kSize, true);
+    Bytes file = gzip_member(plain, false);
+    const std::size_t broken = file.size() / 3;
+    for (std::size_t i = 0; i < 64; ++i) file[broken + i] = std::byte{0xFF};
+    const Stream stream(kGzipCodec, file);
+    BOOST_TEST(!stream->index().findings.empty());
+    Bytes sector(kSector);
+    for (std::uint64_t at = 0; at < stream->index().size; at += kSector)
+        BOOST_TEST_REQUIRE(stream->read_at(at, sector, Unverified::placed).has_error());
+    // Every sector of the last half of the disk, at whatever offset.
+    Bytes all;
+    for (std::uint64_t at = 0; at < stream->index().size; at += kSector) {
+        std::fill(sector.begin(), sector.end(), std::byte{0});
+        const auto got = stream->read_at(at, sector, Unverified::read);
+        if (got.has_value()) append(all, std::span(sector).first(got.value()));
+    }
+    const std::span half(plain.begin() + kSize / 2, plain.end());
+    BOOST_TEST((std::search(all.begin(), all.end(), half.begin(), half.end()) != all.end()));
+}
+
+BOOST_AUTO_TEST_CASE(behind_a_zstd_frame_that_breaks_off_the_next_one_is_found) {
+    Container container =
+        zstd_container("zstd frames", {kPart, 2 * kPart, kPart / 2, kPart / 4}, {.content_size = false});
+    const Bytes first = zstd_frame(numbered(0, kPart, true), {.content_size = false});
+    for (std::size_t i = 6; i < 14; ++i) container.file[first.size() + i] = std::byte{0xFF};
+    const Stream stream(kZstdCodec, container.file);
+    BOOST_TEST(!stream->index().findings.empty());
+    check_places(*stream, container);
+    BOOST_TEST(readable(*stream) == kPart / kSector);
+    const std::uint64_t size = stream->index().size;
+    Bytes last(kPart / 4);
+    BOOST_TEST_REQUIRE(size > last.size());
+    BOOST_TEST_REQUIRE(stream->read_at(size - last.size(), last, Unverified::read).has_value());
+    BOOST_TEST(std::equal(last.begin(), last.end(), container.plain.end() - static_cast<std::ptrdiff_t>(last.size())));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(stream_thresholds)
