@@ -158,7 +158,7 @@ class OntoInputs(OutputTest):
         saved = self.evidence / "machine.vmrs"
         shutil.copyfile(SAVED_STATE, saved)
         for form in ("raw", "lime"):
-            self.assert_never_onto([HVCONFIG, "memory", "--force", "-f", form, saved, "OUT"], [saved])
+            self.assert_never_onto([HVCONFIG, "memory", "--force", "-O", form, saved, "OUT"], [saved])
 
     def test_what_is_named_and_missing_is_not_made(self):
         """A file of that name would be taken for the image's own."""
@@ -333,7 +333,7 @@ class Whole(OutputTest):
         shutil.copyfile(SAVED_STATE, saved)
         limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
         for output in (self.old(), self.folder / "new.raw"):
-            for command in ([VDISK, "export", "--force", "-f", "raw", raw], [HVCONFIG, "memory", "--force", saved], [HVCONFIG, "memory", "--force", "-f", "lime", saved]):
+            for command in ([VDISK, "export", "--force", "-f", "raw", raw], [HVCONFIG, "memory", "--force", saved], [HVCONFIG, "memory", "--force", "-O", "lime", saved]):
                 with self.subTest(command=command, output=output):
                     self.assertIn("File too large", self.refuses(*command, output, output=str(output), preexec_fn=limit))
 
@@ -374,6 +374,23 @@ for out in {full}/old {full}/new; do '{VDISK}' export --force -f raw {raw} $out;
         for output in (self.old(), self.folder / "new.raw"):
             for command in ("export", "leaked"):
                 self.refuses(VDISK, command, "--force", self.evidence / "bad.qcow2", output, output="bad.qcow2")
+
+    def test_wrong_inputs_of_every_command(self):
+        """One line, status 2, nothing made and nothing replaced."""
+        empty, fifo, text = self.evidence / "empty", self.evidence / "fifo", self.evidence / "text"
+        empty.touch()
+        os.mkfifo(fifo)
+        text.write_text("no image")
+        old = self.old()
+        disk = {"info": [], "ls": [], "audit": [], "hash": [], "verify": [], "config": [], "bitmap": ["changes"], "export": ["--force", old], "leaked": ["--force", old],
+                "ref": ["-d", self.folder / "refs"]}
+        machine = {"dump": [], "get": ["/configuration"], "info": [], "verify": [], "diff": [SAVED_STATE], "disks": [], "deleted": [], "memory": ["--force", old]}
+        for tool, table in ((VDISK, disk), (HVCONFIG, machine)):
+            for name, arguments in table.items():
+                for wrong in (self.evidence, empty, fifo, text, self.evidence / "gone", f"{text}/x"):
+                    with self.subTest(tool=tool, command=name, wrong=wrong):
+                        said = self.refuses(tool, name, wrong, *arguments, output=str(wrong), stdin=subprocess.DEVNULL, timeout=20)
+                        self.assertFalse((self.folder / "refs").exists(), said)
 
     def test_signals(self):
         raw, old = self.big(), self.old()
@@ -447,7 +464,7 @@ class Streams(OutputTest):
 
     def test_what_is_written_out_of_order_needs_a_file(self):
         for output in ("-", "/dev/null", "/dev/stdout"):
-            status, out, said = outcome(HVCONFIG, "memory", "--format", "lime", SAVED_STATE, output)
+            status, out, said = outcome(HVCONFIG, "memory", "--output-format", "lime", SAVED_STATE, output)
             self.assertEqual((status, out, said.count("\n")), (2, b"", 1), said)
 
     def test_a_closed_standard_output_does_not_become_another_file(self):
@@ -462,9 +479,9 @@ class Streams(OutputTest):
 
     def test_warnings_that_can_not_be_printed(self):
         top, _, _ = self.chain()
-        os.truncate(top, 3 * 65536)
+        os.truncate(top, top.stat().st_size - 2 * 65536)
         with open("/dev/full", "wb") as full:
-            for command, status in (([VDISK, "hash", top], 1), ([VDISK, "info", f"{top}#nothing"], 1), ([VDISK, "info", self.folder / "gone"], 2)):
+            for command, status in (([VDISK, "hash", top], 1), ([VDISK, "info", f"{top}#nothing"], 2), ([VDISK, "info", self.folder / "gone"], 2)):
                 self.assertEqual(subprocess.run([str(word) for word in command], stdout=subprocess.DEVNULL, stderr=full).returncode, status)
 
 
@@ -483,13 +500,13 @@ class NotWritten(OutputTest):
         saved = SAVED_STATE
         machine = {"dump": [saved], "get": [saved, "/configuration"], "info": [saved], "verify": [saved], "diff": [saved, harness.FIXTURES / "hyperv" / "types.vmcx"],
                    "disks": [saved], "deleted": [saved], "memory": [saved, "-"]}
-        key = next(line.split(" ")[0].split("=")[0].rstrip(":") for line in run(HVCONFIG, "dump", "--format", "flat", saved).decode().splitlines())
+        key = next(line.split(" ")[0].split("=")[0].rstrip(":") for line in run(HVCONFIG, "dump", "--output-format", "flat", saved).decode().splitlines())
         machine["get"] = [saved, key]
         for tool, table in ((VDISK, disk), (HVCONFIG, machine)):
             self.assertEqual(set(table), set(self.names(tool)), "a command that this test does not know")
             for name, arguments in table.items():
                 has_json = b"--json" in run(tool, name, "--help")
-                for json_too in ([], ["--json"]) if has_json and name != "ref" else ([],):
+                for json_too in ([], ["--json"]) if has_json and name not in ("ref", "memory") else ([],):
                     if name == "bitmap" and not json_too:
                         continue  # no range is dirty, so nothing is printed
                     yield [tool, name, *json_too, *arguments]
@@ -498,8 +515,9 @@ class NotWritten(OutputTest):
             yield [tool, "info", "--help"]
 
     def names(self, tool):
-        text = run(tool, "--help").decode()
-        return re.findall(r"^ {2,}([a-z]+) ", re.split(r"(?i)^(?:sub)?commands:\s*$", text, flags=re.MULTILINE)[1], re.MULTILINE)
+        """The commands that help lists, but for help itself."""
+        listed = run(tool, "--help").decode().split("\nCommands:\n")[1].split("\n\n")[0]
+        return [name for name in re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE) if name != "help"]
 
     def test_a_full_device(self):
         for command in self.commands():

@@ -67,7 +67,8 @@ private:
         if (file.has_error()) return report(file.error());
         if (printing.json) printing.print_json(described(image.path, hashed.value(), file.value(), disk.value()));
         else print_text(image.path, hashed.value(), file.value(), disk.value());
-        return hashed.value().lost.empty() && !warn_of_changes() ? kDone : kPartial;
+        const bool changed = warn_of_changes();
+        return hashed.value().lost.empty() && !changed ? kDone : kPartial;
     }
 
     void print_text(const std::string& path, const Hashed& disk, const Hashed& file, const OpenedDisk& opened) const {
