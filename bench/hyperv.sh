@@ -27,14 +27,14 @@ PYTHON
 file wide 100000 wide.vmcx
 file deep 100000 deep.vmcx
 file memory 1024 memory.vmrs
-for format in json tree flat; do timed "dump $format, 100,000 keys" "$build/hvconfig" dump -f "$format" "$folder/wide.vmcx"; done
-timed "dump json, 100,000 nodes deep" "$build/hvconfig" dump -f json "$folder/deep.vmcx"
+for format in json tree flat; do timed "dump $format, 100,000 keys" "$build/hvconfig" dump -O "$format" "$folder/wide.vmcx"; done
+timed "dump json, 100,000 nodes deep" "$build/hvconfig" dump -O json "$folder/deep.vmcx"
 timed "verify, 100,000 keys" "$build/hvconfig" verify "$folder/wide.vmcx"
 timed "deleted, 100,000 keys" "$build/hvconfig" deleted "$folder/wide.vmcx"
 timed "diff, 100,000 keys" "$build/hvconfig" diff "$folder/wide.vmcx" "$folder/wide.vmcx"
-timed "dump tree, 1 GiB of memory" "$build/hvconfig" dump -f tree "$folder/memory.vmrs"
-timed "dump json, 1 GiB of memory" "$build/hvconfig" dump -f json "$folder/memory.vmrs"
+timed "dump tree, 1 GiB of memory" "$build/hvconfig" dump -O tree "$folder/memory.vmrs"
+timed "dump json, 1 GiB of memory" "$build/hvconfig" dump -O json "$folder/memory.vmrs"
 timed "deleted, 1 GiB of memory" "$build/hvconfig" deleted "$folder/memory.vmrs"
 timed "memory raw, 1 GiB" "$build/hvconfig" memory --force "$folder/memory.vmrs" "$folder/memory.raw"
-timed "memory lime, 1 GiB" "$build/hvconfig" memory --force -f lime "$folder/memory.vmrs" "$folder/memory.lime"
+timed "memory lime, 1 GiB" "$build/hvconfig" memory --force -O lime "$folder/memory.vmrs" "$folder/memory.lime"
 rm -f "$folder/memory.raw" "$folder/memory.lime"

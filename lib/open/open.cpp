@@ -479,7 +479,7 @@ class AbsentLayout final : public Layout {
 public:
     AbsentLayout(std::uint64_t size, std::string what) : size_(size), what_(std::move(what)) {}
     std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Extent> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
+    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
         return Extent::unreadable(size_ - at.value,
                                   fail(ErrorKind::usage, "{} was left out, and the bytes are there", what_));
     }

@@ -50,7 +50,7 @@ void append_text(std::string& text, const Facts& facts, std::size_t indent) {
         } else if (item) {
             std::string nested;
             append_text(nested, value, indent + 2);
-            nested.replace(indent, 1, "-"); // "  key: value" becomes "- key: value"
+            nested[indent] = '-'; // "  key: value" becomes "- key: value"
             text += nested;
         } else if (!value.empty()) {
             text += head + "\n";

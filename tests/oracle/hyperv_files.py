@@ -246,7 +246,7 @@ class Fixtures(harness.FolderTest):
         for entry, path, expected in self.each("log", "header", "damaged"):
             if not expected or "tree" not in expected or not set(entry["findings"]) - {"dirty"}:
                 continue
-            for command in (["dump"], ["dump", "--format", "json"], ["dump", "--format", "flat"], ["info"], ["verify"], ["disks"],
+            for command in (["dump"], ["dump", "-O", "json"], ["dump", "-O", "flat"], ["info"], ["verify"], ["disks"],
                             ["disks", "--json"], ["deleted"], ["deleted", "--json"], ["diff", path]):
                 status, out, err = outcome(HVCONFIG, command[0], *command[1:], path)
                 self.assertEqual(status, 1, command)
@@ -319,7 +319,7 @@ class Fixtures(harness.FolderTest):
         for cut in range(len(data) - 65536, len(data) // 3, -(3 << 18) - 4321):
             path.write_bytes(data[:cut])
             lime = self.folder / "cut.lime"
-            status, _, err = outcome(HVCONFIG, "memory", "--force", "--format", "lime", path, lime)
+            status, _, err = outcome(HVCONFIG, "memory", "--force", "-O", "lime", path, lime)
             self.assertEqual(status, 1)
             ranges = self.lime_ranges(lime)
             for first, bytes_ in ranges.items():

@@ -122,7 +122,7 @@ private:
 Action add_get(CommandLine& line) {
     auto action = std::make_shared<Get>();
     action->file.add_to(line);
-    line.operand("PATH", action->path, "a key, as dump --format flat prints it");
+    line.operand("PATH", action->path, "a key, as dump -O flat prints it");
     line.flag("--raw", action->raw, "the value's bytes as they are stored");
     line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it").excludes("raw");
     return [action] { return (*action)(); };

@@ -43,7 +43,7 @@ private:
         VDISK_TRY(digests, finish(hashes));
         for (const auto& [algorithm, digest] : digests) facts["hashes"][algorithm] = digest;
         if (!lost.empty()) facts["lost"] = describe_lost(lost);
-        return std::move(facts);
+        return facts;
     }
 
     int write(const Image& source, std::uint64_t start) const {

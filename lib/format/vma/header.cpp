@@ -165,7 +165,7 @@ Device Header::unlisted(std::uint8_t id) const {
 
 std::string uuid_text(const Uuid& uuid) {
     std::string text = hex(uuid);
-    for (const std::size_t at : {8U, 13U, 18U, 23U}) text.insert(at, "-");
+    for (const std::size_t at : {8U, 13U, 18U, 23U}) text.insert(at, 1, '-');
     return text;
 }
 
