@@ -31,11 +31,6 @@ static_assert(offsetof(TSK_IMG_INFO, itype) == 4 && offsetof(TSK_IMG_INFO, size)
               offsetof(TSK_IMG_INFO, num_img) == 16 && offsetof(TSK_IMG_INFO, sector_size) == 20 &&
               offsetof(TSK_IMG_INFO, images) == 32);
 
-// As libtsk's own cache: 64 KiB are one look-up and one request to the system, and a file system's blocks come from a
-// few places at a time.
-constexpr std::uint64_t kChunk = 64U << 10;
-constexpr std::size_t kCacheBytes = 4U << 20;
-
 // Opening waits so long at most to learn what can't be read; img_stat waits until it knows.
 constexpr std::chrono::milliseconds kLookAtOpening{50};
 constexpr std::chrono::hours kLookAtLeisure{24};
@@ -49,7 +44,6 @@ struct State {
     std::string path;
     const ImageType* type;
     char* images[1]{};
-    BlockCache chunks{kCacheBytes};
 };
 
 // One block of memory: libtsk's structure, and behind it what we need.
@@ -94,43 +88,6 @@ ssize_t past_the_end(const State& state, TSK_OFF_T offset) {
     return -1;
 }
 
-// The chunk that starts at `start`, shorter at the disk's end.
-Result<BlockPtr> chunk_at(State& state, std::uint64_t start) {
-    return state.chunks.get_or_make({.offset = start}, [&]() -> Result<std::pair<BlockPtr, std::size_t>> {
-        const Image& disk = *state.disk.image;
-        auto chunk = std::make_shared<Block>(static_cast<std::size_t>(std::min(kChunk, disk.size() - start)));
-        VDISK_CHECK(read_exact(disk, start, chunk->room()));
-        const std::size_t cost = chunk->size();
-        return std::pair<BlockPtr, std::size_t>(std::move(chunk), cost);
-    });
-}
-
-// Bytes of one chunk. Where something else of it can't be read, what is asked for may be fine.
-Result<void> read_within_chunk(State& state, std::uint64_t offset, std::span<std::byte> out) {
-    const std::uint64_t start = align_down(offset, kChunk);
-    const auto chunk = chunk_at(state, start);
-    if (chunk.has_error()) return read_exact(*state.disk.image, offset, out);
-    std::memcpy(out.data(), chunk.value()->data() + (offset - start), out.size());
-    return ok();
-}
-
-Result<ssize_t> read_cached(State& state, std::uint64_t offset, std::span<std::byte> out) {
-    out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), state.disk.image->size() - offset)));
-    if (out.size() > kChunk) {
-        VDISK_CHECK(read_exact(*state.disk.image, offset, out));
-        return static_cast<ssize_t>(out.size());
-    }
-    for (std::size_t done = 0; done < out.size();) {
-        const std::uint64_t left = kChunk - (offset + done) % kChunk;
-        const auto piece =
-            out.subspan(done, static_cast<std::size_t>(std::min<std::uint64_t>(out.size() - done, left)));
-        VDISK_CHECK(read_within_chunk(state, offset + done, piece));
-        done += piece.size();
-    }
-    return static_cast<ssize_t>(out.size());
-}
-
-// What libtsk asks for where tsk_img_read() is its own, in pieces of its own cache.
 ssize_t read(TSK_IMG_INFO* image, TSK_OFF_T offset, char* buffer, std::size_t length) noexcept {
     const State& state = *handle_of(image)->state;
     const Image& disk = *state.disk.image;
@@ -220,15 +177,7 @@ bool is_ours(const TSK_IMG_INFO* image) noexcept {
 }
 
 std::int64_t read_image(TSK_IMG_INFO* image, std::int64_t offset, char* buffer, std::size_t length) noexcept {
-    State& state = *handle_of(image)->state;
-    if (offset < 0 || static_cast<std::uint64_t>(offset) >= state.disk.image->size())
-        return past_the_end(state, offset);
-    const ssize_t got = through_door<ssize_t>(*state.tsk, TSK_ERR_IMG_READ, -1, [&] {
-        return read_cached(state, static_cast<std::uint64_t>(offset),
-                           std::as_writable_bytes(std::span(buffer, length)));
-    });
-    if (got < 0) std::memset(buffer, 0, length); // nothing that was there before may pass for the disk's
-    return got;
+    return read(image, offset, buffer, length);
 }
 
 Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {

@@ -26,9 +26,9 @@ struct ImageRequest {
 /// Whether open_image() made this handle and nobody closed it since. Safe to call from any thread with any pointer.
 [[nodiscard]] bool is_ours(const TSK_IMG_INFO* image) noexcept;
 
-/// tsk_img_read() of one of our handles: exactly the bytes that are asked for, through a cache of the handle's own
-/// whose lock nobody holds while bytes are read. Less than `length` only at the disk's end, -1 with a tsk_error where a
-/// byte can't be read or the offset lies behind the end.
+/// tsk_img_read() of one of our handles: exactly the bytes that are asked for, without libtsk's cache and the lock that
+/// it holds while bytes are read. Less than `length` only at the disk's end, -1 with a tsk_error where a byte can't be
+/// read or the offset lies behind the end.
 [[nodiscard]] std::int64_t read_image(TSK_IMG_INFO* image, std::int64_t offset, char* buffer,
                                       std::size_t length) noexcept;
 

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The Sleuth Kit of each release of Debian with this build's plugin: 4.11.1, 4.12.1, 4.14 and what is newest. They come as packages,
+which are unpacked into VDISK_LIBTSK_CACHE, or into the build folder."""
+import gzip
+import pathlib
+import random
+import shutil
+import tempfile
+import unittest
+
+import debian_suite
+import harness
+import tsk
+import vdi_builder
+import vma_writer
+from harness import run
+from tsk import MIB
+from tsk_unreadable import lose
+
+TIME = 60
+SUITES = ("bookworm", "trixie", "testing", "sid")
+
+
+def setUpModule():
+    tsk.require_plugin()
+    if tsk.sanitized():
+        raise unittest.SkipTest("another C library can't be run with this one's sanitizers")
+
+
+class Versions(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-oracle-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        tree = cls.folder / "tree"
+        tree.mkdir()
+        cls.files = tsk.make_tree(tree, 30, random.Random("versions"))
+        part, cls.raw = cls.folder / "part", cls.folder / "disk.raw"
+        part.touch()
+        with open(part, "r+b") as file:
+            file.truncate(8 * MIB)
+        run("mke2fs", "-q", "-t", "ext4", "-b", 1024, "-I", 256, "-d", tree, part)
+        tsk.make_disk(cls.raw, [part])
+        cls.images = cls.make_images()
+
+    @classmethod
+    def make_images(cls):
+        """{type: path}"""
+        images = {kind: cls.folder / name for kind, name in (("qcow2", "disk.qcow2"), ("vdi", "disk.vdi"), ("vma", "disk.vma"), ("rawz", "disk.raw.gz"))}
+        run("qemu-img", "convert", "-O", "qcow2", "-o", "cluster_size=4096", cls.raw, images["qcow2"])
+        data = cls.raw.read_bytes()
+        image = vdi_builder.Vdi(len(data))
+        image.write_disk(data)
+        image.save(images["vdi"])
+        vma_writer.write(images["vma"], [("drive-scsi0", cls.raw)])
+        images["rawz"].write_bytes(gzip.compress(data, 1))
+        return images
+
+    def suite(self, name):
+        try:
+            return debian_suite.Suite(name, "sleuthkit")
+        except debian_suite.Unavailable as reason:
+            self.skipTest(f"The Sleuth Kit of Debian {name} can't be had: {reason}")
+
+    def ended(self, suite, *command, plugin=True):
+        return harness.outcome(*suite.command(*command, preload=[tsk.PLUGIN] if plugin else []), timeout=TIME)
+
+    def same(self, suite, image, kind, *command, end=()):
+        """The program says of the image what it says of the raw disk."""
+        expected = self.ended(suite, *command, self.raw, *end, plugin=False)
+        self.assertEqual(expected[0], 0, expected[2])
+        self.assertEqual(self.ended(suite, command[0], *kind, *command[1:], image, *end), expected)
+
+    def check_version(self, name):
+        suite = self.suite(name)
+        status, version, said = self.ended(suite, "fls", "-V", plugin=False)
+        self.assertEqual(status, 0, said)
+        print(f"{name}: {version.decode().strip()}")
+        listed = self.ended(suite, "img_stat", "-i", "list")[2]
+        inode = tsk.files_of(self.ended(suite, "fls", "-r", "-p", "-o", tsk.PART, self.raw, plugin=False)[1]).popitem()[1]
+        for kind, image in self.images.items():
+            self.assertIn(f"\t{kind} (", listed)
+            for given in ([["-i", kind]] if kind == "rawz" else [["-i", kind], []]):
+                with self.subTest(suite=name, image=image.name, given=given):
+                    self.same(suite, image, given, "mmls")
+                    self.same(suite, image, given, "fls", "-r", "-p", "-o", tsk.PART)
+                    self.same(suite, image, given, "istat", "-o", tsk.PART, end=[inode])
+                    self.same(suite, image, given, "icat", "-o", tsk.PART, end=[inode])
+                    self.assertEqual(self.ended(suite, "img_stat", "-t", *given, image)[:2], (0, f"{kind}\n".encode()))
+        self.check_unreadable(suite, inode)
+
+    def check_unreadable(self, suite, inode):
+        said = run("debugfs", "-R", f"imap <{inode}>", self.folder / "part").decode()
+        block, within = said.split("located at block ")[1].split(", offset ")
+        lost = lose(self.images["qcow2"], self.folder / "lost.qcow2", [tsk.PART * 512 + int(block) * 1024 + int(within, 16)])
+        status, out, said = self.ended(suite, "istat", "-o", tsk.PART, lost, inode)
+        self.assertEqual(status, 1, (out, said))
+        self.assertNotIn(b"size:", out)
+        self.assertIn("can't be read", said)
+
+
+def _test_of(name):
+    return lambda self: self.check_version(name)
+
+
+for _name in SUITES:
+    setattr(Versions, f"test_{_name}", _test_of(_name))
+
+if __name__ == "__main__":
+    harness.main()
