@@ -36,6 +36,9 @@ struct Limits {
     /// Findings of one kind that an audit keeps the text of: more than anyone reads; the rest are counted.
     std::size_t audit_findings = 1000;
 
+    /// Ranges of disks that one finding names: a cluster that is read at more places is the work of a forger.
+    std::size_t finding_ranges = 16;
+
     /// Bytes that an audit may keep about the clusters of a file: at qcow2's 5 bytes a cluster 2 TiB of file with
     /// clusters of 64 KiB, at VDI's 4 bytes 40 TiB with blocks of 1 MiB.
     std::size_t audit_bytes = 160U << 20;

@@ -14,6 +14,14 @@ nlohmann::ordered_json describe_finding(const Finding& finding) {
     if (!finding.place.disk.empty()) facts["disk"] = finding.place.disk;
     if (finding.place.guest) facts["disk offset"] = finding.place.guest->value;
     if (finding.place.length > 0) facts["length"] = finding.place.length;
+    for (const DiskRange& range : finding.read_at) {
+        nlohmann::ordered_json row = nlohmann::ordered_json::object();
+        if (!range.disk.empty()) row["disk"] = range.disk;
+        row["disk offset"] = range.offset.value;
+        row["length"] = range.length;
+        facts["read at"].push_back(std::move(row));
+    }
+    if (finding.read_elsewhere_too) facts["read elsewhere too"] = true;
     facts["text"] = finding.text;
     return facts;
 }
@@ -54,6 +62,19 @@ Result<void> AuditReport::leak(HostOffset offset, std::uint64_t length) {
                        limits_.audit_ranges);
     leaked_.push_back({offset, length});
     return ok();
+}
+
+void AuditReport::locate(std::size_t index, DiskRange range) {
+    Finding& finding = findings_[index];
+    if (!finding.read_at.empty()) {
+        DiskRange& last = finding.read_at.back();
+        if (last.disk == range.disk && last.offset.value + last.length == range.offset.value) {
+            last.length += range.length;
+            return;
+        }
+    }
+    if (finding.read_at.size() >= limits_.finding_ranges) finding.read_elsewhere_too = true;
+    else finding.read_at.push_back(std::move(range));
 }
 
 std::uint64_t AuditReport::number_of(Severity least) const noexcept {

@@ -31,7 +31,14 @@ struct Place {
     std::optional<HostOffset> host{};   ///< in the file that is audited
     std::string disk{};                 ///< which virtual disk, where the file has several: its name, valid UTF-8
     std::optional<GuestOffset> guest{}; ///< on the virtual disk
-    std::uint64_t length = 0;           ///< bytes there; 0: just the place
+    std::uint64_t length = 0;           ///< bytes there, on the disk if `guest` is known; 0: just the place
+};
+
+/// Bytes of a virtual disk, [offset, offset + length).
+struct DiskRange {
+    std::string disk{}; ///< as Place::disk
+    GuestOffset offset{};
+    std::uint64_t length = 0;
 };
 
 struct Finding {
@@ -39,6 +46,9 @@ struct Finding {
     std::string_view kind; ///< a stable word with static storage: "leaked", "shared-block"; one severity each
     Place place{};
     std::string text; ///< one line for people; valid UTF-8
+    /// Where the bytes at `place.host` are read on the disks, where that had to be looked for: what not to trust.
+    std::vector<DiskRange> read_at{};
+    bool read_elsewhere_too = false; ///< there are more such ranges than Limits::finding_ranges
 };
 
 /// Bytes of the audited file, [offset, offset + length).
@@ -73,6 +83,9 @@ public:
     /// touch become one. It makes no finding: say by add() what it means. Error: `limit_exceeded` beyond
     /// Limits::audit_ranges.
     [[nodiscard]] Result<void> leak(HostOffset offset, std::uint64_t length);
+
+    /// Adds to the `index`th of the findings() where its bytes are read; ranges that touch become one.
+    void locate(std::size_t index, DiskRange range);
 
     /// What was looked at, to show before the findings: identifiers, flags, numbers of clusters. Valid UTF-8.
     nlohmann::ordered_json facts = nlohmann::ordered_json::object();

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <unordered_map>
 
 namespace vdisk::qcow2 {
 namespace {
@@ -53,6 +54,7 @@ public:
         VDISK_CHECK(refer_to_tables());
         VDISK_CHECK(check_refcount_blocks());
         VDISK_CHECK(compare());
+        VDISK_CHECK(locate_clusters());
         describe();
         note_features();
         return std::move(report_);
@@ -62,6 +64,7 @@ private:
     // What one state of the disk is called, and whether its COPIED flags mean anything.
     struct Walk {
         std::string name;
+        std::string snapshot{}; ///< what Place::disk says of it
         State state;
         bool active = false;
     };
@@ -80,9 +83,18 @@ private:
         report_.add(severity, kind, place, format, std::forward<Args>(args)...);
     }
 
-    // Counts that `what` refers to a range. Whether it could lie in this file.
-    bool refer(std::uint64_t offset, std::uint64_t length, Role role, std::string_view what) {
-        const Place place{.host = HostOffset{offset}, .length = length};
+    // An entry that says where a range of a disk is; of none, if it is about the machine state.
+    static Place place_at(HostOffset entry, DiskRange covered) {
+        if (covered.length == 0) return {.host = entry};
+        return {.host = entry, .disk = std::move(covered.disk), .guest = covered.offset, .length = covered.length};
+    }
+
+    // Counts that `what` refers to a range, which the disk of `reader` is read from, if there is one. Whether it could
+    // lie in this file.
+    bool refer(std::uint64_t offset, std::uint64_t length, Role role, std::string_view what, const Place& reader = {}) {
+        Place place = reader;
+        place.host = HostOffset{offset};
+        if (!reader.guest) place.length = length;
         if (!tally_.reaches(offset, length)) {
             corruption(Severity::error, "past-end", place,
                        "{}: {} bytes at offset {} lie past the end of the file at {}", what, length, offset,
@@ -157,14 +169,19 @@ private:
         return ok();
     }
 
+    Walk walk_of_active() const {
+        return {.name = "active state", .state = state_of(header_, snapshots_, 0), .active = true};
+    }
+    static Walk walk_of(const Snapshot& snapshot) {
+        const std::string name = fmt::format("snapshot '{}'", shown_name(snapshot.id));
+        return {.name = name, .snapshot = name, .state = snapshot.state};
+    }
+
     Result<void> walk_states() {
         total_ = header_.l1_size;
         for (const Snapshot& snapshot : snapshots_.snapshots) total_ += snapshot.state.l1_size;
-        const State active{
-            .disk_size = header_.size, .l1_table_offset = header_.l1_table_offset, .l1_size = header_.l1_size};
-        VDISK_CHECK(walk({.name = "active state", .state = active, .active = true}));
-        for (const Snapshot& snapshot : snapshots_.snapshots)
-            VDISK_CHECK(walk({.name = fmt::format("snapshot '{}'", shown_name(snapshot.id)), .state = snapshot.state}));
+        VDISK_CHECK(walk(walk_of_active()));
+        for (const Snapshot& snapshot : snapshots_.snapshots) VDISK_CHECK(walk(walk_of(snapshot)));
         return ok();
     }
 
@@ -193,7 +210,8 @@ private:
 
     Result<void> walk_l1_entry(const Walk& walk, std::uint64_t index, std::uint64_t entry) {
         const std::uint64_t table = entry & kOffsetMask;
-        const Place place{.host = HostOffset{walk.state.l1_table_offset + index * kEntryBytes}};
+        const DiskRange covered = covered_by(walk, index);
+        const Place place = place_at(HostOffset{walk.state.l1_table_offset + index * kEntryBytes}, covered);
         if ((entry & kL1Reserved) != 0)
             corruption(Severity::warning, "reserved-bits", place, "{}: L1 entry {} is {:#x}, which has reserved bits",
                        walk.name, index, entry);
@@ -202,10 +220,20 @@ private:
             corruption(Severity::error, "unaligned", place, "{}: L1 entry {}: L2 table at offset {} is not aligned",
                        walk.name, index, table);
         const bool there =
-            refer(table, cluster_size(), Role::l2_table, fmt::format("{}: L1 entry {}", walk.name, index));
+            refer(table, cluster_size(), Role::l2_table, fmt::format("{}: L1 entry {}", walk.name, index), place);
         if (walk.active) check_copied(table, (entry & kCopied) != 0, place, "L2 table");
         if (!there) return ok();
-        return walk_l2(walk, table);
+        return walk_l2(walk, table, covered.offset);
+    }
+
+    // What an L1 entry is about; nothing of the disk if it is the machine state's.
+    DiskRange covered_by(const Walk& walk, std::uint64_t index) const {
+        const std::uint64_t covers = l1_entry_covers(header_);
+        const std::uint64_t start = index >= kMaxDiskSize / covers ? kMaxDiskSize : index * covers;
+        return {walk.snapshot, GuestOffset{start}, std::min(covers, rest_of(walk, start))};
+    }
+    static std::uint64_t rest_of(const Walk& walk, std::uint64_t start) {
+        return walk.state.disk_size > start ? walk.state.disk_size - start : 0;
     }
 
     void check_copied(std::uint64_t offset, bool copied, const Place& place, std::string_view what) {
@@ -216,26 +244,49 @@ private:
                    copied ? "set" : "clear", refcount);
     }
 
-    Result<void> walk_l2(const Walk& walk, std::uint64_t table) {
-        const std::uint64_t bytes = header_.has(kExtendedL2) ? 2 * kEntryBytes : kEntryBytes;
-        std::vector<std::byte> entries(static_cast<std::size_t>(cluster_size()));
-        VDISK_CHECK(read_padded(table, entries));
-        for (std::uint64_t at = 0; at < entries.size(); at += bytes) {
-            const L2Entry entry{load(entries, at), header_.has(kExtendedL2) ? load(entries, at + kEntryBytes) : 0,
-                                table + at};
-            if (entry.descriptor == 0 && entry.bitmap == 0) continue;
-            if ((entry.descriptor & kCompressed) != 0) walk_compressed(walk, entry);
-            else walk_standard(walk, entry);
-        }
-        return ok();
-    }
-
     struct L2Entry {
         std::uint64_t descriptor = 0;
         std::uint64_t bitmap = 0;
         std::uint64_t at = 0; ///< where in the file it stands
-        Place place() const { return {.host = HostOffset{at}}; }
+        GuestOffset guest{};  ///< where on the disk the cluster is read
+        std::uint64_t length = 0;
+        std::string_view disk{};
+        Place place() const { return place_at(HostOffset{at}, {std::string(disk), guest, length}); }
     };
+
+    Result<void> walk_l2(const Walk& walk, std::uint64_t table, GuestOffset start) {
+        return for_each_l2_entry(walk, table, start, [&](const L2Entry& entry) {
+            if ((entry.descriptor & kCompressed) != 0) walk_compressed(walk, entry);
+            else walk_standard(walk, entry);
+        });
+    }
+
+    // Calls `each` for the entries of a table that are not 0. The disk from `start` on is what they are about.
+    template<class Each>
+    Result<void> for_each_l2_entry(const Walk& walk, std::uint64_t table, GuestOffset start, Each&& each) const {
+        const std::uint64_t bytes = header_.has(kExtendedL2) ? 2 * kEntryBytes : kEntryBytes;
+        std::vector<std::byte> entries(static_cast<std::size_t>(cluster_size()));
+        VDISK_CHECK(read_padded(table, entries));
+        std::uint64_t guest = start.value;
+        for (std::uint64_t at = 0; at < entries.size(); at += bytes, guest += cluster_size()) {
+            const L2Entry entry{load(entries, at),
+                                header_.has(kExtendedL2) ? load(entries, at + kEntryBytes) : 0,
+                                table + at,
+                                GuestOffset{guest},
+                                std::min(cluster_size(), rest_of(walk, guest)),
+                                walk.snapshot};
+            if (entry.descriptor != 0 || entry.bitmap != 0) each(entry);
+        }
+        return ok();
+    }
+
+    // Where a compressed cluster lies.
+    HostRange stored_range(const L2Entry& entry) const {
+        const std::uint32_t offset_bits = 62 - (header_.cluster_bits - 8);
+        const std::uint64_t host = entry.descriptor & ((std::uint64_t{1} << offset_bits) - 1);
+        const std::uint64_t sectors = ((entry.descriptor & (kCompressed - 1)) >> offset_bits) + 1;
+        return {HostOffset{host}, sectors * kSector - host % kSector};
+    }
 
     void walk_compressed(const Walk& walk, const L2Entry& entry) {
         if ((entry.descriptor & kCopied) != 0)
@@ -248,11 +299,9 @@ private:
                        header_.has(kDataFile) ? "in an image with a data file" : "with subclusters");
             return;
         }
-        const std::uint32_t offset_bits = 62 - (header_.cluster_bits - 8);
-        const std::uint64_t host = entry.descriptor & ((std::uint64_t{1} << offset_bits) - 1);
-        const std::uint64_t sectors = ((entry.descriptor & (kCompressed - 1)) >> offset_bits) + 1;
-        refer(host, sectors * kSector - host % kSector, Role::guest_data,
-              fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at));
+        const HostRange stored = stored_range(entry);
+        refer(stored.offset.value, stored.length, Role::guest_data,
+              fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at), entry.place());
     }
 
     void walk_standard(const Walk& walk, const L2Entry& entry) {
@@ -280,7 +329,7 @@ private:
                        entry.at, host);
         if (!in_data_file)
             refer(host, cluster_size(), Role::guest_data,
-                  fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at));
+                  fmt::format("{}: L2 entry {:#x} at offset {}", walk.name, entry.descriptor, entry.at), entry.place());
         if (!walk.active) return;
         if (!in_data_file) check_copied(host, (entry.descriptor & kCopied) != 0, entry.place(), "cluster");
         else if ((entry.descriptor & kCopied) == 0)
@@ -394,6 +443,62 @@ private:
         return ok();
     }
 
+    // The findings about single clusters, by cluster: whatever is read from there is to be distrusted.
+    std::unordered_multimap<std::uint64_t, std::size_t> clusters_in_doubt() const {
+        std::unordered_multimap<std::uint64_t, std::size_t> clusters;
+        for (std::size_t i = 0; i < report_.findings().size(); ++i) {
+            const Finding& finding = report_.findings()[i];
+            if (finding.kind == "overlap" || finding.kind == "refcount-too-low" || finding.kind == "no-refcount" ||
+                finding.kind == "refcount-too-high")
+                clusters.emplace(finding.place.host->value >> header_.cluster_bits, i);
+        }
+        return clusters;
+    }
+
+    // Who reads a cluster is known only when all tables are read, so the tables are read once more.
+    Result<void> locate_clusters() {
+        const auto doubtful = clusters_in_doubt();
+        if (doubtful.empty()) return ok();
+        VDISK_CHECK(locate_in(walk_of_active(), doubtful));
+        for (const Snapshot& snapshot : snapshots_.snapshots) VDISK_CHECK(locate_in(walk_of(snapshot), doubtful));
+        return ok();
+    }
+
+    Result<void> locate_in(const Walk& walk, const std::unordered_multimap<std::uint64_t, std::size_t>& doubtful) {
+        if (walk.state.l1_table_offset % cluster_size() != 0 && !walk.active) return ok();
+        std::uint64_t left = tally_.in_file() + 1;
+        return for_each_entry(
+            walk.state.l1_table_offset, walk.state.l1_size,
+            [&](std::uint64_t index, std::uint64_t entry) -> Result<void> {
+                const DiskRange covered = covered_by(walk, index);
+                const std::uint64_t table = entry & kOffsetMask;
+                if (table == 0 || covered.length == 0 || left-- == 0) return ok();
+                VDISK_CHECK(tell(progress_, total_, total_));
+                locate_range({HostOffset{table}, cluster_size()}, covered, doubtful);
+                return for_each_l2_entry(walk, table, covered.offset, [&](const L2Entry& found) {
+                    if (found.length > 0)
+                        locate_range(host_range(found), {walk.snapshot, found.guest, found.length}, doubtful);
+                });
+            });
+    }
+
+    HostRange host_range(const L2Entry& entry) const {
+        if ((entry.descriptor & kCompressed) != 0) return stored_range(entry);
+        const std::uint64_t host = entry.descriptor & kOffsetMask;
+        return {HostOffset{host}, host == 0 || header_.has(kDataFile) ? 0 : cluster_size()};
+    }
+
+    // Tells every finding about a cluster of `stored` that `read` is read from there.
+    void locate_range(HostRange stored, const DiskRange& read,
+                      const std::unordered_multimap<std::uint64_t, std::size_t>& doubtful) {
+        if (stored.length == 0) return;
+        const std::uint64_t last = (stored.offset.value + stored.length - 1) >> header_.cluster_bits;
+        for (std::uint64_t cluster = stored.offset.value >> header_.cluster_bits; cluster <= last; ++cluster) {
+            const auto [begin, end] = doubtful.equal_range(cluster);
+            for (auto found = begin; found != end; ++found) report_.locate(found->second, read);
+        }
+    }
+
     Place place_of(std::uint64_t cluster) const {
         return {.host = range_of(cluster).offset, .length = range_of(cluster).length};
     }
@@ -463,6 +568,10 @@ private:
         for (const std::string& name : feature_names(file_, header_, FeatureType::compatible,
                                                      header_.compatible_features & ~std::uint64_t{kLazyRefcounts}))
             report_.add(Severity::note, "unknown-feature", {}, "compatible feature {}", name);
+        if (header_.size % kSector != 0)
+            report_.add(Severity::note, "size", {},
+                        "the virtual size {} is no whole number of sectors: QEMU shows {} bytes", header_.size,
+                        align_down(header_.size, kSector));
     }
 
     const Header& header_;

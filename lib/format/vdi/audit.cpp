@@ -39,6 +39,9 @@ private:
         if (header_.blocks > disk_blocks_)
             report_.add(Severity::note, "map-too-long", {.host = HostOffset{header_.map_offset}},
                         "the block map has {} entries, the disk needs {}", header_.blocks, disk_blocks_);
+        if (header_.disk_size % 512 != 0)
+            report_.add(Severity::note, "size", {}, "the virtual size {} is no whole number of sectors",
+                        header_.disk_size);
         if (header_.has_parent() && header_.uuid_linkage.is_null())
             report_.add(Severity::error, "no-parent-uuid", {}, "a {} image, but it names no parent",
                         to_string(header_.type));
@@ -75,9 +78,18 @@ private:
         if (index >= users_.size()) return;
         std::uint32_t& user = users_[index];
         if (user == kNobody) user = number;
-        else
-            report_.add(Severity::error, "shared-block", {.host = HostOffset{*host}, .guest = guest, .length = needed},
-                        "map entries {} and {} both name block {}", user, number, index);
+        else add_shared(user, number, {.host = HostOffset{*host}, .guest = guest, .length = needed});
+    }
+
+    // Both entries' places on the disk are in doubt.
+    void add_shared(std::uint32_t user, std::uint32_t number, const Place& place) {
+        const std::size_t before = report_.findings().size();
+        report_.add(Severity::error, "shared-block", place, "map entries {} and {} both name the block at offset {}",
+                    user, number, place.host->value);
+        const std::uint64_t start = std::uint64_t{user} * header_.block_size;
+        if (report_.findings().size() > before && start < header_.disk_size)
+            report_.locate(before, {.offset = GuestOffset{start},
+                                    .length = std::min<std::uint64_t>(header_.block_size, header_.disk_size - start)});
     }
 
     HostOffset entry_place(std::uint32_t number) const { return HostOffset{header_.map_offset + number * kEntryBytes}; }
