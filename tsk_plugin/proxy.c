@@ -36,6 +36,7 @@ enum Function {
     kToDesc,
     kSupported,
     kPrint,
+    kRead,
     kFunctions
 };
 
@@ -43,7 +44,7 @@ static const char* const names[kFunctions] = {
     "tsk_img_open",           "tsk_img_open_sing",      "tsk_img_open_utf8",     "tsk_img_open_utf8_sing",
     "tsk_img_open_opt",       "tsk_img_open_sing_opt",  "tsk_img_open_utf8_opt", "tsk_img_open_utf8_sing_opt",
     "tsk_img_type_toid",      "tsk_img_type_toid_utf8", "tsk_img_type_toname",   "tsk_img_type_todesc",
-    "tsk_img_type_supported", "tsk_img_type_print",
+    "tsk_img_type_supported", "tsk_img_type_print",     "tsk_img_read",
 };
 
 static void* functions[kFunctions]; // nullptr for what neither the plugin nor this libtsk has
@@ -143,6 +144,9 @@ DOOR(TypeId, 0xffff, tsk_img_type_toid_utf8, kToIdUtf8, (const char* word), (wor
 DOOR(const char*, NULL, tsk_img_type_toname, kToName, (TypeId type), (type))
 DOOR(const char*, NULL, tsk_img_type_todesc, kToDesc, (TypeId type), (type))
 DOOR(TypeId, 0, tsk_img_type_supported, kSupported, (void), ())
+
+DOOR(ssize_t, -1, tsk_img_read, kRead, (Image * image, long long offset, char* bytes, size_t length),
+     (image, offset, bytes, length))
 
 void tsk_img_type_print(FILE* out) {
     void (*const target)(FILE*) = (void (*)(FILE*))function(kPrint);
