@@ -26,8 +26,8 @@ Unreadable find_unreadable(const Image& disk, std::chrono::milliseconds time) {
 
 std::string text_of(const Unreadable& found, std::uint64_t disk_size) {
     if (!found.why) return {};
-    return fmt::format("{} bytes of the disk can't be read, in {} ranges{}; the first from disk offset {} on: {}",
-                       found.bytes, found.ranges,
+    return fmt::format("{} bytes of the disk can't be read, in {} range{}{}; the first from disk offset {} on: {}",
+                       found.bytes, found.ranges, found.ranges == 1 ? "" : "s",
                        found.looked_at < disk_size ? fmt::format(" of its first {} bytes", found.looked_at) : "",
                        found.first, found.why->what);
 }

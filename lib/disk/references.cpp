@@ -72,6 +72,12 @@ bool same_file(const fs::path& left, const fs::path& right) {
     return fs::equivalent(left, right, error) && !error;
 }
 
+// Whether `path` is `name`, which is absolute, as it is written.
+bool is_named(const fs::path& path, const fs::path& name) {
+    std::error_code error;
+    return path == name || fs::absolute(path, error).lexically_normal() == name;
+}
+
 } // namespace
 
 Result<ReferencePolicy> reference_policy_from_environment() {
@@ -109,6 +115,7 @@ References::References(fs::path image, ReferencePolicy policy, const Limits& lim
     const fs::path named = fs::canonical(folders_.front(), error);
     if (!real.empty() && real != named) folders_.push_back(real);
     on_device_ = fs::is_block_file(image, error);
+    image_ = std::move(image);
 }
 
 bool References::allows(const fs::path& path) const {
@@ -133,18 +140,22 @@ FileKinds References::kinds_in(const fs::path& folder) const {
     return volumes ? FileKinds::regular_or_block_device : FileKinds::regular_only;
 }
 
-// Where a copy of the tree that `name` lies in has it, then beside the image.
-void References::add_evidence(const fs::path& name, std::vector<Candidate>& list) const {
+// Where a copy of the tree that `name` lies in has it, then beside the image. Never the image itself, which may have
+// its parent's name in another folder; nor `own`, this machine's file, which is no copy though a search comes to it.
+void References::add_evidence(const fs::path& name, const fs::path& own, std::vector<Candidate>& list) const {
     const std::vector<fs::path> parts = endings(name);
     for (const fs::path& ending : parts)
         for (const fs::path& folder : folders_) {
             std::error_code error;
             fs::path above = fs::absolute(folder, error).lexically_normal();
             for (std::size_t i = 0; i < kMostFolders && above.has_relative_path(); ++i, above = above.parent_path())
-                if (fs::exists(above / ending, error))
+                if (fs::exists(above / ending, error) && !same_file(above / ending, image_) &&
+                    !same_file(above / ending, own))
                     list.push_back({above / ending, "where the image's tree has it", FileKinds::regular_only});
         }
-    for (const fs::path& folder : folders_) list.push_back({folder / name.filename(), kBeside, kinds_in(folder)});
+    for (const fs::path& folder : folders_)
+        if (!same_file(folder / name.filename(), image_))
+            list.push_back({folder / name.filename(), kBeside, kinds_in(folder)});
 }
 
 std::vector<References::Candidate> References::candidates(const BackingName& name) const {
@@ -162,13 +173,14 @@ std::vector<References::Candidate> References::candidates(const BackingName& nam
             if (const auto below = resolve_below(root_->folder, path))
                 list.push_back({*below, "below the evidence's root", FileKinds::regular_only});
         }
-        add_evidence(path, list);
-        if (absolute && !name.windows) list.push_back({path, "", FileKinds::regular_only});
+        const bool here = absolute && !name.windows;
+        add_evidence(path, here ? path : fs::path(), list);
+        if (here) list.push_back({path, "", FileKinds::regular_only});
     }
     // This machine's own file is that, wherever the search came to it.
     for (Candidate& each : list)
         for (const std::string& text : name.paths)
-            if (!name.windows && fs::path(text).is_absolute() && each.path == fs::path(text)) each.how.clear();
+            if (!name.windows && fs::path(text).is_absolute() && is_named(each.path, text)) each.how.clear();
     return list;
 }
 

@@ -95,10 +95,12 @@ private:
         FileKinds kinds = FileKinds::regular_only;
     };
     std::vector<Candidate> candidates(const BackingName& name) const;
-    void add_evidence(const std::filesystem::path& name, std::vector<Candidate>& list) const;
+    void add_evidence(const std::filesystem::path& name, const std::filesystem::path& own,
+                      std::vector<Candidate>& list) const;
     FileKinds kinds_in(const std::filesystem::path& folder) const;
     Result<FoundFile> open_first(const std::vector<Candidate>& list, std::string_view name) const;
 
+    std::filesystem::path image_;
     std::vector<std::filesystem::path> folders_;
     bool on_device_ = false; ///< the image is a block device
     ReferencePolicy policy_;

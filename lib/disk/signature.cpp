@@ -15,11 +15,17 @@ bool stands_at(std::span<const std::byte> bytes, std::uint64_t offset, std::stri
 } // namespace
 
 Result<FirstLook> FirstLook::at(const ByteSource& source) {
+    std::vector<std::byte> head(static_cast<std::size_t>(std::min<std::uint64_t>(kHeadBytes, source.size())));
+    VDISK_TRY(got, source.read_at(0, head));
+    head.resize(got);
+    FirstLook look = at_end(source);
+    look.head_ = std::move(head);
+    return look;
+}
+
+FirstLook FirstLook::at_end(const ByteSource& source) {
     FirstLook look;
     look.size_ = source.size();
-    look.head_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kHeadBytes, source.size())));
-    VDISK_TRY(got, source.read_at(0, look.head_));
-    look.head_.resize(got);
     look.tail_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kTailBytes, source.size())));
     // An end that can't be read is looked at as one that has no signature; who reads there gets the error.
     const auto tail = source.read_at(source.size() - look.tail_.size(), look.tail_);

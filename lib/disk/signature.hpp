@@ -32,6 +32,9 @@ public:
     /// Of a source that can be read anywhere. Errors: `io`.
     [[nodiscard]] static Result<FirstLook> at(const ByteSource& source);
 
+    /// Of a source's last bytes alone: what can't be read at its start does not matter. Such a look has no head().
+    [[nodiscard]] static FirstLook at_end(const ByteSource& source);
+
     /// Of a stream of which only the first bytes are known.
     [[nodiscard]] static FirstLook at_start(std::vector<std::byte> head);
 

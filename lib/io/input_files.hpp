@@ -2,6 +2,7 @@
 /// The files that are read, and those that something which is read names: so that a program writes over none of them.
 #pragma once
 
+#include "base/fork_guard.hpp"
 #include "io/file_source.hpp"
 
 #include <mutex>
@@ -43,6 +44,7 @@ public:
 
 private:
     mutable std::mutex mutex_; ///< guards the others
+    ForkGuard guard_{&mutex_};
     std::set<InputFile> files_;
     std::vector<std::weak_ptr<const FileSource>> open_;
 };

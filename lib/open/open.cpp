@@ -117,10 +117,11 @@ Result<const Format*> decide_format(OpenedFile& opened, const Expectation& expec
     return format;
 }
 
-// A stream that was taken for a raw disk by its start may end as another kind of file does.
+// A stream that was taken for a raw disk by its start may end as another kind of file does. What is lost of its start
+// keeps nobody from the rest.
 Result<void> look_at_end(const OpenedFile& opened) {
     if (!opened.taken_as_raw || !opened.context.stream) return ok();
-    VDISK_TRY(look, FirstLook::at(*opened.source));
+    const FirstLook look = FirstLook::at_end(*opened.source);
     if (const KnownFile* const known = known_by_its_end(look)) return other_kind(opened, in_words(*known));
     return ok();
 }

@@ -88,16 +88,15 @@ static void expect(pid_t child, const char* what) {
     }
 }
 
-static void read_as_child(int round, int grandchild) {
+static void start_child(int round) {
     const struct image* image = &images[round % image_count];
-    int i;
     alarm(SECONDS);
     compare_all(image, image->disk);
-    if (!grandchild) {
-        const pid_t below = fork();
-        if (below == 0) read_as_child(round + 1, 1);
-        expect(below, "a grandchild");
-    }
+}
+
+static void end_child(int round) {
+    const struct image* image = &images[round % image_count];
+    int i;
     for (i = 0; i < image_count; ++i) vdisk_close(images[i].disk);
     if (round % 4 == 0) { /* another one, opened here */
         vdisk_disk* disk = vdisk_open(image->path, NULL);
@@ -106,6 +105,18 @@ static void read_as_child(int round, int grandchild) {
         vdisk_close(disk);
     }
     _exit(0);
+}
+
+static void read_as_child(int round) {
+    pid_t below;
+    start_child(round);
+    below = fork();
+    if (below == 0) {
+        start_child(round + 1);
+        end_child(round + 1);
+    }
+    expect(below, "a grandchild");
+    end_child(round);
 }
 
 static void children_read_what_their_parent_opened(void) {
@@ -120,7 +131,7 @@ static void children_read_what_their_parent_opened(void) {
         pid_t child;
         nanosleep(&pause, NULL);
         child = fork();
-        if (child == 0) read_as_child(i, 0);
+        if (child == 0) read_as_child(i);
         expect(child, "a child");
     }
     stop = 1;

@@ -491,6 +491,8 @@ class NotWritten(OutputTest):
     def commands(self):
         top, _, _ = self.chain()
         run("qemu-img", "bitmap", "--add", top, "changes")
+        with open(top, "ab") as file:
+            file.write(self.random_bytes(65536))  # the bitmap has taken the space that nothing referred to
         archive = self.evidence / "backup.vma"
         raw = self.evidence / "disk.raw"
         raw.write_bytes(bytes(MIB))
@@ -506,9 +508,11 @@ class NotWritten(OutputTest):
             self.assertEqual(set(table), set(self.names(tool)), "a command that this test does not know")
             for name, arguments in table.items():
                 has_json = b"--json" in run(tool, name, "--help")
-                for json_too in ([], ["--json"]) if has_json and name not in ("ref", "memory") else ([],):
+                for json_too in ([], ["--json"]) if has_json and name != "ref" else ([],):
                     if name == "bitmap" and not json_too:
                         continue  # no range is dirty, so nothing is printed
+                    if name in ("export", "memory") and json_too:
+                        arguments = ["--force", *arguments[:-1], self.folder / name]  # the JSON has standard output for itself
                     yield [tool, name, *json_too, *arguments]
         for tool in (VDISK, HVCONFIG):
             yield from ([tool, option] for option in ("--help", "--version"))

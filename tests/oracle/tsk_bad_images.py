@@ -131,7 +131,10 @@ class BadImages(harness.FolderTest):
         for sector in (bad.start, bad.start + 77, bad.stop - 1):
             status, got, said = tsk.outcome_with_plugin("blkcat", "-f", "raw", self.image, sector)
             self.assertEqual((status, got), (1, b""), said)
-            self.assertEqual(len(said.splitlines()), 1, said)  # blkcat puts its own words in the place of ours
+            lines = said.splitlines()
+            told = [line for line in lines if line.startswith("tsk-vdisk: ")]
+            self.assertEqual((len(told), len(lines)), (1, 2), said)  # blkcat puts its own words in the place of ours
+            self.assertIn("65536 bytes of the disk can't be read, in 1 range; the first from disk offset 327680", told[0])
 
 
 if __name__ == "__main__":

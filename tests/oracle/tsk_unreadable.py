@@ -87,10 +87,10 @@ class Unreadable(unittest.TestCase):
         folder = tsk.without_plugin("ifind", "-n", "folder1", self.raw)[1].decode().strip()
         lost = lose(self.image, self.folder / "folder.qcow2", [self.first_block(folder) * 1024])
         status, out, said = tsk.outcome_with_plugin("fls", "-r", "-p", lost)
-        self.assertIn("folder.qcow2: 4096 bytes of the disk can't be read, in 1 ranges", said)
+        self.assertIn("folder.qcow2: 4096 bytes of the disk can't be read, in 1 range", said)
         self.assertLess(out.count(b"\n"), run("fls", "-r", "-p", self.raw).count(b"\n"))
         stat = tsk.with_plugin("img_stat", lost).decode()
-        self.assertRegex(stat, r"unreadable: 4096 bytes of the disk can't be read, in 1 ranges; the first from disk offset \d+ on")
+        self.assertRegex(stat, r"unreadable: 4096 bytes of the disk can't be read, in 1 range; the first from disk offset \d+ on")
 
     def test_lost_data_of_a_file_is_an_error_for_these_alone(self):
         path, inode = next((path, inode) for path, inode in self.inodes.items() if len(self.files.get(path, b"")) == 70000)

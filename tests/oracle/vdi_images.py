@@ -103,8 +103,12 @@ class VdiImages(harness.FolderTest):
         images, paths = self.machine()
         images[0].modify = uuid.uuid4()
         images[0].save(paths[0])
-        self.assertIn(b"was modified after", run(harness.VDISK, "info", paths[1]))
-        self.assert_reads_as(paths[1], images[1].disk)
+        self.assertIn(b"was modified after", run(harness.VDISK, "info", paths[1], status=1))
+        read = self.folder / "read.raw"
+        status, _, said = outcome(harness.VDISK, "export", paths[1], read)
+        self.assertEqual(status, 1)
+        self.assertIn("was modified after", said)
+        self.assertEqual(read.read_bytes(), images[1].disk)
         status, out, _ = outcome(harness.VDISK, "audit", paths[1])
         self.assertEqual(status, 1)
         self.assertIn(b"parent-mismatch", out)
@@ -139,7 +143,7 @@ class VdiImages(harness.FolderTest):
         self.assert_reads_as(top, (self.folder / "top.raw").read_bytes())
 
     def test_leaked_blocks_are_written_out_with_their_places(self):
-        image = Vdi(64 * KIB, block_size=4 * KIB, block_extra=512)
+        image = Vdi(64 * KIB, block_size=4 * KIB)
         for number in range(10):
             image.write(number, bytes([number + 1]) * 4 * KIB)
         for number in [2, 3, 7]:
@@ -150,7 +154,7 @@ class VdiImages(harness.FolderTest):
         self.assertEqual(status, 1)
         self.assertEqual(json.loads(out)["counts"], {"leaked": 2})
         listed = run(harness.VDISK, "leaked", path, self.folder / "out").decode()
-        stride = 4 * KIB + 512
+        stride = 4 * KIB
         places = [(image.data_offset + 2 * stride, 2 * stride, 0), (image.data_offset + 7 * stride, stride, 2 * stride)]
         self.assertEqual([tuple(map(int, line.split())) for line in listed.splitlines()], places)
         whole = path.read_bytes()

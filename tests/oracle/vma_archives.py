@@ -166,7 +166,7 @@ class VmaArchives(harness.FolderTest):
         facts = json.loads(run(harness.VDISK, "info", "--json", archive, status=1))
         found = [disk for disk in facts["disks"] if "size_found_by" in disk]
         self.assertEqual(len(found), 1, facts)
-        self.assertIn(f"{archive}#{found[0]['name']}", run(harness.VDISK, "ls", archive).decode())
+        self.assertIn(f" {found[0]['name']} ", run(harness.VDISK, "ls", archive).decode())
         status, disk, _ = outcome(harness.VDISK, "export", f"{archive}#{found[0]['id']}", "-")
         self.assertEqual((status in (0, 1), len(disk)), (True, found[0]["size"]))
 

@@ -445,7 +445,7 @@ BOOST_AUTO_TEST_CASE(a_cut_file_keeps_the_memory_before_the_cut) {
         for (const auto& [address, bytes] : rebuilt(memory.value(), losses)) good += bytes;
         for (const MemoryLoss& loss : losses) lost += loss.length;
         BOOST_TEST(good + lost == 2 * kBlockBytes);
-        BOOST_TEST(good < before || good == 2 * kBlockBytes); // a page for each that is there
+        BOOST_TEST((good < before || good == 2 * kBlockBytes)); // a page for each that is there
         BOOST_TEST(good + (file.bytes.size() - cut) + 4 * kPageBytes + kPagesPerBlock * 4 >= 2 * kBlockBytes);
         before = good;
     }
@@ -478,10 +478,12 @@ BOOST_AUTO_TEST_CASE(a_page_that_can_not_be_read_costs_itself_where_nothing_is_c
         std::vector<MemoryLoss> losses;
         const auto runs = rebuilt(memory, losses);
         const std::uint64_t start = plain ? 0 : kBlockBytes;
+        // Of compressed bytes a page's worth can't be read, which takes the end of the page before along.
+        const std::uint64_t before = plain ? 10 : 9;
         BOOST_TEST_REQUIRE(losses.size() == 1U);
-        BOOST_TEST(losses[0].address == start + 10 * kPageBytes);
-        BOOST_TEST(losses[0].length == (plain ? kPageBytes : kBlockBytes - 10 * kPageBytes));
-        BOOST_TEST(runs.at(start) == 10 * kPageBytes);
+        BOOST_TEST(losses[0].address == start + before * kPageBytes);
+        BOOST_TEST(losses[0].length == (plain ? kPageBytes : kBlockBytes - before * kPageBytes));
+        BOOST_TEST(runs.at(start) == before * kPageBytes);
     }
 }
 

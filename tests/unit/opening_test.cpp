@@ -100,7 +100,7 @@ BOOST_AUTO_TEST_CASE(a_link_below_the_root_stays_below_it) {
     std::filesystem::create_symlink("/srv", root / "var");
     std::filesystem::create_symlink("../../../../outside", root / "up");
     std::filesystem::create_symlink("loop", root / "loop");
-    const References gate(folder.path() / "case" / "image", ReferencePolicy::any, {}, FileKinds::regular_only,
+    const References gate(folder.path() / "case" / "image", ReferencePolicy::any, {}, FileKinds::regular_only, nullptr,
                           evidence_root(root, "root").value());
     BOOST_TEST(gate.open("/var/base").value().file->path() == root / "srv" / "base");
     for (const char* name : {"/up", "/loop", "/var/none"}) BOOST_TEST(gate.open(name).has_error(), name);
@@ -123,7 +123,7 @@ BOOST_AUTO_TEST_CASE(a_layout_that_is_given_replaces_a_lost_header) {
                     facts["block map offset"].dump(), facts["data offset"].dump(), expected.image->size());
     BOOST_TEST(open_disk(lost.string(), {}).has_error());
     const auto opened = open_disk(fmt::format("{}#{}", lost.string(), keys), {});
-    BOOST_REQUIRE_MESSAGE(opened.has_value(), opened.has_error() ? opened.error().what : "");
+    BOOST_REQUIRE_MESSAGE(opened.has_value(), (opened.has_error() ? opened.error().what : ""));
     BOOST_TEST(opened.value().remarks().size() == 1U);
     Bytes want(16 * 4096), have(16 * 4096);
     BOOST_REQUIRE(expected.image->read_at(0, want).has_value());

@@ -34,6 +34,7 @@ private:
     Result<OpenedState> open_source(const OpenedFile& file, const OpenOptions& options) const {
         if (vm_state) return open_saved_state(file);
         VDISK_TRY(disk, vdisk::open_disk(file, options));
+        tell_remarks(disk.remarks());
         const std::uint64_t size = disk.image->size();
         return OpenedState{.image = std::move(disk.image), .start = GuestOffset{0}, .size = size};
     }

@@ -18,11 +18,13 @@ constexpr std::uint64_t kOffsetMask = 0x00FFFFFFFFFFFE00; // bits 9 to 55, of L1
 constexpr std::uint64_t kL1Reserved = 0x7F000000000001FF;
 constexpr std::uint64_t kL2Reserved = 0x3F000000000001FE;
 constexpr std::uint64_t kCompressed = std::uint64_t{1} << 62;
+constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
 constexpr std::uint64_t kLargestCluster = std::uint64_t{2} << 20;
 
 // What an opening looks at: enough to tell a table from something else, and no more reads than nobody notices.
 constexpr std::uint64_t kL1EntriesSeen = 2048;
 constexpr std::size_t kL2TablesSeen = 4;
+constexpr std::size_t kSnapshotsSeen = 64;
 constexpr std::uint64_t kL2EntriesSeen = 512;
 constexpr std::uint64_t kLargestEmptyTable = 1U << 20;
 
@@ -258,6 +260,55 @@ Result<void> check_entries(const Header& header, const Area& l1, const ByteSourc
     return ok();
 }
 
+Result<std::vector<std::uint64_t>> l1_entries(const Header& header, const SnapshotTable& snapshots, std::size_t index,
+                                              const ByteSource& file) {
+    const Area l1 = l1_area(header, snapshots, index);
+    return read_entries(file, l1.offset, std::min(l1.length / kEntryBytes, kL1EntriesSeen));
+}
+
+Result<std::uint64_t> refcount_of(const Header& header, const std::vector<std::uint64_t>& table, std::uint64_t offset,
+                                  const ByteSource& file) {
+    const std::uint64_t in_block = refcounts_in(header.cluster_size(), header.refcount_order);
+    const std::uint64_t cluster = offset / header.cluster_size();
+    const std::uint64_t index = cluster / in_block;
+    if (index >= table.size() || table[index] == 0 || table[index] >= file.size()) return std::uint64_t{0};
+    std::vector<std::byte> block(static_cast<std::size_t>(header.cluster_size()));
+    VDISK_TRY(got, file.read_at(table[index], block));
+    std::fill(block.begin() + static_cast<std::ptrdiff_t>(got), block.end(), std::byte{0});
+    return load_refcount(block, cluster % in_block, header.refcount_order);
+}
+
+// An L2 table that is the active state's alone, by its COPIED flag and its refcount, is no snapshot's: one of the two
+// L1 entries that lead there is wrong. A flag alone may be out of date, and so may a refcount.
+Result<void> check_sharing(const Header& header, const SnapshotTable& snapshots, std::size_t index,
+                           const ByteSource& file, Contradictions& found) {
+    if (snapshots.snapshots.empty()) return ok();
+    VDISK_TRY(active, l1_entries(header, snapshots, 0, file));
+    std::vector<std::uint64_t> alone;
+    for (const std::uint64_t entry : active)
+        if ((entry & kCopied) != 0 && (entry & kOffsetMask) != 0) alone.push_back(entry & kOffsetMask);
+    if (alone.empty()) return ok();
+    std::ranges::sort(alone);
+    VDISK_TRY(refcounts, read_refcount_table(header, file));
+    const std::size_t first = index == 0 ? 1 : index;
+    const std::size_t last = index == 0 ? std::min(snapshots.snapshots.size(), kSnapshotsSeen) : index;
+    for (std::size_t other = first; other <= last; ++other) {
+        VDISK_TRY(entries, l1_entries(header, snapshots, other, file));
+        for (const std::uint64_t entry : entries) {
+            const std::uint64_t table = entry & kOffsetMask;
+            if (!std::ranges::binary_search(alone, table)) continue;
+            VDISK_TRY(refcount, refcount_of(header, refcounts, table, file));
+            if (refcount != 1) continue;
+            add(found, l1_area(header, snapshots, index).offset,
+                "the L2 table at offset {} has one reference, by its refcount and its COPIED flag, but {} and {} refer "
+                "to it",
+                table, name_of(snapshots, 0), name_of(snapshots, other));
+            return ok();
+        }
+    }
+    return ok();
+}
+
 } // namespace
 
 State state_of(const Header& header, const SnapshotTable& snapshots, std::size_t index) {
@@ -295,6 +346,7 @@ Result<Contradictions> find_contradictions(const Header& header, const SnapshotT
         if (l1.overlaps(other)) add(found, l1.offset, "l1_table_offset is {}, where {} lies", l1.offset, other.name);
     }));
     if (found.empty()) VDISK_CHECK(check_entries(header, l1, file, found));
+    if (found.empty()) VDISK_CHECK(check_sharing(header, snapshots, index, file, found));
     return found;
 }
 

@@ -84,7 +84,8 @@ Result<void> report_lost(AuditReport& report, const ArchivePtr& archive, std::si
     for (const Range& range : archive->contents.maps[index].parts().lost) {
         const std::uint64_t end = std::min((std::uint64_t{range.last} + 1) * kClusterBytes, device.size);
         std::optional<GuestRange> lost;
-        for (std::uint64_t at = std::uint64_t{range.first} * kClusterBytes; at < end;) {
+        std::uint64_t at = std::uint64_t{range.first} * kClusterBytes;
+        while (at < end) {
             VDISK_TRY(mapping, layout.map(GuestOffset{at}, end - at));
             const Extent& extent = *mapping.own();
             const std::uint64_t next = at + std::min(extent.length, end - at);

@@ -27,6 +27,8 @@ constexpr std::uint64_t kSegment = 8U << 20;
 constexpr std::size_t kWindow = 32U << 10;
 constexpr std::size_t kChunk = 256U << 10;
 constexpr std::size_t kTrailer = 8;
+// What inflate takes for the end of a block so near the end of the file may be made of a trailer.
+constexpr std::size_t kOverrun = 64;
 // Header with extra field, name and comment. RFC 1952 bounds only the first.
 constexpr std::size_t kHeaderMax = 256U << 10;
 constexpr int kWindowLevel = 3;
@@ -264,6 +266,14 @@ private:
         bool resumed = false; ///< its beginning is missing
     };
 
+    // The last end of a block: as far as open_ went there, and the segments before it.
+    struct BlockEnd {
+        std::size_t segments = 0;
+        std::uint64_t length = 0;
+        std::uint32_t crc = 0;
+        std::uint64_t packed_length = 0;
+    };
+
     // For where the stream goes on.
     struct Search {
         std::uint64_t from = 0;
@@ -277,10 +287,12 @@ private:
     void take(std::span<const std::byte> plain);
     Result<void> end_block();
     Result<bool> trailer_follows();
+    void mark_block();
     void add_point();
     bool start_inside(unsigned bits, std::span<const std::byte> window);
     void go_on_with_segment();
     Result<void> finish_member();
+    void cut_off(const std::string& what);
     Result<void> check_trailer(std::uint32_t crc, std::uint32_t length);
     Result<void> judge_length(std::string what);
     void end_member(std::uint32_t reason, Segment::Cover cover, std::uint64_t packed_end);
@@ -309,6 +321,7 @@ private:
     std::uint64_t plain_ = 0;
     std::optional<Member> member_;
     Segment open_{}; ///< of the member, its last, which still grows
+    BlockEnd block_;   ///< of the member
     std::optional<Search> search_;
     std::uint64_t missing_ = 0;     ///< plain bytes that the last member should have had
     std::uint32_t missing_why_ = 0; ///< Segment::reason for them
@@ -345,6 +358,7 @@ Result<void> GzipPass::start_member() {
                            .blocked_size = header->blocked_size,
                            .first_segment = index_.segments()});
     open_ = {.packed = at_};
+    mark_block();
     return inflater_.start(at_ + header->length, 0, {});
 }
 
@@ -379,10 +393,8 @@ Result<PlainChunk> GzipPass::next_bytes() {
     case Inflater::Stop::block_end: VDISK_CHECK(end_block()); break;
     case Inflater::Stop::member_end: VDISK_CHECK(finish_member()); break;
     case Inflater::Stop::input_end:
-        index_.find(fmt::format("the stream is cut off at {} of its compressed bytes, in the gzip member at offset {}",
-                                size_, member_->packed));
-        end_member(0, Segment::Cover::nothing, size_);
-        ended_ = true;
+        cut_off(fmt::format("the stream is cut off at {} of its compressed bytes, in the gzip member at offset {}",
+                            size_, member_->packed));
         break;
     }
     return PlainChunk{.bytes = plain};
@@ -418,6 +430,7 @@ Result<void> GzipPass::end_block() {
     const std::uint64_t stored = at_ - open_.packed;
     if (open_.lead + open_.length >= grown(kSpacing, plain_) || (open_.length > 0 && stored >= kStoredSpacing))
         add_point();
+    if (at_ + kOverrun <= size_) mark_block();
     if (open_.lead + open_.length > 0 || at_ - open_.packed < kStoredBefore) return ok();
     // Blocks without content, which nobody has to decode.
     const unsigned bits = inflater_.bits();
@@ -426,6 +439,13 @@ Result<void> GzipPass::end_block() {
              .packed = at_ - (bits > 0 ? 1 : 0),
              .window = open_.window};
     return ok();
+}
+
+void GzipPass::mark_block() {
+    block_ = {.segments = index_.segments(),
+              .length = open_.length,
+              .crc = open_.crc,
+              .packed_length = open_.packed_length};
 }
 
 void GzipPass::add_point() {
@@ -461,10 +481,13 @@ void GzipPass::go_on_with_segment() {
 Result<void> GzipPass::finish_member() {
     VDISK_TRY(trailer, inflater_.input().at(at_, kTrailer));
     if (trailer.size() < kTrailer) {
-        index_.find(
-            fmt::format("the stream is cut off in the trailer of the gzip member at offset {}", member_->packed));
-        end_member(0, Segment::Cover::nothing, size_);
-        ended_ = true;
+        if (!member_->resumed && trailer.size() >= 4 && little(trailer, 0, 4) == member_->crc) {
+            index_.find(
+                fmt::format("the stream is cut off behind the CRC of the gzip member at offset {}", member_->packed));
+            ended_ = true;
+            end_member(0, Segment::Cover::checksum, size_);
+        } else
+            cut_off(fmt::format("the stream is cut off in the trailer of the gzip member at offset {}", member_->packed));
         return ok();
     }
     at_ += kTrailer;
@@ -474,6 +497,30 @@ Result<void> GzipPass::finish_member() {
     }
     return check_trailer(static_cast<std::uint32_t>(little(trailer, 0, 4)),
                          static_cast<std::uint32_t>(little(trailer, 4, 4)));
+}
+
+// The end of the file inside a member. Where its header or its last block is damaged, inflate takes what is behind for
+// data and gets there too: so what comes behind the last end of a block is doubtful. What is before it is as good as
+// what has no checksum.
+void GzipPass::cut_off(const std::string& what) {
+    const std::uint32_t reason = index_.doubt(
+        Doubt::Kind::altered,
+        fail(ErrorKind::truncated, "{}, or damaged there: nothing vouches for what is in its last block", what));
+    ended_ = true;
+    if (index_.segments() > block_.segments) index_.judge(block_.segments, reason, Segment::Cover::nothing, kGroup);
+    else if (block_.length > 0 && block_.length < open_.length) {
+        Segment before = open_;
+        before.length = block_.length;
+        before.crc = block_.crc;
+        before.packed_length = block_.packed_length;
+        index_.add(before);
+        open_.lead += before.length;
+        open_.length -= before.length;
+        open_.crc ^= crc32_joined(before.crc, 0, open_.length);
+    }
+    if (index_.segments() == member_->first_segment) return end_member(reason, Segment::Cover::nothing, size_);
+    open_.reason = reason;
+    end_member(0, Segment::Cover::nothing, size_);
 }
 
 Result<void> GzipPass::check_trailer(std::uint32_t crc, std::uint32_t length) {
@@ -651,6 +698,7 @@ Result<bool> GzipPass::resume_block(std::uint64_t offset, unsigned bit) {
     break_off();
     member_.emplace(Member{.packed = at_, .plain = plain_, .first_segment = index_.segments(), .resumed = true});
     open_ = resumed;
+    mark_block();
     std::ranges::copy(found->window, buffer_.begin());
     filled_ = 0;
     VDISK_CHECK(inflater_.start(at_, found->bits, found->window));

@@ -72,7 +72,7 @@ private:
     Parts parts_;
     std::vector<std::size_t> doubtful_; ///< segments with a reason, ascending
     std::vector<std::size_t> lost_;     ///< those of them that are lost
-    std::size_t readers_most_; ///< decoders in use at most, and as many that wait
+    std::size_t readers_most_;          ///< decoders in use at most, and as many that wait
     mutable SegmentCache cache_;
     mutable std::mutex readers_mutex_;
     mutable std::vector<PlacedReader> readers_; ///< the latest last
