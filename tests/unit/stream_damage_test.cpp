@@ -404,7 +404,10 @@ BOOST_AUTO_TEST_CASE(altered_bytes_that_are_in_their_place_are_read_unless_refus
 // Behind a break all that can be decoded is there, at a place of its own, and refused to who asks for places.
 BOOST_AUTO_TEST_CASE(behind_a_place_where_inflate_stops_the_next_block_is_found) {
     constexpr std::size_t kSize = 4U << 20;
-    const Bytes plain = numbered(0, kSize, true);
+    // Mostly literals: a byte that is copied on and on from before the break never gets known.
+    Bytes plain(kSize);
+    std::mt19937_64 random(7);
+    for (std::byte& byte : plain) byte = static_cast<std::byte>(random() % 64);
     Bytes file = gzip_member(plain, false);
     const std::size_t broken = file.size() / 3;
     for (std::size_t i = 0; i < 64; ++i) file[broken + i] = std::byte{0xFF};

@@ -752,8 +752,9 @@ BOOST_AUTO_TEST_CASE(a_cache_file_damaged_anywhere_costs_a_new_pass) {
     const auto path = index_in(cache);
     const Bytes good = read_whole(*FileSource::open(path, FileKinds::regular_only).value());
     for (std::size_t at = 0; at < good.size(); at += at < 400 ? 7 : 61) {
-        // By magic and key a file is known to be ours; one that lacks them is a stranger's and stays as it is.
-        const bool ours = !(at < 8 || (at >= 24 && at < 56));
+        // By its magic and the half of the key that its name has, a file is known to be ours; one that lacks them is a
+        // stranger's and stays as it is.
+        const bool ours = !(at < 8 || (at >= 24 && at < 40));
         Bytes damaged = good;
         damaged[at] ^= std::byte{0x10};
         std::ofstream(path, std::ios::binary)
