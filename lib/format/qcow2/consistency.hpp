@@ -18,8 +18,8 @@ struct Contradiction {
 [[nodiscard]] Result<std::vector<Contradiction>> find_contradictions(const Header& header, const ByteSource& file);
 
 /// What speaks against the L1 table of one state: its offset, what else lies there, what it and the first L2 tables
-/// have for entries, and L2 tables of another state that have one owner. `snapshots` may hold the state itself: the `index`th disk is snapshot `index` - 1, the active
-/// state is 0. Error: `io`.
+/// have for entries, and L2 tables of another state that have one owner. `snapshots` may hold the state itself: the
+/// `index`th disk is snapshot `index` - 1, the active state is 0. Error: `io`.
 [[nodiscard]] Result<std::vector<Contradiction>>
 find_contradictions(const Header& header, const SnapshotTable& snapshots, std::size_t index, const ByteSource& file);
 

@@ -321,7 +321,7 @@ private:
     std::uint64_t plain_ = 0;
     std::optional<Member> member_;
     Segment open_{}; ///< of the member, its last, which still grows
-    BlockEnd block_;   ///< of the member
+    BlockEnd block_; ///< of the member
     std::optional<Search> search_;
     std::uint64_t missing_ = 0;     ///< plain bytes that the last member should have had
     std::uint32_t missing_why_ = 0; ///< Segment::reason for them
@@ -442,10 +442,8 @@ Result<void> GzipPass::end_block() {
 }
 
 void GzipPass::mark_block() {
-    block_ = {.segments = index_.segments(),
-              .length = open_.length,
-              .crc = open_.crc,
-              .packed_length = open_.packed_length};
+    block_ = {
+        .segments = index_.segments(), .length = open_.length, .crc = open_.crc, .packed_length = open_.packed_length};
 }
 
 void GzipPass::add_point() {
@@ -487,7 +485,8 @@ Result<void> GzipPass::finish_member() {
             ended_ = true;
             end_member(0, Segment::Cover::checksum, size_);
         } else
-            cut_off(fmt::format("the stream is cut off in the trailer of the gzip member at offset {}", member_->packed));
+            cut_off(
+                fmt::format("the stream is cut off in the trailer of the gzip member at offset {}", member_->packed));
         return ok();
     }
     at_ += kTrailer;
