@@ -65,7 +65,8 @@ RefusedRun IndexedStream::refused_at(std::uint64_t offset, std::uint64_t wanted,
     const Error* const why = refused(index.segments[number], unverified);
     if (why == nullptr) {
         const std::vector<std::size_t>& numbers = refused_numbers(unverified);
-        const auto next = std::ranges::lower_bound(numbers, number);
+        auto next = std::ranges::lower_bound(numbers, number);
+        while (next != numbers.end() && refused(index.segments[*next], unverified) == nullptr) ++next; // told, but read
         return {std::min(end, next == numbers.end() ? end : index.segments[*next].plain) - offset, nullptr};
     }
     std::uint64_t at = offset;
