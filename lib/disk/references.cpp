@@ -25,11 +25,11 @@ constexpr const char* kBeside = "by its name beside the image";
 // result has no links. Nothing where it is not there.
 std::optional<fs::path> resolve_below(const fs::path& root, const fs::path& name) {
     fs::path done;
-    std::vector<fs::path> todo(name.begin(), name.end());
-    std::ranges::reverse(todo);
-    for (std::size_t links = 0; !todo.empty();) {
-        const fs::path part = std::move(todo.back());
-        todo.pop_back();
+    std::vector<fs::path> ahead(name.begin(), name.end());
+    std::ranges::reverse(ahead);
+    for (std::size_t links = 0; !ahead.empty();) {
+        const fs::path part = std::move(ahead.back());
+        ahead.pop_back();
         if (part.empty() || part == "." || part == "/") continue;
         if (part == "..") {
             done = done.parent_path();
@@ -44,7 +44,7 @@ std::optional<fs::path> resolve_below(const fs::path& root, const fs::path& name
         if (error || ++links > kMostLinks) return std::nullopt;
         if (target.is_absolute()) done.clear();
         std::vector<fs::path> parts(target.begin(), target.end());
-        todo.insert(todo.end(), parts.rbegin(), parts.rend());
+        ahead.insert(ahead.end(), parts.rbegin(), parts.rend());
     }
     std::error_code error;
     if (!fs::exists(root / done, error)) return std::nullopt;
