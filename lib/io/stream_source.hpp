@@ -26,6 +26,7 @@ enum class Unverified : std::uint8_t {
     placed, ///< those that are in their place, although something in them is altered; the others are an error
     read,   ///< all that decodes, wherever it belongs
 };
+constexpr std::size_t kUnverifiedPolicies = 3;
 
 /// What $VDISK_UNVERIFIED says: `refuse`, `read`, or `placed`, which is what it is if it is unset. Another word is a
 /// `usage` error.

@@ -401,6 +401,28 @@ BOOST_AUTO_TEST_CASE(altered_bytes_that_are_in_their_place_are_read_unless_refus
     }
 }
 
+// Under each policy the runs of what is refused and what is not lie end to end, and reads agree with them.
+BOOST_AUTO_TEST_CASE(what_is_refused_and_what_is_not_tiles_a_stream_under_each_policy) {
+    Container altered = zstd_container("zstd frames", std::vector<std::size_t>(4, 2 * kPart), {});
+    altered.file[altered.file.size() - 2] ^= std::byte{1}; // of the last frame's checksum
+    Container cut = gzip_container("gzip members", std::vector<std::size_t>(3, kPart), false);
+    cut.file.resize(cut.file.size() - 6);
+    for (const auto& [codec, file] : {std::pair{&kZstdCodec, altered.file}, std::pair{&kGzipCodec, cut.file}}) {
+        const Stream stream(*codec, file);
+        BOOST_TEST(!stream->index().findings.empty());
+        for (const Unverified policy : {Unverified::refuse, Unverified::placed, Unverified::read}) {
+            const std::uint64_t size = stream->index().size;
+            for (std::uint64_t at = 0; at < size;) {
+                const RefusedRun run = stream->refused_at(at, ~std::uint64_t{0}, policy);
+                BOOST_TEST_REQUIRE((run.length > 0 && run.length <= size - at));
+                Bytes bytes(static_cast<std::size_t>(run.length));
+                BOOST_TEST(stream->read_at(at, bytes, policy).has_error() == (run.why != nullptr));
+                at += run.length;
+            }
+        }
+    }
+}
+
 // Behind a break all that can be decoded is there, at a place of its own, and refused to who asks for places.
 BOOST_AUTO_TEST_CASE(behind_a_place_where_inflate_stops_the_next_block_is_found) {
     constexpr std::size_t kSize = 4U << 20;

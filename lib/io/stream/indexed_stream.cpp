@@ -18,11 +18,10 @@ constexpr std::size_t kDropped = 1U << 20;
 IndexedStream::IndexedStream(Parts parts)
     : parts_(std::move(parts)), readers_most_(parts_.index.window_log > kLargeWindowLog ? 1 : kReaders),
       cache_(parts_.limits.stream_cache_bytes, readers_most_) {
-    for (std::size_t i = 0; i < parts_.index.segments.size(); ++i) {
-        if (parts_.index.segments[i].reason == 0) continue;
-        doubtful_.push_back(i);
-        if (parts_.index.segments[i].kind == Segment::Kind::lost) lost_.push_back(i);
-    }
+    for (std::size_t policy = 0; policy < kUnverifiedPolicies; ++policy)
+        for (std::size_t i = 0; i < parts_.index.segments.size(); ++i)
+            if (refused(parts_.index.segments[i], static_cast<Unverified>(policy)) != nullptr)
+                refused_numbers_[policy].push_back(i);
 }
 
 Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::byte> out,
@@ -64,9 +63,8 @@ RefusedRun IndexedStream::refused_at(std::uint64_t offset, std::uint64_t wanted,
     std::size_t number = index.segment_at(offset);
     const Error* const why = refused(index.segments[number], unverified);
     if (why == nullptr) {
-        const std::vector<std::size_t>& numbers = refused_numbers(unverified);
-        auto next = std::ranges::lower_bound(numbers, number);
-        while (next != numbers.end() && refused(index.segments[*next], unverified) == nullptr) ++next; // told, but read
+        const std::vector<std::size_t>& numbers = refused_numbers_[static_cast<std::size_t>(unverified)];
+        const auto next = std::ranges::lower_bound(numbers, number);
         return {std::min(end, next == numbers.end() ? end : index.segments[*next].plain) - offset, nullptr};
     }
     std::uint64_t at = offset;

@@ -6,6 +6,7 @@
 #include "io/stream/stream_codec.hpp"
 #include "io/stream_source.hpp"
 
+#include <array>
 #include <atomic>
 #include <optional>
 
@@ -52,9 +53,6 @@ private:
         std::vector<std::byte> window;
     };
 
-    [[nodiscard]] const std::vector<std::size_t>& refused_numbers(Unverified unverified) const noexcept {
-        return unverified == Unverified::read ? lost_ : doubtful_;
-    }
     const Error* refused(const Segment& segment, Unverified unverified) const;
     Result<void> check_segment(const Segment& segment, std::uint64_t from, Unverified unverified) const;
     Result<PlainBytes> expand(std::size_t number) const;
@@ -70,9 +68,8 @@ private:
     Error in_segment(Error error, const Segment& segment) const;
 
     Parts parts_;
-    std::vector<std::size_t> doubtful_; ///< segments with a reason, ascending
-    std::vector<std::size_t> lost_;     ///< those of them that are lost
-    std::size_t readers_most_;          ///< decoders in use at most, and as many that wait
+    std::array<std::vector<std::size_t>, kUnverifiedPolicies> refused_numbers_; ///< of segments, ascending, by policy
+    std::size_t readers_most_; ///< decoders in use at most, and as many that wait
     mutable SegmentCache cache_;
     mutable std::mutex readers_mutex_;
     mutable std::vector<PlacedReader> readers_; ///< the latest last
