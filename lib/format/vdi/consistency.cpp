@@ -104,8 +104,7 @@ Result<std::vector<std::uint32_t>> find_shared_blocks(const Header& header, cons
                                                       const Limits& limits) {
     VDISK_TRY(map, tally_map(header, file, limits));
     std::ranges::sort(map.shared);
-    const auto rest = std::ranges::unique(map.shared);
-    map.shared.erase(rest.begin(), rest.end());
+    map.shared.erase(std::unique(map.shared.begin(), map.shared.end()), map.shared.end());
     return std::move(map.shared);
 }
 
