@@ -6,6 +6,7 @@
 #include "format/qcow2/cluster_tally.hpp"
 #include "format/qcow2/consistency.hpp"
 #include "format/qcow2/encryption.hpp"
+#include "format/qcow2/entries.hpp"
 #include "format/qcow2/features.hpp"
 #include "format/qcow2/refcounts.hpp"
 
@@ -16,13 +17,6 @@
 namespace vdisk::qcow2 {
 namespace {
 
-constexpr std::uint64_t kOffsetMask = 0x00FFFFFFFFFFFE00; // bits 9 to 55, of L1 and L2 entries
-constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
-constexpr std::uint64_t kCompressed = std::uint64_t{1} << 62;
-constexpr std::uint64_t kReadsAsZeros = 1;
-constexpr std::uint64_t kL1Reserved = 0x7F000000000001FF;
-constexpr std::uint64_t kL2Reserved = 0x3F000000000001FE;
-constexpr std::uint64_t kEntryBytes = 8;
 constexpr std::uint64_t kSector = 512;
 
 // One of the two halves of a bitmap of subclusters.

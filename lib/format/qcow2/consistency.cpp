@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 #include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/encryption.hpp"
+#include "format/qcow2/entries.hpp"
 #include "format/qcow2/refcounts.hpp"
 
 #include <algorithm>
@@ -13,12 +14,6 @@
 namespace vdisk::qcow2 {
 namespace {
 
-constexpr std::uint64_t kEntryBytes = sizeof(big_uint64_buf_t);
-constexpr std::uint64_t kOffsetMask = 0x00FFFFFFFFFFFE00; // bits 9 to 55, of L1 and L2 entries
-constexpr std::uint64_t kL1Reserved = 0x7F000000000001FF;
-constexpr std::uint64_t kL2Reserved = 0x3F000000000001FE;
-constexpr std::uint64_t kCompressed = std::uint64_t{1} << 62;
-constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
 constexpr std::uint64_t kLargestCluster = std::uint64_t{2} << 20;
 
 // What an opening looks at: enough to tell a table from something else, and no more reads than nobody notices.

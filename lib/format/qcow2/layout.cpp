@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/layout.hpp"
 
+#include "format/qcow2/entries.hpp"
+
 #include <algorithm>
 #include <cstring>
 
 namespace vdisk::qcow2 {
 namespace {
 
-constexpr std::uint64_t kOffsetMask = 0x00FFFFFFFFFFFE00; // bits 9 to 55, of L1 and L2 entries
-constexpr std::uint64_t kCopied = std::uint64_t{1} << 63;
-constexpr std::uint64_t kCompressed = std::uint64_t{1} << 62;
-constexpr std::uint64_t kReadsAsZeros = 1;
-constexpr std::uint64_t kL1EntryBytes = sizeof(big_uint64_buf_t);
 constexpr std::uint64_t kSector = 512;
 
 // A run goes over at most so many blocks of table entries. Above a parent in small pieces every piece asks for the run
@@ -44,14 +41,14 @@ std::uint64_t ClusterLayout::left_in_cluster(GuestOffset at) const noexcept {
 }
 
 Result<std::uint64_t> ClusterLayout::l1_entry(std::uint64_t index) const {
-    const std::uint64_t offset = state_.l1_table_offset + index * kL1EntryBytes;
+    const std::uint64_t offset = state_.l1_table_offset + index * kEntryBytes;
     const std::uint64_t within = offset % CachedTable::kBlockBytes;
-    if (!fits(within, kL1EntryBytes, CachedTable::kBlockBytes)) { // a table that is not aligned even to its entries
+    if (!fits(within, kEntryBytes, CachedTable::kBlockBytes)) { // a table that is not aligned even to its entries
         VDISK_TRY(entry, read_struct<big_uint64_buf_t>(table_.source(), offset, "L1 entry"));
         return entry.value();
     }
     VDISK_TRY(block, table_.block_at(offset));
-    if (!fits(within, kL1EntryBytes, block->size()))
+    if (!fits(within, kEntryBytes, block->size()))
         return fail_at(offset, ErrorKind::truncated, "{}: L1 entry {} at offset {} lies past the end of the file",
                        name(), index, offset);
     return big_endian_at(*block, within);
