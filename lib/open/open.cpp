@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "format/raw/raw.hpp"
+#include "image/uniform_layout.hpp"
 #include "io/memory_source.hpp"
 #include "open/known_files.hpp"
 #include "open/reference/reference.hpp"
@@ -475,28 +476,15 @@ Result<void> refuse_cycle(const std::vector<OpenLayer>& chain, const OpenedFile&
     return ok();
 }
 
-// A disk of which nothing can be read, in the place of a parent that was left out.
-class AbsentLayout final : public Layout {
-public:
-    AbsentLayout(std::uint64_t size, std::string what) : size_(size), what_(std::move(what)) {}
-    std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
-        return Extent::unreadable(size_ - at.value,
-                                  fail(ErrorKind::usage, "{} was left out, and the bytes are there", what_));
-    }
-
-private:
-    std::uint64_t size_;
-    std::string what_;
-};
-
 const Format kNoFormat{
     .name = kNoParent, .description = "A parent that was left out", .probe = nullptr, .open = nullptr};
 
+// A disk of which nothing can be read, in the place of a parent that was left out.
 OpenLayer absent_layer(const OpenLayer& child) {
     OpenLayer absent;
     const std::string& what = child.layer.parent->described;
-    absent.layer.layout = std::make_shared<const AbsentLayout>(child.link.size, what);
+    Error why = fail(ErrorKind::usage, "{} was left out, and the bytes are there", what);
+    absent.layer.layout = std::make_shared<const UniformLayout>(Extent::unreadable(child.link.size, std::move(why)));
     absent.file.context.caches = child.file.context.caches;
     absent.link = ChainLink{.path = what, .format = &kNoFormat, .size = child.link.size, .how = "left out"};
     absent.link.remarks.push_back({Remark::Weight::note, "was left out: what the image does not have is an error"});

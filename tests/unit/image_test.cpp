@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "image/uniform_layout.hpp"
 #include "model.hpp"
 
 #include <libdeflate.h>
@@ -90,23 +91,6 @@ private:
     Bytes file_;
     std::vector<Mapping> runs_;
     std::vector<Bytes> contents_;
-};
-
-// A layout that gives one extent for the whole disk.
-class OneExtent final : public Layout {
-public:
-    OneExtent(Extent extent, std::uint64_t size) : extent_(std::move(extent)), size_(size) {}
-    std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
-        Extent extent = extent_;
-        extent.length = size_ - at.value;
-        if (extent.kind == Extent::Kind::stored) extent.host.value += at.value;
-        return extent;
-    }
-
-private:
-    Extent extent_;
-    std::uint64_t size_;
 };
 
 struct Chain {
@@ -281,7 +265,7 @@ BOOST_AUTO_TEST_CASE(data_past_the_end_of_the_file_is_truncated_not_zero) {
     Random random(1);
     const Bytes bytes = random_bytes(random, 6000);
     const ImagePtr disk =
-        image_of(std::make_shared<const OneExtent>(Extent::stored(0, HostOffset{0}), 8192), {memory(bytes)});
+        image_of(std::make_shared<const UniformLayout>(Extent::stored(8192, HostOffset{0})), {memory(bytes)});
     BOOST_TEST(reads_as(*disk, bytes, 0, 6000 - 0));
     Bytes out(1);
     BOOST_TEST((disk->read_at(6000, out).error().kind == ErrorKind::truncated));
@@ -292,9 +276,9 @@ BOOST_AUTO_TEST_CASE(a_cluster_that_does_not_fill_its_output_is_an_error) {
     Bytes packed(1000);
     Bytes content(100, std::byte{1});
     packed.resize(ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 1));
-    Extent extent{.kind = Extent::Kind::packed};
+    Extent extent{.kind = Extent::Kind::packed, .length = kCluster};
     extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = packed.size()};
-    const ImagePtr disk = image_of(std::make_shared<const OneExtent>(extent, kCluster), {memory(packed)});
+    const ImagePtr disk = image_of(std::make_shared<const UniformLayout>(extent), {memory(packed)});
     Bytes out(10);
     BOOST_TEST((disk->read_at(0, out).error().kind == ErrorKind::corrupt));
 }
@@ -315,10 +299,10 @@ BOOST_AUTO_TEST_CASE(an_expanded_cluster_is_read_from_the_file_once) {
     Bytes packed(1000);
     const Bytes content(kCluster, std::byte{9});
     packed.resize(ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 1));
-    Extent extent{.kind = Extent::Kind::packed};
+    Extent extent{.kind = Extent::Kind::packed, .length = kCluster};
     extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = packed.size()};
     const auto counted = std::make_shared<const FaultySource>(memory(packed), 0, 0);
-    const ImagePtr disk = image_of(std::make_shared<const OneExtent>(extent, kCluster), {counted});
+    const ImagePtr disk = image_of(std::make_shared<const UniformLayout>(extent), {counted});
     for (std::uint64_t at = 0; at < kCluster; at += 512) BOOST_TEST(reads_as(*disk, content, at, 512));
     BOOST_TEST(counted->reads() == 1U);
 }
@@ -364,7 +348,7 @@ BOOST_AUTO_TEST_CASE(what_a_source_has_lost_is_one_unreadable_extent) {
     using Kind = Extent::Kind;
     const std::uint64_t size = std::uint64_t{1} << 60;
     const auto source = std::make_shared<const HoledSource>(size, 1000, size - 7);
-    const auto layout = std::make_shared<const OneExtent>(Extent::stored(size, HostOffset{0}), size);
+    const auto layout = std::make_shared<const UniformLayout>(Extent::stored(size, HostOffset{0}));
     const std::vector<std::pair<Kind, std::uint64_t>> expected{
         {Kind::stored, 1000}, {Kind::unreadable, size - 1007}, {Kind::stored, 7}};
     BOOST_TEST((extents_of(*image_of(layout, {source})) == expected));
@@ -375,7 +359,7 @@ BOOST_AUTO_TEST_CASE(of_an_enciphered_sector_that_is_lost_in_part_nothing_can_be
     using Kind = Extent::Kind;
     Extent extent = Extent::stored(8192, HostOffset{0});
     extent.enciphered = true;
-    const auto layout = std::make_shared<const OneExtent>(extent, 8192);
+    const auto layout = std::make_shared<const UniformLayout>(extent);
     const auto source = std::make_shared<const HoledSource>(8192, 1000, 2100);
     const std::vector<std::pair<Kind, std::uint64_t>> expected{
         {Kind::stored, 512}, {Kind::unreadable, 2048}, {Kind::stored, 8192 - 2560}};
@@ -385,7 +369,7 @@ BOOST_AUTO_TEST_CASE(of_an_enciphered_sector_that_is_lost_in_part_nothing_can_be
 BOOST_AUTO_TEST_CASE(a_compressed_cluster_that_is_lost_in_part_is_an_unreadable_extent) {
     Extent extent{.kind = Extent::Kind::packed, .length = kCluster, .host = HostOffset{900}};
     extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = 200};
-    const auto layout = std::make_shared<const OneExtent>(extent, kCluster);
+    const auto layout = std::make_shared<const UniformLayout>(extent);
     const auto source = std::make_shared<const HoledSource>(8192, 1000, 2100);
     BOOST_TEST((extents_of(*image_of(layout, {source})).front().first == Extent::Kind::unreadable));
 }

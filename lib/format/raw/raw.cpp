@@ -1,20 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/raw/raw.hpp"
 
+#include "image/uniform_layout.hpp"
+
 namespace vdisk {
 namespace {
-
-class RawLayout final : public Layout {
-public:
-    explicit RawLayout(std::uint64_t size) : size_(size) {}
-    std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
-        return Extent::stored(size_ - at.value, HostOffset{at.value});
-    }
-
-private:
-    std::uint64_t size_;
-};
 
 class RawFile final : public DiskFile {
 public:
@@ -22,7 +12,7 @@ public:
     const Format& format() const noexcept override { return kRawFormat; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
     Result<Layer> layer(std::size_t /*index*/) const override {
-        return Layer(std::make_shared<const RawLayout>(source_->size()), {source_});
+        return Layer(std::make_shared<const UniformLayout>(Extent::stored(source_->size(), HostOffset{0})), {source_});
     }
     Facts facts() const override { return Facts::object(); }
 

@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "format/vbox/media.hpp"
+#include "image/uniform_layout.hpp"
 #include "open/registry.hpp"
 
 #include <algorithm>
@@ -12,19 +13,6 @@
 namespace vdisk {
 namespace vbox {
 namespace {
-
-// A layer without bytes of its own: the disk is the medium's.
-class PassThrough final : public Layout {
-public:
-    explicit PassThrough(std::uint64_t size) : size_(size) {}
-    std::uint64_t disk_size() const noexcept override { return size_; }
-    Result<Mapping> map(GuestOffset at, std::uint64_t /*wanted*/) const override {
-        return Mapping::ask_parent(size_ - at.value);
-    }
-
-private:
-    std::uint64_t size_;
-};
 
 // The size of a medium's disk, by its own header.
 Result<std::uint64_t> size_of(const Machine& machine, const Medium& medium, const OpenContext& context) {
@@ -118,7 +106,8 @@ Result<Layer> File::layer(std::size_t index) const {
         return fail(ErrorKind::corrupt, "{}: the registry does not know image {}", printable(machine_->file.native()),
                     to_string(media_[index]));
     if (const auto& size = sizes_.at(medium->uuid); size.has_error()) return Error(size.error());
-    Layer layer(std::make_shared<const PassThrough>(disks_[index].size), {});
+    // No bytes of its own: the disk is the medium's.
+    Layer layer(std::make_shared<const UniformLayout>(Mapping::ask_parent(disks_[index].size)), {});
     layer.parent = ParentLink{.described = fmt::format("image {}", to_string(medium->uuid)),
                               .locate = [machine = machine_, medium](const References& references) {
                                   return open_medium(*machine, *medium, references);
