@@ -18,6 +18,8 @@
 namespace vdisk {
 namespace {
 
+constexpr std::uint64_t kSectorBytes = 512;
+
 // Who said of which format a file is.
 enum class SaidBy : std::uint8_t { nobody, image, person };
 
@@ -398,8 +400,8 @@ std::optional<Remark> doubt_of_raw(const OpenedParent& parent, std::uint64_t siz
     const OpenedFile& file = parent.file;
     const bool said_by_person = file.context.selector.format.has_value();
     if (&file.disks->format() != &kRawFormat || said_by_person) return std::nullopt;
-    const bool too_small = size < child_size;
-    const bool odd = size % 512 != 0;
+    const bool odd = size % kSectorBytes != 0;
+    const bool too_small = size < child_size && child_size - size >= kSectorBytes; // a child's disk has whole sectors
     const std::string sizes = fmt::format("it has {} bytes, its child's disk {}", size, child_size);
     if (file.taken_as_raw)
         return Remark{too_small || odd ? Remark::Weight::doubt : Remark::Weight::note,
@@ -598,7 +600,7 @@ const std::string& selecting_name(const DiskFile& file, const Disk& disk) {
 }
 
 std::string selecting_word(const DiskFile& file, const Disk& disk) {
-    const std::string word = printable(selector_word(selecting_name(file, disk)));
+    std::string word = printable(selector_word(selecting_name(file, disk)));
     if (!reads_as_key(word)) return word;
     return (disk.kind == Disk::Kind::snapshot ? "snapshot=" : "device=") + word;
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CLUSTER = 512, CLUSTERS = 3, STORED_AT = 3 * CLUSTER, FILE_SIZE = 4 * CLUSTER, THREADS = 4, ROUNDS = 200 };
+enum { CLUSTER = 512, CLUSTERS = 3, STORED_AT = 3 * CLUSTER, FILE_SIZE = 5 * CLUSTER, THREADS = 4, ROUNDS = 200 };
 
 static int tests_run;
 static int failures;
@@ -29,7 +29,8 @@ static void put_be(unsigned char* at, uint64_t value, int bytes) {
     }
 }
 
-/* Version 3, 512-byte clusters: header, L1 table, L2 table, one data cluster. */
+/* Version 3, 512-byte clusters: header, L1 table, L2 table, one data cluster, a refcount table that is not read here.
+ */
 static void write_image(void) {
     static unsigned char file[FILE_SIZE];
     int descriptor = mkstemp(image);
@@ -39,7 +40,7 @@ static void write_image(void) {
     put_be(file + 24, CLUSTERS * CLUSTER, 8); /* size */
     put_be(file + 36, 1, 4);                  /* l1_size */
     put_be(file + 40, CLUSTER, 8);            /* l1_table_offset */
-    put_be(file + 48, CLUSTER, 8);            /* refcount_table_offset: not read here */
+    put_be(file + 48, 4 * CLUSTER, 8);        /* refcount_table_offset */
     put_be(file + 56, 1, 4);                  /* refcount_table_clusters */
     put_be(file + 96, 4, 4);                  /* refcount_order */
     put_be(file + 100, 104, 4);               /* header_length */

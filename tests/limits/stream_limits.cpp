@@ -208,7 +208,7 @@ void check_stream(const std::filesystem::path& path, const Plain& plain) {
     const CountedReads reads;
     const std::uint64_t packed = std::filesystem::file_size(path);
     const OpenedDisk disk = required(open_disk(path.string(), {}), "opening");
-    require(disk.image->size() == plain.size(), "the size is wrong");
+    require(disk.image->size() == plain.size(), "the size is wrong: " + std::to_string(disk.image->size()));
     require_at_most(reads.bytes(), 2 * packed + 4 * kMiB, "bytes read");
     const std::uint64_t index = disk.file.context.stream->statistics().index_size;
     require_at_most(index, plain.size() / 64 + kMiB, "bytes of the index");
@@ -269,9 +269,10 @@ std::vector<LimitCase> stream_limits() {
                             "\0\1\0\xFE\xFFx\0\0\0\xFF\xFF\0\0\0\xFF\xFF"s, 1'000'000, gzip_head));
     cases.push_back(hostile("sizes that add up to more than 2^64", "disk.zst",
                             "\x28\xB5\x2F\xFD\xC0\x58\0\0\0\0\0\0\0\x40\x20\0\0ABCD\x07\0\0"s, 100'000));
-    cases.push_back({.name = "stream: a skippable frame of 3 GiB",
-                     .make = write_skippable_hole,
-                     .check = [](const Folder& folder) { check_stream(folder / "disk.zst", zeros(1024)); }});
+    cases.push_back(
+        {.name = "stream: a skippable frame of 3 GiB", .make = write_skippable_hole, .check = [](const Folder& folder) {
+             check_stream(folder / "disk.zst", {.length = 1024, .times = 1});
+         }});
     cases.push_back(sparse("a zstd frame", "\x28\xB5\x2F\xFD\0\x58"s));
     cases.push_back(sparse("a zstd frame that ends", "\x28\xB5\x2F\xFD\0\x58\x01\0\0"s));
     cases.push_back(sparse("a gzip member", gzip_head));
