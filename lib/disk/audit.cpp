@@ -6,8 +6,8 @@
 namespace vdisk {
 namespace {
 
-nlohmann::ordered_json describe_finding(const Finding& finding) {
-    nlohmann::ordered_json facts = nlohmann::ordered_json::object();
+Facts describe_finding(const Finding& finding) {
+    Facts facts = Facts::object();
     facts["severity"] = to_string(finding.severity);
     facts["kind"] = finding.kind;
     if (finding.place.host) facts["host offset"] = finding.place.host->value;
@@ -15,7 +15,7 @@ nlohmann::ordered_json describe_finding(const Finding& finding) {
     if (finding.place.guest) facts["disk offset"] = finding.place.guest->value;
     if (finding.place.length > 0) facts["length"] = finding.place.length;
     for (const DiskRange& range : finding.read_at) {
-        nlohmann::ordered_json row = nlohmann::ordered_json::object();
+        Facts row = Facts::object();
         if (!range.disk.empty()) row["disk"] = range.disk;
         row["disk offset"] = range.offset.value;
         row["length"] = range.length;
@@ -84,11 +84,11 @@ std::uint64_t AuditReport::number_of(Severity least) const noexcept {
     return number;
 }
 
-nlohmann::ordered_json describe(const AuditReport& report) {
-    nlohmann::ordered_json facts = report.facts;
-    facts["counts"] = nlohmann::ordered_json::object();
+Facts describe(const AuditReport& report) {
+    Facts facts = report.facts;
+    facts["counts"] = Facts::object();
     for (const auto& [kind, count] : report.counts()) facts["counts"][std::string(kind)] = count.number;
-    facts["findings"] = nlohmann::ordered_json::array();
+    facts["findings"] = Facts::array();
     for (const Finding& finding : report.findings()) facts["findings"].push_back(describe_finding(finding));
     facts["unreferenced ranges"] = report.leaked().size();
     facts["unreferenced bytes"] = report.leaked_bytes();

@@ -3,10 +3,9 @@
 #pragma once
 
 #include "base/address.hpp"
+#include "base/facts.hpp"
 #include "base/limits.hpp"
 #include "io/progress.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <map>
 #include <optional>
@@ -88,7 +87,7 @@ public:
     void locate(std::size_t index, DiskRange range);
 
     /// What was looked at, to show before the findings: identifiers, flags, numbers of clusters. Valid UTF-8.
-    nlohmann::ordered_json facts = nlohmann::ordered_json::object();
+    Facts facts = Facts::object();
 
     [[nodiscard]] std::span<const Finding> findings() const noexcept { return findings_; }
     [[nodiscard]] const std::map<std::string_view, Count>& counts() const noexcept { return counts_; }
@@ -108,6 +107,6 @@ private:
 };
 
 /// The report as `vdisk audit --json` prints it.
-[[nodiscard]] nlohmann::ordered_json describe(const AuditReport& report);
+[[nodiscard]] Facts describe(const AuditReport& report);
 
 } // namespace vdisk

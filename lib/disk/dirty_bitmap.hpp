@@ -4,8 +4,7 @@
 
 #include "base/address.hpp"
 #include "base/error.hpp"
-
-#include <nlohmann/json.hpp>
+#include "base/facts.hpp"
 
 #include <functional>
 #include <memory>
@@ -25,7 +24,7 @@ struct DirtyRange {
 using DirtyVisitor = std::function<Result<void>(const DirtyRange&)>;
 
 struct DirtyBitmap {
-    nlohmann::ordered_json facts;      ///< its name, granularity and flags; valid UTF-8
+    Facts facts;                       ///< its name, granularity and flags; valid UTF-8
     std::vector<std::string> warnings; ///< why its content may be wrong, if anything says so
 
     /// Tells the ranges in ascending order; two dirty ones never touch. May be called often and from several threads.

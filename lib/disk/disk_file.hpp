@@ -2,13 +2,12 @@
 /// What a format makes of a file: the disks in it, and what is known about them.
 #pragma once
 
+#include "base/facts.hpp"
 #include "disk/audit.hpp"
 #include "disk/dirty_bitmap.hpp"
 #include "disk/references.hpp"
 #include "disk/remark.hpp"
 #include "image/image.hpp"
-
-#include <nlohmann/json.hpp>
 
 #include <functional>
 #include <optional>
@@ -18,10 +17,6 @@
 namespace vdisk {
 
 struct Format;
-
-/// Named facts in the order in which people want to read them: `vdisk info` shows them as text or as JSON. All strings
-/// in it are valid UTF-8 (see printable()).
-using Facts = nlohmann::ordered_json;
 
 /// One disk inside a file.
 struct Disk {

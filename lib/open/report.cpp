@@ -34,28 +34,31 @@ bool is_size(std::string_view key) {
 }
 
 std::string scalar_text(std::string_view key, const Facts& value) {
-    if (value.is_string()) return value.get<std::string>();
-    if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
-    if (!value.is_number_unsigned() || !is_size(key)) return value.dump();
-    const auto bytes = value.get<std::uint64_t>();
-    return bytes < 1024 ? fmt::format("{} bytes", bytes) : fmt::format("{} bytes ({})", bytes, human_size(bytes));
+    if (const auto* text = value.text()) return *text;
+    if (const auto* yes = value.boolean()) return *yes ? "yes" : "no";
+    const auto* bytes = is_size(key) ? value.number() : nullptr;
+    if (bytes == nullptr) return value.dump();
+    return *bytes < 1024 ? fmt::format("{} bytes", *bytes) : fmt::format("{} bytes ({})", *bytes, human_size(*bytes));
 }
 
 void append_text(std::string& text, const Facts& facts, std::size_t indent) {
-    for (const auto& [key, value] : facts.items()) {
-        const bool item = facts.is_array(); // the keys of an array are just numbers
-        const std::string head = fmt::format("{:{}}{}", "", indent, item ? "-" : fmt::format("{}:", key));
-        if (!value.is_structured()) {
+    for (const auto& [key, value] : facts.members()) {
+        const std::string head = fmt::format("{:{}}{}:", "", indent, key);
+        if (!value.is_nested()) {
             text += fmt::format("{} {}\n", head, scalar_text(key, value));
-        } else if (item) {
-            std::string nested;
-            append_text(nested, value, indent + 2);
-            nested[indent] = '-'; // "  key: value" becomes "- key: value"
-            text += nested;
         } else if (!value.empty()) {
             text += head + "\n";
             append_text(text, value, indent + 2);
         }
+    }
+    for (const Facts& element : facts.elements()) {
+        std::string nested = fmt::format("{:{}}  ", "", indent);
+        if (element.is_nested()) {
+            nested.clear();
+            append_text(nested, element, indent + 2);
+        } else nested += scalar_text("", element) + "\n";
+        nested[indent] = '-'; // "  key: value" becomes "- key: value"
+        text += nested;
     }
 }
 
@@ -102,8 +105,8 @@ std::string one_line(const Disk& disk) {
     if (!disk.name.empty()) line += fmt::format(" '{}'", shown_name(disk.name));
     if (!disk.id.empty() && disk.id != disk.name) line += fmt::format(", id {}", shown_name(disk.id));
     line += fmt::format(", {}", human_size(disk.size));
-    for (const auto& [key, value] : disk.facts.items()) {
-        if (value.is_structured()) continue;
+    for (const auto& [key, value] : disk.facts.members()) {
+        if (value.is_nested()) continue;
         const std::string fact = fmt::format(", {} {}", key, scalar_text(key, value));
         if (line.size() + fact.size() <= kLongestLine) line += fact;
     }
@@ -145,9 +148,7 @@ std::string to_text(const Facts& facts) {
 }
 
 bool tells_damage(const Facts& facts) {
-    const auto compression = facts.find("compression");
-    return facts.contains("problems") || facts.contains("damage") ||
-           (compression != facts.end() && compression->contains("damage"));
+    return facts.contains("problems") || facts.contains("damage") || facts["compression"].contains("damage");
 }
 
 std::string to_text(const OpenedFile& file, Facts facts) {

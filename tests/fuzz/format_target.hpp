@@ -133,8 +133,9 @@ inline void check_whole_file(const DiskFile& file) {
     (void)file.configurations();
     const Facts facts = file.facts();
     if (!facts.is_object() || !facts.contains("bitmaps")) return;
-    for (const auto& listed : facts["bitmaps"]) {
-        const auto bitmap = file.bitmap(listed.value("name", ""));
+    for (const Facts& listed : facts["bitmaps"].elements()) {
+        const std::string* name = listed["name"].text();
+        const auto bitmap = file.bitmap(name == nullptr ? "" : *name);
         if (bitmap.has_error()) continue;
         std::uint64_t ranges = 0;
         std::uint64_t end = 0;

@@ -197,7 +197,7 @@ LimitCase snapshots_by_the_header() {
                     const CountedReads reads;
                     const OpenedDisk disk = opened(folder);
                     require(disk.file.disks->disks().size() == 65537, "not as many snapshots as the limit");
-                    require(disk.file.disks->facts().at("damage").dump().find("limit is 65536") != std::string::npos,
+                    require(disk.file.disks->facts()["damage"].dump().find("limit is 65536") != std::string::npos,
                             "the limit is not told");
                     require(all_zeros(read(*disk.image, 0, 65536)), "the active state does not read");
                     require_at_most(reads.bytes(), 8 * kMiB, "bytes read");

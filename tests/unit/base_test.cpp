@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/checked.hpp"
+#include "base/facts.hpp"
 #include "base/nearest.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
@@ -115,6 +116,31 @@ BOOST_AUTO_TEST_CASE(a_cache_keeps_no_errors) {
     const auto made =
         cache.get_or_make(1, []() -> Made { return std::pair(std::make_shared<const int>(5), std::size_t{1}); });
     BOOST_TEST(*made.value() == 5);
+}
+
+BOOST_AUTO_TEST_CASE(facts_keep_the_order_in_which_they_were_told) {
+    Facts facts{{"z", 1}, {"a", "text"}, {"pair", {{"kind", "word"}, {"size", 0xFFFFFFFFFFFFFFFF}}}};
+    facts["list"].push_back(-1);
+    facts["list"].push_back(true);
+    facts["list"].push_back(nullptr);
+    facts["a"] = std::vector<std::string>{"x", "\xFF"};
+    BOOST_TEST(facts.dump() == "{\"z\":1,\"a\":[\"x\",\"\uFFFD\"],\"pair\":{\"kind\":\"word\",\"size\":"
+                               "18446744073709551615},\"list\":[-1,true,null]}");
+    facts.update(Facts{{"z", Facts::object()}, {"new", 0.5}});
+    facts.erase("a");
+    facts.erase("pair");
+    BOOST_TEST(facts.dump() == "{\"z\":{},\"list\":[-1,true,null],\"new\":0.5}");
+    BOOST_TEST(Facts::parse(facts.dump()).value() == facts);
+    BOOST_TEST(std::as_const(facts)["absent"].is_null());
+    BOOST_TEST(!facts.contains("absent"));
+    BOOST_CHECK_THROW(facts["list"]["key"] = 1, std::bad_variant_access);
+}
+
+BOOST_AUTO_TEST_CASE(facts_are_not_read_from_what_is_no_json_or_nested_without_end) {
+    for (const std::string& bad : {std::string(), std::string("{"), std::string("{} x"),
+                                   std::string(100000, '[') + std::string(100000, ']'), std::string(100000, '[')})
+        BOOST_TEST(!Facts::parse(bad).has_value());
+    BOOST_TEST(Facts::parse(" [[1]] ").value().dump() == "[[1]]");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -5,17 +5,12 @@
 
 namespace vdisk::tools {
 
-using Json = nlohmann::ordered_json;
-
 // Facts are nested a few levels deep by our own code, never by a file's.
-Json with_json_keys(const Json& facts) {
-    if (!facts.is_structured()) return facts;
-    Json changed = facts.is_array() ? Json::array() : Json::object();
-    for (const auto& [key, value] : facts.items()) {
-        if (facts.is_array()) {
-            changed.push_back(with_json_keys(value));
-            continue;
-        }
+Facts with_json_keys(const Facts& facts) {
+    if (!facts.is_nested()) return facts;
+    Facts changed = facts.is_array() ? Facts::array() : Facts::object();
+    for (const Facts& element : facts.elements()) changed.push_back(with_json_keys(element));
+    for (const auto& [key, value] : facts.members()) {
         std::string name = key;
         std::ranges::transform(name, name.begin(), [](char c) {
             return c == ' ' ? '_' : 'A' <= c && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
@@ -25,11 +20,11 @@ Json with_json_keys(const Json& facts) {
     return changed;
 }
 
-std::string json_document(const Json& facts, JsonLayout layout) {
-    Json document = Json::object();
+std::string json_document(const Facts& facts, JsonLayout layout) {
+    Facts document = Facts::object();
     document["vdisk_json"] = kJsonVersion;
     document.update(with_json_keys(facts));
-    return document.dump(layout == JsonLayout::indented ? 2 : -1, ' ', false, Json::error_handler_t::replace) + "\n";
+    return document.dump(layout == JsonLayout::indented) + "\n";
 }
 
 } // namespace vdisk::tools

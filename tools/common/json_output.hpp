@@ -2,7 +2,7 @@
 /// JSON as vdisk-json(5) promises it.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include "base/facts.hpp"
 
 #include <string>
 
@@ -20,9 +20,9 @@ enum class JsonLayout : std::uint8_t {
 
 /// `facts`, an object, as one document with a newline behind: its version first, keys in small letters with underscores
 /// for blanks, and bytes that are not UTF-8 as U+FFFD.
-[[nodiscard]] std::string json_document(const nlohmann::ordered_json& facts, JsonLayout layout = JsonLayout::indented);
+[[nodiscard]] std::string json_document(const Facts& facts, JsonLayout layout = JsonLayout::indented);
 
 /// `facts` with the keys that a document has.
-[[nodiscard]] nlohmann::ordered_json with_json_keys(const nlohmann::ordered_json& facts);
+[[nodiscard]] Facts with_json_keys(const Facts& facts);
 
 } // namespace vdisk::tools

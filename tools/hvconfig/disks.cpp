@@ -6,30 +6,28 @@
 #include "hvconfig/text_output.hpp"
 #include "hyperv/machine.hpp"
 
-#include <nlohmann/json.hpp>
+#include "base/facts.hpp"
 
 namespace vdisk::tools {
 namespace {
 
 using hyperv::Machine;
-using Json = nlohmann::ordered_json;
-
-template<class Value> Json known(const std::optional<Value>& value) {
-    return value ? Json(*value) : Json(nullptr);
+template<class Value> Facts known(const std::optional<Value>& value) {
+    return value ? Facts(*value) : Facts(nullptr);
 }
 
 std::string version_text(std::int64_t version) {
     return fmt::format("{}.{}", version >> 8, version & 0xFF);
 }
 
-Json to_json(const Machine& machine) {
-    Json json;
+Facts to_json(const Machine& machine) {
+    Facts json;
     json["name"] = machine.name;
     json["id"] = machine.id;
     json["type"] = machine.type;
     json["generation"] = known(machine.generation);
-    json["version"] = machine.version ? Json(version_text(*machine.version)) : Json(nullptr);
-    json["created"] = machine.created ? Json(utc_time(*machine.created)) : Json(nullptr);
+    json["version"] = machine.version ? Facts(version_text(*machine.version)) : Facts(nullptr);
+    json["created"] = machine.created ? Facts(utc_time(*machine.created)) : Facts(nullptr);
     json["owner"] = machine.owner;
     json["notes"] = machine.notes;
     json["memory"] = {{"mib", known(machine.memory_mib)},
@@ -39,7 +37,7 @@ Json to_json(const Machine& machine) {
     json["processors"] = known(machine.processors);
     json["nested_virtualization"] = known(machine.nested_virtualization);
     json["secure_boot"] = known(machine.secure_boot);
-    json["drives"] = Json::array();
+    json["drives"] = Facts::array();
     for (const auto& drive : machine.drives)
         json["drives"].push_back({{"controller", drive.controller},
                                   {"location", drive.location},
@@ -47,7 +45,7 @@ Json to_json(const Machine& machine) {
                                   {"file", drive.file},
                                   {"device", drive.device},
                                   {"path", drive.path}});
-    json["network_adapters"] = Json::array();
+    json["network_adapters"] = Facts::array();
     for (const auto& adapter : machine.adapters)
         json["network_adapters"].push_back({{"name", adapter.name},
                                             {"mac_address", adapter.mac_address},
@@ -56,10 +54,10 @@ Json to_json(const Machine& machine) {
                                             {"connected", known(adapter.connected)},
                                             {"device", adapter.device},
                                             {"path", adapter.path}});
-    json["files"] = Json::array();
+    json["files"] = Facts::array();
     for (const auto& other : machine.files)
         json["files"].push_back({{"what", other.what}, {"file", other.file}, {"path", other.path}});
-    json["listed"] = Json::array();
+    json["listed"] = Facts::array();
     for (const auto& listed : machine.listed)
         json["listed"].push_back({{"id", listed.id}, {"file", listed.file}, {"checkpoint", listed.checkpoint}});
     if (!machine.doubtful.empty()) json["doubtful"] = machine.doubtful;

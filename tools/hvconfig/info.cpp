@@ -11,8 +11,6 @@
 namespace vdisk::tools {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 std::string_view to_string(hyperv::LogState state) {
     switch (state) {
     case hyperv::LogState::missing: return "missing";
@@ -37,8 +35,8 @@ std::string_view to_string(hyperv::ObjectType type) {
     return "unknown";
 }
 
-Json describe(const hyperv::HeaderCopy& copy) {
-    Json json;
+Facts describe(const hyperv::HeaderCopy& copy) {
+    Facts json;
     json["offset"] = copy.offset;
     json["state"] = !copy.inside_file      ? "outside the file"
                     : !copy.signature_good ? "bad signature"
@@ -56,8 +54,8 @@ Json describe(const hyperv::HeaderCopy& copy) {
     return json;
 }
 
-Json describe(const hyperv::ReplayLog& log) {
-    Json json;
+Facts describe(const hyperv::ReplayLog& log) {
+    Facts json;
     json["state"] = to_string(log.state);
     if (!log.header_good()) return json;
     json["pending entries"] = log.pending_count;
@@ -67,36 +65,36 @@ Json describe(const hyperv::ReplayLog& log) {
     return json;
 }
 
-Json describe_headers(const std::string& path, const hyperv::Headers& headers) {
-    Json json;
+Facts describe_headers(const std::string& path, const hyperv::Headers& headers) {
+    Facts json;
     json["file"] = path;
-    json["active header copy"] = headers.active ? Json(*headers.active + 1) : Json(nullptr);
+    json["active header copy"] = headers.active ? Facts(*headers.active + 1) : Facts(nullptr);
     for (std::size_t i = 0; i < headers.copies.size(); ++i)
         json[fmt::format("header copy {}", i + 1)] = describe(headers.copies[i]);
     return json;
 }
 
-Json object_tables(const hyperv::Storage& storage) {
-    Json list = Json::array();
+Facts object_tables(const hyperv::Storage& storage) {
+    Facts list = Facts::array();
     for (const hyperv::ObjectTable& table : storage.objects().tables)
         list.push_back(
             {{"offset", table.offset}, {"slots", table.slots}, {"signature", table.signature_good ? "good" : "bad"}});
     return list;
 }
 
-Json objects_by_type(const hyperv::Storage& storage) {
-    Json json = Json::object();
+Facts objects_by_type(const hyperv::Storage& storage) {
+    Facts json = Facts::object();
     for (const hyperv::Object& object : storage.objects().objects) {
-        Json& count = json[std::string(to_string(object.type))];
-        count = count.is_null() ? 1 : count.get<int>() + 1;
+        Facts& count = json[to_string(object.type)];
+        count = count.is_null() ? 1 : *count.number() + 1;
     }
     return json;
 }
 
-Json key_tables(const hyperv::Storage& storage) {
+Facts key_tables(const hyperv::Storage& storage) {
     std::map<std::uint32_t, std::size_t> keys;
     for (const hyperv::Key& key : storage.keys()) ++keys[key.table];
-    Json list = Json::array();
+    Facts list = Facts::array();
     for (std::uint32_t i = 0; i < storage.key_tables().live.size(); ++i) {
         const hyperv::KeyTable& table = storage.key_tables().live[i];
         list.push_back({{"index", table.index},
@@ -109,17 +107,17 @@ Json key_tables(const hyperv::Storage& storage) {
     return list;
 }
 
-Json keys_by_type(const hyperv::Storage& storage) {
-    Json json = Json::object();
+Facts keys_by_type(const hyperv::Storage& storage) {
+    Facts json = Facts::object();
     for (const hyperv::Key& key : storage.keys()) {
-        Json& count = json[std::string(hyperv::to_string(key.entry.type))];
-        count = count.is_null() ? 1 : count.get<int>() + 1;
+        Facts& count = json[hyperv::to_string(key.entry.type)];
+        count = count.is_null() ? 1 : *count.number() + 1;
     }
     return json;
 }
 
-Json describe(const std::string& path, const hyperv::Storage& storage) {
-    Json json = describe_headers(path, storage.headers());
+Facts describe(const std::string& path, const hyperv::Storage& storage) {
+    Facts json = describe_headers(path, storage.headers());
     json["size"] = storage.raw_source()->size();
     json["replay log"] = describe(storage.log());
     json["replay log"]["applied"] = storage.log_applied();
@@ -134,21 +132,22 @@ Json describe(const std::string& path, const hyperv::Storage& storage) {
     return json;
 }
 
-std::string scalar(const Json& json) {
-    return json.is_string() ? printable(json.get_ref<const std::string&>()) : json.dump();
+std::string scalar(const Facts& json) {
+    const std::string* text = json.text();
+    return text != nullptr ? printable(*text) : json.dump();
 }
 
 // One level of members a line; a list's items as `name: value` pairs on one line each.
-void print_text(TextOutput& out, const Json& json, std::size_t indent) {
-    for (const auto& [name, value] : json.items()) {
+void print_text(TextOutput& out, const Facts& json, std::size_t indent) {
+    for (const auto& [name, value] : json.members()) {
         if (value.is_object()) {
             out.print("{:{}}{}:\n", "", indent, name);
             print_text(out, value, indent + 2);
         } else if (value.is_array()) {
             out.print("{:{}}{}: {}\n", "", indent, name, value.size());
-            for (const Json& item : value) {
+            for (const Facts& item : value.elements()) {
                 out.print("{:{}}-", "", indent + 2);
-                for (const auto& [field, number] : item.items()) out.print(" {} {}", field, scalar(number));
+                for (const auto& [field, number] : item.members()) out.print(" {} {}", field, scalar(number));
                 out.put("\n");
             }
         } else {
@@ -178,7 +177,7 @@ struct Info {
     }
 
 private:
-    int print(const Json& facts, int status) const {
+    int print(const Facts& facts, int status) const {
         TextOutput out;
         if (json) out.put(json_document(facts));
         else print_text(out, facts, 0);

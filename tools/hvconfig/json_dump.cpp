@@ -16,13 +16,7 @@ namespace {
 using hyperv::KeyId;
 using hyperv::KeyType;
 using hyperv::Tree;
-using Json = nlohmann::ordered_json;
-
 constexpr std::size_t kDeepestIndent = 40;
-
-std::string text_of(const Json& json) {
-    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 class TreeWriter {
 public:
@@ -56,7 +50,7 @@ private:
             out_.print(",\"change_tracking_sequence\":{}", tracked);
         if (entry.has_value()) value(key);
         if (entry.pointer) out_.put(",\"file_object\":true");
-        if (const auto damage = damage_of(entry); !damage.empty()) out_.print(",\"damaged\":{}", text_of(damage));
+        if (const auto damage = damage_of(entry); !damage.empty()) out_.print(",\"damaged\":{}", Facts(damage).dump());
         if (placeless_ && depth == 0) place(key);
         if (has_children(key)) {
             out_.put(",\"children\":[");
@@ -110,8 +104,8 @@ std::size_t file_objects(const hyperv::Storage& storage) {
 
 } // namespace
 
-Json header_json(const hyperv::Storage& storage) {
-    Json json;
+Facts header_json(const hyperv::Storage& storage) {
+    Facts json;
     const hyperv::HeaderCopy* header = storage.headers().current();
     if (header == nullptr) {
         json["active"] = nullptr;
@@ -136,9 +130,9 @@ Json header_json(const hyperv::Storage& storage) {
 void print_findings(const hyperv::Storage& storage, TextOutput& out) {
     out.put("[");
     for (const hyperv::Finding& finding : storage.findings()) {
-        Json json{{"kind", hyperv::to_string(finding.kind)}, {"offset", finding.offset}, {"message", finding.what}};
+        Facts json{{"kind", hyperv::to_string(finding.kind)}, {"offset", finding.offset}, {"message", finding.what}};
         if (const auto path = short_path(storage, finding.key)) json["path"] = *path;
-        out.print("{}\n {}", &finding == &storage.findings().front() ? "" : ",", text_of(json));
+        out.print("{}\n {}", &finding == &storage.findings().front() ? "" : ",", json.dump());
     }
     out.put("]");
 }
@@ -146,7 +140,7 @@ void print_findings(const hyperv::Storage& storage, TextOutput& out) {
 Result<void> dump_json(const hyperv::Storage& storage, std::span<const KeyId> tops, bool all, TextOutput& out) {
     const std::string_view name = storage.source()->name();
     out.print("{{\"vdisk_json\":{},\"file\":{},\n", kJsonVersion, json_string(name.substr(name.rfind('/') + 1)));
-    out.print("\"header\":{},\n", text_of(header_json(storage)));
+    out.print("\"header\":{},\n", header_json(storage).dump());
     out.print("\"log_applied\":{},\n", storage.log_applied());
     out.print("\"key_tables\":{},\"object_tables\":{},\"file_objects\":{},\n", storage.key_tables().live.size(),
               storage.objects().tables.size(), file_objects(storage));

@@ -2,9 +2,8 @@
 /// A whole file as one JSON object.
 #pragma once
 
+#include "base/facts.hpp"
 #include "hvconfig/text_output.hpp"
-
-#include <nlohmann/json.hpp>
 
 namespace vdisk::tools {
 
@@ -14,7 +13,7 @@ namespace vdisk::tools {
                                      TextOutput& out);
 
 /// The fields of the header copy that counts, and the replay log's counts.
-[[nodiscard]] nlohmann::ordered_json header_json(const hyperv::Storage& storage);
+[[nodiscard]] Facts header_json(const hyperv::Storage& storage);
 
 /// Prints an array of what is wrong: kind, offset, message and, where a key is concerned, its path.
 void print_findings(const hyperv::Storage& storage, TextOutput& out);

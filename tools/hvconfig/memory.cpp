@@ -39,8 +39,8 @@ struct Memory {
 
 private:
     void print_json(std::span<const MemoryLoss> placed, std::span<const MemoryLoss> read) const {
-        nlohmann::ordered_json facts{{"file", printable(file.path)}, {"output", printable(output)}, {"format", format}};
-        facts["lost"] = nlohmann::ordered_json::array();
+        Facts facts{{"file", printable(file.path)}, {"output", printable(output)}, {"format", format}};
+        facts["lost"] = Facts::array();
         for (const auto losses : {placed, read})
             for (const MemoryLoss& loss : losses)
                 facts["lost"].push_back({{"what", printable(loss.what)},

@@ -5,8 +5,8 @@
 #include "hvconfig/commands.hpp"
 #include "hyperv/value.hpp"
 
+#include "base/facts.hpp"
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 #include <bit>
 #include <cmath>
@@ -19,7 +19,7 @@ using hyperv::KeyType;
 constexpr std::size_t kPiece = 1U << 20;
 
 std::string real_members(double value) {
-    const std::string number = std::isfinite(value) ? nlohmann::json(value).dump() : fmt::format("\"{}\"", value);
+    const std::string number = std::isfinite(value) ? Facts(value).dump() : fmt::format("\"{}\"", value);
     return fmt::format("\"bits\":\"{:#018x}\",\"value\":{}", std::bit_cast<std::uint64_t>(value),
                        std::isnan(value) ? "\"nan\"" : number);
 }
@@ -47,7 +47,7 @@ void miss(TextOutput& out, const hyperv::Storage& storage, hyperv::KeyId key, co
 } // namespace
 
 std::string json_string(std::string_view text) {
-    return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+    return Facts(text).dump();
 }
 
 std::string value_text(KeyType type, std::span<const std::byte> bytes) {
@@ -141,8 +141,7 @@ void print_json_key(TextOutput& out, const hyperv::Storage& storage, hyperv::Key
         const std::string members = bytes ? value_members(entry.type, *bytes) : "\"unreadable\":true";
         if (!members.empty()) out.print(",{}", members);
     }
-    if (const auto damage = damage_of(entry); !damage.empty())
-        out.print(",\"damaged\":{}", nlohmann::json(damage).dump());
+    if (const auto damage = damage_of(entry); !damage.empty()) out.print(",\"damaged\":{}", Facts(damage).dump());
     out.put("}");
 }
 

@@ -33,8 +33,9 @@ std::string cut(std::string text, std::size_t most) {
 // Day and time of a snapshot, to the second.
 std::string date_of(const Disk& disk) {
     for (const char* key : {"date", "time"}) {
-        if (!disk.facts.contains(key) || !disk.facts[key].is_string()) continue;
-        std::string time = disk.facts[key].get<std::string>();
+        const std::string* told = disk.facts[key].text();
+        if (told == nullptr) continue;
+        std::string time = *told;
         if (const std::size_t point = time.find('.'); point != std::string::npos && time.ends_with('Z'))
             time.erase(point, time.size() - 1 - point);
         return shortened(time, sizeof "2024-01-02T03:04:05Z" - 1);

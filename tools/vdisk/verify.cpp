@@ -53,13 +53,14 @@ private:
             report_.add(Severity::error, "lost",
                         {.disk = name, .guest = GuestOffset{range.offset}, .length = range.length},
                         "disk offset {}, {} bytes can't be read: {}", range.offset, range.length, printable(range.why));
-        report_.facts["disks read"] = report_.facts.value("disks read", 0) + 1;
+        report_.facts["disks read"] = ++disks_read_;
         return ok();
     }
 
     const OpenedFile& file_;
     const OpenOptions& options_;
     AuditReport report_{options_.limits};
+    std::uint64_t disks_read_ = 0;
 };
 
 Result<AuditReport> check(const OpenedFile& file, const OpenOptions& options) {

@@ -173,8 +173,8 @@ private:
     std::uint64_t covers_; ///< bytes of the disk that one table entry is about
 };
 
-nlohmann::ordered_json describe(const Bitmap& bitmap) {
-    auto facts = nlohmann::ordered_json::object();
+Facts describe(const Bitmap& bitmap) {
+    auto facts = Facts::object();
     facts["name"] = printable(bitmap.name);
     facts["granularity"] = std::uint64_t{1} << bitmap.granularity_bits;
     facts["in use"] = (bitmap.flags & kBitmapInUse) != 0;
@@ -249,11 +249,11 @@ Result<std::vector<std::uint64_t>> read_bitmap_table(const ByteSource& file, con
     return table;
 }
 
-nlohmann::ordered_json describe_bitmaps(const SourcePtr& file, const Header& header, const Limits& limits) {
+Facts describe_bitmaps(const SourcePtr& file, const Header& header, const Limits& limits) {
     const BitmapDirectory directory = read_bitmaps(*file, header, limits);
     if (directory.bitmaps.empty() && !directory.damage) return nullptr;
     std::uint64_t budget = limits.table_bytes;
-    auto list = nlohmann::ordered_json::array();
+    auto list = Facts::array();
     for (const Bitmap& bitmap : directory.bitmaps) {
         auto facts = describe(bitmap);
         if (const auto bytes = count_dirty(*file, header, bitmap, limits, budget)) facts["dirty bytes"] = *bytes;

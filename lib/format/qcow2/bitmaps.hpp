@@ -2,6 +2,7 @@
 /// Bitmaps stored in a qcow2 image. Source: QEMU's docs/interop/qcow2, "Bitmaps extension" and "Bitmaps".
 #pragma once
 
+#include "base/facts.hpp"
 #include "base/limits.hpp"
 #include "disk/dirty_bitmap.hpp"
 #include "format/qcow2/header.hpp"
@@ -45,8 +46,7 @@ constexpr std::uint64_t kBitmapAllOnes = 1;
 
 /// All bitmaps for `vdisk info`, each with the number of its dirty bytes if counting them means reading no more than
 /// Limits::table_bytes for all of them. Null if there are none.
-[[nodiscard]] nlohmann::ordered_json describe_bitmaps(const SourcePtr& file, const Header& header,
-                                                      const Limits& limits);
+[[nodiscard]] Facts describe_bitmaps(const SourcePtr& file, const Header& header, const Limits& limits);
 
 /// The bitmap of this name. Errors: `usage` if there is none, `unsupported` if it is of an unknown type or has unknown
 /// data without which it must not be used.

@@ -142,8 +142,8 @@ LuksHeader::unlock(const ByteSource& area, std::span<const std::byte> passphrase
     return std::shared_ptr<const SectorCipher>();
 }
 
-nlohmann::ordered_json LuksHeader::facts() const {
-    auto facts = nlohmann::ordered_json::object();
+Facts LuksHeader::facts() const {
+    auto facts = Facts::object();
     facts["method"] = "luks";
     facts["cipher"] = printable(cipher_name);
     facts["mode"] = printable(cipher_mode);
@@ -151,10 +151,10 @@ nlohmann::ordered_json LuksHeader::facts() const {
     facts["key bits"] = std::uint64_t{key_bytes} * 8;
     facts["uuid"] = printable(uuid);
     if (const auto readable = spec(); readable.has_error()) facts["not readable"] = readable.error().what;
-    facts["key slots"] = nlohmann::ordered_json::array();
+    facts["key slots"] = Facts::array();
     for (std::size_t i = 0; i < key_slots.size(); ++i) {
         const KeySlot& slot = key_slots[i];
-        auto row = nlohmann::ordered_json::object();
+        auto row = Facts::object();
         row["slot"] = i;
         row["active"] = slot.active;
         if (slot.active) row["iterations"] = slot.iterations;

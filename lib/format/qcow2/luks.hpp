@@ -2,13 +2,13 @@
 /// The LUKS1 header inside a qcow2 image. Source: cryptsetup's LUKS1 on-disk format specification 1.2.
 #pragma once
 
+#include "base/facts.hpp"
 #include "base/limits.hpp"
 #include "codec/cipher.hpp"
 #include "codec/key_derivation.hpp"
 #include "io/byte_source.hpp"
 
 #include <boost/endian/buffers.hpp>
-#include <nlohmann/json.hpp>
 
 #include <array>
 #include <optional>
@@ -72,7 +72,7 @@ struct LuksHeader {
     unlock(const ByteSource& area, std::span<const std::byte> passphrase, const Limits& limits) const;
 
     /// Cipher, mode, hash, key length and slots, for `vdisk info`.
-    [[nodiscard]] nlohmann::ordered_json facts() const;
+    [[nodiscard]] Facts facts() const;
 
 private:
     [[nodiscard]] Result<CipherSpec> spec() const;

@@ -74,7 +74,8 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
 // What does not fit between an image and the file that serves as its parent.
 std::vector<Remark> compare(const Header& child, const Facts& parent) {
     const auto text = [&](const char* key) {
-        return parent.contains(key) ? parent[key].get<std::string>() : std::string();
+        const std::string* told = parent[key].text();
+        return told == nullptr ? std::string() : *told;
     };
     if (text(kFactUuid).empty())
         return {{Remark::Weight::doubt,

@@ -175,26 +175,30 @@ void Findings::report_to(AuditReport& report) const {
 std::string Findings::to_json() const {
     Facts kept = Facts::array();
     for (const Kept& each : kept_)
-        kept.push_back(Facts::array({static_cast<unsigned>(each.oddity), each.offset, each.what}));
-    return Facts{{"counts", counts_}, {"kept", kept}}.dump();
+        kept.push_back(Facts::List{static_cast<unsigned>(each.oddity), each.offset, each.what});
+    Facts counts = Facts::array();
+    for (const std::uint64_t count : counts_) counts.push_back(count);
+    return Facts{{"counts", counts}, {"kept", kept}}.dump();
 }
 
 std::optional<Findings> Findings::from_json(std::string_view text) {
-    const Facts json = Facts::parse(text, nullptr, false);
-    if (!json.is_object() || !json.contains("counts") || !json.contains("kept")) return std::nullopt;
+    const std::optional<Facts> json = Facts::parse(text);
+    if (!json || !json->contains("counts") || !json->contains("kept")) return std::nullopt;
     Findings findings;
-    const Facts& counts = json["counts"];
-    if (!counts.is_array() || counts.size() != kOddities) return std::nullopt;
+    const std::span<const Facts> counts = (*json)["counts"].elements();
+    if (counts.size() != kOddities) return std::nullopt;
     for (std::size_t i = 0; i < kOddities; ++i) {
-        if (!counts[i].is_number_unsigned()) return std::nullopt;
-        findings.counts_[i] = counts[i].get<std::uint64_t>();
+        if (counts[i].number() == nullptr) return std::nullopt;
+        findings.counts_[i] = *counts[i].number();
     }
-    for (const Facts& each : json["kept"]) {
-        const bool sound = each.is_array() && each.size() == 3 && each[0].is_number_unsigned() &&
-                           each[1].is_number_unsigned() && each[2].is_string();
-        if (!sound || each[0].get<std::uint64_t>() >= kOddities) return std::nullopt;
-        findings.kept_.push_back(
-            {static_cast<Oddity>(each[0].get<unsigned>()), each[1].get<std::uint64_t>(), each[2].get<std::string>()});
+    for (const Facts& each : (*json)["kept"].elements()) {
+        const std::span<const Facts> kept = each.elements();
+        if (kept.size() != 3) return std::nullopt;
+        const auto* oddity = kept[0].number();
+        const auto* offset = kept[1].number();
+        const auto* what = kept[2].text();
+        if (oddity == nullptr || *oddity >= kOddities || offset == nullptr || what == nullptr) return std::nullopt;
+        findings.kept_.push_back({static_cast<Oddity>(*oddity), *offset, *what});
     }
     return findings;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/reference/reference.hpp"
 
+#include "base/facts.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -31,9 +32,9 @@ std::string_view take_line(std::string_view& text) {
 
 Result<std::string> value_of(std::string_view text) {
     if (!text.starts_with('"')) return std::string(text);
-    const auto parsed = nlohmann::json::parse(text, nullptr, false);
-    if (!parsed.is_string()) return fail(ErrorKind::corrupt, "{} is no JSON string", printable(text));
-    return parsed.get<std::string>();
+    const auto parsed = Facts::parse(text);
+    if (!parsed || parsed->text() == nullptr) return fail(ErrorKind::corrupt, "{} is no JSON string", printable(text));
+    return *parsed->text();
 }
 
 // Reads the lines behind the first one into a Selector.
@@ -92,7 +93,7 @@ Result<std::string> written(std::string_view key, const std::string& value) {
                     "'{}' can't be written into a reference file: it has control characters or blanks at an end, and "
                     "is not UTF-8",
                     printable(value));
-    return fmt::format("{} = {}\n", key, nlohmann::json(value).dump());
+    return fmt::format("{} = {}\n", key, Facts(value).dump());
 }
 
 // What a person selected in the reference file comes on top of what it says and contradicts nothing of it.

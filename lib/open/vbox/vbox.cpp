@@ -142,8 +142,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     auto file = std::make_shared<File>(std::move(machine), context);
     if (file->disks().empty())
         return fail(ErrorKind::corrupt, "{}: names no disk{}", source->name(),
-                    file->facts().contains("damage") ? fmt::format(": {}", file->facts()["damage"].get<std::string>())
-                                                     : "");
+                    file->facts().contains("damage") ? fmt::format(": {}", *file->facts()["damage"].text()) : "");
     return std::shared_ptr<const DiskFile>(std::move(file));
 }
 
