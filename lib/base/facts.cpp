@@ -63,6 +63,19 @@ private:
     }
 };
 
+Facts::Facts() noexcept = default;
+Facts::Facts(std::nullptr_t) noexcept {}
+Facts::Facts(const Facts&) = default;
+Facts::Facts(Facts&&) noexcept = default;
+Facts& Facts::operator=(const Facts&) = default;
+Facts& Facts::operator=(Facts&&) noexcept = default;
+Facts::~Facts() = default;
+
+Facts::Facts(double value) : value_(value) {}
+Facts::Facts(std::string text) : value_(std::move(text)) {}
+Facts::Facts(std::string_view text) : value_(std::string(text)) {}
+Facts::Facts(const char* text) : value_(std::string(text)) {}
+Facts::Facts(List list) : value_(std::move(list)) {}
 Facts::Facts(std::initializer_list<Member> members) : value_(Object(members)) {}
 
 Facts Facts::object() {
@@ -127,6 +140,30 @@ std::span<const Facts> Facts::elements() const noexcept {
 
 std::size_t Facts::size() const noexcept {
     return members().size() + elements().size();
+}
+
+bool Facts::is_null() const noexcept {
+    return std::holds_alternative<std::monostate>(value_);
+}
+
+bool Facts::is_object() const noexcept {
+    return std::holds_alternative<Object>(value_);
+}
+
+bool Facts::is_array() const noexcept {
+    return std::holds_alternative<List>(value_);
+}
+
+const bool* Facts::boolean() const noexcept {
+    return std::get_if<bool>(&value_);
+}
+
+const std::uint64_t* Facts::number() const noexcept {
+    return std::get_if<std::uint64_t>(&value_);
+}
+
+const std::string* Facts::text() const noexcept {
+    return std::get_if<std::string>(&value_);
 }
 
 std::string Facts::dump(bool indented) const {

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -23,20 +24,21 @@ public:
     using List = std::vector<Facts>;
     using Object = std::vector<Member>;
 
-    Facts() = default; ///< null
-    Facts(std::nullptr_t) {}
-    Facts(std::same_as<bool> auto value) : value_(value) {}
-    template<std::integral Number>
-    requires(!std::same_as<Number, bool>) Facts(Number value) {
-        if (value < 0) value_ = static_cast<std::int64_t>(value);
-        else value_ = static_cast<std::uint64_t>(value);
-    }
-    Facts(double value) : value_(value) {}
-    Facts(std::string text) : value_(std::move(text)) {}
-    Facts(std::string_view text) : value_(std::string(text)) {}
-    Facts(const char* text) : value_(std::string(text)) {}
-    template<class Value> Facts(const std::vector<Value>& list) : value_(List(list.begin(), list.end())) {}
-    Facts(List list) : value_(std::move(list)) {}
+    Facts() noexcept; ///< null
+    Facts(std::nullptr_t) noexcept;
+    Facts(const Facts&);
+    Facts(Facts&&) noexcept;
+    Facts& operator=(const Facts&);
+    Facts& operator=(Facts&&) noexcept;
+    ~Facts();
+
+    template<std::integral Number> Facts(Number value); ///< bool too
+    Facts(double value);
+    Facts(std::string text);
+    Facts(std::string_view text);
+    Facts(const char* text);
+    template<class Value> Facts(const std::vector<Value>& list);
+    Facts(List list);
     /// An object: {{"name", value}, ...}.
     Facts(std::initializer_list<Member> members);
 
@@ -66,15 +68,15 @@ public:
     [[nodiscard]] std::size_t size() const noexcept;
     [[nodiscard]] bool empty() const noexcept { return size() == 0; }
 
-    [[nodiscard]] bool is_null() const noexcept { return std::holds_alternative<std::monostate>(value_); }
-    [[nodiscard]] bool is_object() const noexcept { return std::holds_alternative<Object>(value_); }
-    [[nodiscard]] bool is_array() const noexcept { return std::holds_alternative<List>(value_); }
+    [[nodiscard]] bool is_null() const noexcept;
+    [[nodiscard]] bool is_object() const noexcept;
+    [[nodiscard]] bool is_array() const noexcept;
     /// Either.
     [[nodiscard]] bool is_nested() const noexcept { return is_object() || is_array(); }
     /// Null if it is something else.
-    [[nodiscard]] const bool* boolean() const noexcept { return std::get_if<bool>(&value_); }
-    [[nodiscard]] const std::uint64_t* number() const noexcept { return std::get_if<std::uint64_t>(&value_); }
-    [[nodiscard]] const std::string* text() const noexcept { return std::get_if<std::string>(&value_); }
+    [[nodiscard]] const bool* boolean() const noexcept;
+    [[nodiscard]] const std::uint64_t* number() const noexcept;
+    [[nodiscard]] const std::string* text() const noexcept;
 
     /// As JSON, on one line or indented by two blanks a level; bytes that are not UTF-8 become U+FFFD.
     [[nodiscard]] std::string dump(bool indented = false) const;
@@ -95,6 +97,15 @@ struct Facts::Member {
 
     friend bool operator==(const Member&, const Member&) = default;
 };
+
+// Here, where a member is a complete type.
+template<std::integral Number> Facts::Facts(Number value) {
+    if constexpr (std::same_as<Number, bool>) value_ = value;
+    else if (std::in_range<std::uint64_t>(value)) value_ = static_cast<std::uint64_t>(value);
+    else value_ = static_cast<std::int64_t>(value);
+}
+
+template<class Value> Facts::Facts(const std::vector<Value>& list) : value_(List(list.begin(), list.end())) {}
 
 /// As dump() has it.
 std::ostream& operator<<(std::ostream& out, const Facts& facts);
