@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """vdisk-triage on one machine: each result against the program that it comes from, or another one."""
+import collections
 import gzip
 import hashlib
+import html.parser
 import json
 import os
 import pathlib
@@ -13,6 +15,7 @@ import sqlite3
 import subprocess
 import time
 import unittest
+import urllib.parse
 
 import harness
 import triage_case
@@ -26,6 +29,43 @@ def setUpModule():
     tsk.require_plugin()
     if tsk.sanitized():
         raise unittest.SkipTest("a sanitized plugin can't be loaded by the launcher")
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would make of a page: its elements, the text in them, the rows of its tables."""
+
+    EMPTY = {"meta", "br"}
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.attributes, self.links, self.rows = set(), set(), [], []
+        self.texts, self.sections, self.open = collections.defaultdict(list), {}, []
+        self.feed(text)
+        assert not self.open, self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attributes}
+        self.links += [urllib.parse.unquote(value) for name, value in attributes if name == "href"]
+        if tag == "tr":
+            self.rows.append([])
+        if tag not in self.EMPTY:
+            self.open.append((tag, []))
+
+    def handle_data(self, data):
+        for _, texts in self.open:
+            texts.append(data)
+
+    def handle_endtag(self, tag):
+        opened, texts = self.open.pop()
+        assert opened == tag, (opened, tag)
+        text = "".join(texts).strip()
+        self.texts[tag].append(text)
+        if tag == "td":
+            self.rows[-1].append(text)
+        if tag == "section":
+            (name,) = {link.split("/")[1] for link in self.links if link.startswith("disks/")} - self.sections.keys()
+            self.sections[name] = text
 
 
 class Triage(harness.FolderTest):
@@ -310,10 +350,63 @@ class Triage(harness.FolderTest):
         os.link(image, self.case / "linked.qcow2")
         (self.case / "link.qcow2").symlink_to(image.name)
         said, errors = self.triage("run", image, image, self.manifest(image.name, "linked.qcow2", "link.qcow2"), self.results)
-        twice = f"vdisk-triage: {image}: is given twice and looked at once\n"
+        thrice = f"vdisk-triage: {image}: is given 3 times and looked at once\n"
         same = "".join(f"vdisk-triage: {self.case}/{name}: is the same file as {image}; both are looked at\n" for name in ("linked.qcow2", "link.qcow2"))
-        self.assertEqual(errors, twice + twice + same)
+        self.assertEqual(errors, thrice + same)
         self.assertEqual(said.splitlines()[0], "3 images, 3 disks")
+        page = self.page()
+        self.assertEqual(page.texts["li"], [line.removeprefix("vdisk-triage: ") for line in errors.splitlines()]
+                         + [f"disks 1 ({image}) and 2 ({self.case}/linked.qcow2) and 3 ({self.case}/link.qcow2)"])
+
+    def page(self):
+        return Page((self.results / "report.html").read_text(encoding="utf-8"))
+
+    def test_the_page_tells_what_was_found(self):
+        triage_case.make_manifest(self.case, 5, self.random)
+        bad = shutil.copy(harness.FIXTURES / "vma/damaged/d40-extent-lost.vma", self.case)
+        with open(self.case / "manifest", "a") as manifest:
+            manifest.write(f"{bad}#drive-scsi0\nnot there.qcow2\n")
+        self.triage("run", self.case / "manifest", self.results, status=1)
+        page = self.page()
+        self.assertEqual(page.texts["p"][0].split(".")[0], "7 disks: 5 complete, 1 partial, 1 failed")
+        for image, state, sha256 in self.rows("SELECT image, state, sha256 FROM disk"):
+            with self.subTest(image=image):
+                (row,) = (row for row in page.rows if image in row and state in row)
+                self.assertIn(sha256 or "-", row)
+                found = self.found(image)
+                section = page.sections[found["task"]["name"]]
+                for step in found["steps"].values():
+                    self.assertIn(step["message"], section)
+                for partition in found.get("partitions", []):
+                    self.assertIn(partition["description"], section)
+                for problem in found.get("info", {}).get("problems", []):
+                    self.assertIn(problem, page.texts["li"])
+                for key in ("first", "last", "files"):
+                    self.assertIn(str(found.get("times", {}).get(key) or ""), section)
+        times = [line.split("\t")[:2] for line in (self.folder_of("image 0") / "timeline.tsv").read_text().splitlines()]
+        times = [when for seconds, when in times if seconds != "0"]
+        self.assertEqual(self.found("image 0")["times"], {"files": len((self.folder_of("image 0") / "body").read_text().splitlines()),
+                                                          "first": times[0], "last": times[-1]})
+
+    def test_the_page_shows_hostile_names_as_text_and_asks_for_nothing(self):
+        names = ["<script>alert(1)<", "\"onmouseover='x' &amp; a", "\u202egpj.exe", "new\x1bline", "javascript:x", "a\udcffb"]
+        for name in names:
+            shutil.copy(harness.FIXTURES / "qcow2/demo.qcow2", f"{self.case}/{name}.qcow2")
+        bad = self.case / "<img src=x>.qcow2"  # named in a message too
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "<b>base", "-F", "raw", "-u", bad, "1M")
+        self.triage("run", *(f"{self.case}/{name}.qcow2" for name in names), bad, self.results, status=1)
+        text = (self.results / "report.html").read_text(encoding="utf-8")
+        page = Page(text)
+        self.assertLessEqual(page.tags, {"html", "head", "meta", "title", "style", "body", "h1", "h2", "p", "a", "table", "tr", "th", "td", "ul", "li", "code",
+                                         "section", "br"})
+        self.assertLessEqual(page.attributes, {"lang", "charset", "http-equiv", "content", "class", "href", "id"})
+        self.assertIn("default-src 'none'", text)
+        for link in page.links:
+            self.assertTrue(link.startswith("#disk-") or (self.results / link).is_file(), link)
+        for shown in ("<script>alert(1)<.qcow2", "\"onmouseover='x' &amp; a.qcow2", "\\u202egpj.exe.qcow2", "new\\x1bline.qcow2", "a\\udcffb.qcow2"):
+            self.assertIn(f"{self.case}/{shown}", [cell for row in page.rows for cell in row])
+        self.assertIn("<b>base", page.sections[self.found("<img")["task"]["name"]])
+        self.assertEqual([c for c in text if not c.isprintable() and c != "\n"], [])
 
     def evidence(self):
         """{path: (inode, times but that of reading, content)} of the case's folder."""
