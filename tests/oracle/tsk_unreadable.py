@@ -2,14 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks of which a part can't be read, and what The Sleuth Kit's programs make of that: an error, never an empty file, and a word
 about what libtsk itself passes over."""
-import os
-import pathlib
-import random
 import re
 import shutil
 import struct
-import tempfile
-import unittest
 
 import harness
 import tsk
@@ -37,18 +32,14 @@ def lose(image, out, offsets):
     return out
 
 
-class Unreadable(unittest.TestCase):
+class Unreadable(tsk.TreeTest):
+    FILES = 40
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-oracle-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        tree = cls.folder / "tree"
-        tree.mkdir()
-        cls.files = tsk.make_tree(tree, 40, random.Random("files"))
+        super().setUpClass()
         cls.raw = cls.folder / "disk.raw"
-        cls.raw.touch()
-        os.truncate(cls.raw, 8 * MIB)
-        run("mke2fs", "-q", "-t", "ext4", "-b", 1024, "-I", 256, "-d", tree, cls.raw)
+        tsk.make_ext4(cls.raw, 8 * MIB, cls.tree, "-b", 1024, "-I", 256)
         cls.image = cls.folder / "disk.qcow2"
         run("qemu-img", "convert", "-O", "qcow2", "-o", f"cluster_size={CLUSTER}", cls.raw, cls.image)
         cls.inodes = tsk.files_of(tsk.without_plugin("fls", "-r", "-p", cls.raw)[1])

@@ -2,10 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is not ours opens with the plugin as it does without: same status, same output, same messages."""
 import gzip
-import pathlib
-import random
-import shutil
-import tempfile
 import unittest
 
 import harness
@@ -18,16 +14,12 @@ def setUpModule():
     tsk.require_plugin()
 
 
-class Untouched(unittest.TestCase):
+class Untouched(tsk.TreeTest):
     @classmethod
     def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-oracle-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        tree = cls.folder / "tree"
-        tree.mkdir()
-        tsk.make_tree(tree, 12, random.Random("files"))
+        super().setUpClass()
         part = cls.folder / "part"
-        tsk.make_ext4(part, 8 * MIB, tree)
+        tsk.make_ext4(part, 8 * MIB, cls.tree)
         cls.raw = cls.folder / "disk.raw"
         tsk.make_disk(cls.raw, [part])
 

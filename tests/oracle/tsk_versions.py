@@ -3,10 +3,6 @@
 """The Sleuth Kit of each release of Debian with this build's plugin: 4.11.1, 4.12.1, 4.14 and what is newest. They come as packages,
 which are unpacked into VDISK_LIBTSK_CACHE, or into the build folder."""
 import gzip
-import pathlib
-import random
-import shutil
-import tempfile
 import unittest
 
 import debian_suite
@@ -28,19 +24,14 @@ def setUpModule():
         raise unittest.SkipTest("another C library can't be run with this one's sanitizers")
 
 
-class Versions(unittest.TestCase):
+class Versions(tsk.TreeTest):
+    FILES = 30
+
     @classmethod
     def setUpClass(cls):
-        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-oracle-"))
-        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
-        tree = cls.folder / "tree"
-        tree.mkdir()
-        cls.files = tsk.make_tree(tree, 30, random.Random("versions"))
+        super().setUpClass()
         part, cls.raw = cls.folder / "part", cls.folder / "disk.raw"
-        part.touch()
-        with open(part, "r+b") as file:
-            file.truncate(8 * MIB)
-        run("mke2fs", "-q", "-t", "ext4", "-b", 1024, "-I", 256, "-d", tree, part)
+        tsk.make_ext4(part, 8 * MIB, cls.tree, "-b", 1024, "-I", 256)
         tsk.make_disk(cls.raw, [part])
         cls.images = cls.make_images()
 

@@ -4,7 +4,10 @@ enabled on the machine, programs that these tests start meet its real libtsk and
 import functools
 import os
 import pathlib
+import random
 import re
+import shutil
+import tempfile
 import unittest
 
 import harness
@@ -99,10 +102,24 @@ def make_tree(folder, files, random):
     return content
 
 
-def make_ext4(image, size, tree):
+def make_ext4(image, size, tree, *options):
     image.touch()
     os.truncate(image, size)
-    run("mke2fs", "-q", "-t", "ext4", "-d", tree, image)
+    run("mke2fs", "-q", "-t", "ext4", *options, "-d", tree, image)
+
+
+class TreeTest(unittest.TestCase):
+    """Tests that share a folder, removed behind the last of them, with a tree of files to make disks of."""
+
+    FILES = 12
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-oracle-"))
+        cls.addClassCleanup(shutil.rmtree, cls.folder, ignore_errors=True)
+        cls.tree = cls.folder / "tree"
+        cls.tree.mkdir()
+        cls.files = make_tree(cls.tree, cls.FILES, random.Random(cls.__name__))
 
 
 def make_ntfs(image, size, content, scratch):
