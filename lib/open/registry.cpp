@@ -15,8 +15,7 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array<const Format*, 6> kFormats{&kQcow2Format, &kVdiFormat,       &kVboxFormat,
-                                                &kVmaFormat,   &kReferenceFormat, &kRawFormat};
+constexpr std::array kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kVmaFormat, &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };
