@@ -4,11 +4,11 @@
 #include "io/memory_source.hpp"
 #include "io/stream/indexed_stream.hpp"
 #include "io/stream/zstd_blocks.hpp"
+#include "zlib_stream.hpp"
 
 #include "config.h"
 
 #include <boost/test/unit_test.hpp>
-#include <zlib.h>
 #include <zstd.h>
 
 #ifdef HAVE_LZO
@@ -112,27 +112,13 @@ Container zstd_container(std::string name, const std::vector<std::size_t>& sizes
 
 // -- gzip
 
-Bytes deflated(std::span<const std::byte> plain) {
-    z_stream stream{};
-    BOOST_REQUIRE(deflateInit2(&stream, 6, Z_DEFLATED, -MAX_WBITS, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-    Bytes out(deflateBound(&stream, plain.size()) + 64);
-    stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(plain.data()));
-    stream.avail_in = static_cast<uInt>(plain.size());
-    stream.next_out = reinterpret_cast<Bytef*>(out.data());
-    stream.avail_out = static_cast<uInt>(out.size());
-    BOOST_REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-    out.resize(stream.total_out);
-    deflateEnd(&stream);
-    return out;
-}
-
 std::uint32_t crc_of(std::span<const std::byte> plain) {
     return crc32_of(0, plain);
 }
 
 // `blocked`: with bgzip's field.
 Bytes gzip_member(std::span<const std::byte> plain, bool blocked) {
-    const Bytes packed = deflated(plain);
+    const Bytes packed = test::zlib_stream(plain);
     Bytes out;
     for (const unsigned byte : {0x1FU, 0x8BU, 8U, blocked ? 4U : 0U, 0U, 0U, 0U, 0U, 0U, 3U})
         out.push_back(static_cast<std::byte>(byte));

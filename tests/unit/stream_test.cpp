@@ -5,6 +5,7 @@
 #include "io/stream_source.hpp"
 #include "settled.hpp"
 #include "temporary_folder.hpp"
+#include "zlib_stream.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <zlib.h>
@@ -85,17 +86,7 @@ Bytes zstd(std::span<const std::byte> plain, const ZstdChoice& choice = {}) {
 }
 
 Bytes gzip(std::span<const std::byte> plain, int level = 1) {
-    z_stream stream{};
-    BOOST_REQUIRE(deflateInit2(&stream, level, Z_DEFLATED, MAX_WBITS + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK);
-    Bytes out(deflateBound(&stream, plain.size()) + 64);
-    stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(plain.data()));
-    stream.avail_in = static_cast<uInt>(plain.size());
-    stream.next_out = reinterpret_cast<Bytef*>(out.data());
-    stream.avail_out = static_cast<uInt>(out.size());
-    BOOST_REQUIRE(deflate(&stream, Z_FINISH) == Z_STREAM_END);
-    out.resize(stream.total_out);
-    deflateEnd(&stream);
-    return out;
+    return zlib_stream(plain, {.level = level, .window_bits = MAX_WBITS + 16});
 }
 
 Bytes joined(std::initializer_list<std::span<const std::byte>> parts) {
