@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/open.hpp"
 
+#include "base/nearest.hpp"
 #include "base/text.hpp"
 #include "format/raw/raw.hpp"
 #include "image/uniform_layout.hpp"
@@ -29,6 +30,7 @@ struct Expectation {
     SaidBy said_by = SaidBy::nobody;
     bool named_by_person = true; ///< the file; else an image names it
     bool raw_if_unknown = false;
+    bool called_raw = false; ///< by its name, or by being a device
     bool may_be_compressed = true;
     bool may_be_reference = false;
     FileKinds given = FileKinds::regular_or_block_device; ///< what a path in its selector may be
@@ -40,13 +42,19 @@ Result<const Format*> format_named(const Expectation& expected) {
     if (format == nullptr && expected.said_by == SaidBy::image)
         return fail(ErrorKind::unsupported, "the image declares format '{}', which is not read here",
                     printable(expected.format));
-    if (format == nullptr) return fail(ErrorKind::usage, "no format is called '{}'", printable(expected.format));
+    if (format == nullptr) {
+        std::vector<std::string_view> names;
+        for (const Format* known : formats()) names.push_back(known->name);
+        return fail(ErrorKind::usage, "no format is called '{}'{}", printable(expected.format),
+                    suggestion(expected.format, names));
+    }
     return format;
 }
 
 Error unknown_format(std::string_view name, const FirstLook& look) {
     const std::string_view words = plain_words(look);
-    return fail(ErrorKind::not_this_format, "{}: {}{}", name, words,
+    return fail(ErrorKind::not_this_format, "{}: {}{}; '#format=raw' behind its name says that it is a raw disk", name,
+                words,
                 words.empty() ? "not of a format that is known here" : ", and is of no format that is known here");
 }
 
@@ -83,15 +91,26 @@ Result<Seen> look_inside(const OpenedFile& opened) {
     return seen;
 }
 
-// The format of a file of which nobody said it. Raw is what nothing that is known contradicts, and only of a parent or
-// of what is compressed: anything may be a raw disk, so of any other file it has to be said.
-Result<const Format*> detect_inside(OpenedFile& opened, bool raw_if_unknown) {
+// Whether a file that a person named is called a raw disk by its name or its kind. Anything may be one, so some of that
+// has to be there.
+bool is_called_raw(const FileSource& file) {
+    constexpr std::array<std::string_view, 3> kExtensions{".raw", ".dd", ".img"};
+    std::string extension = file.path().extension().native();
+    std::ranges::transform(extension, extension.begin(),
+                           [](char c) { return 'A' <= c && c <= 'Z' ? c - 'A' + 'a' : c; });
+    return std::ranges::find(kExtensions, extension) != kExtensions.end() || !file.is_regular();
+}
+
+// The format of a file of which nobody said it. Raw is what nothing that is known contradicts, and only of a parent, of
+// what is compressed and of what is called so: anything may be a raw disk, so of any other file it has to be said.
+Result<const Format*> detect_inside(OpenedFile& opened, const Expectation& expected) {
     VDISK_TRY(seen, look_inside(opened));
     if (seen.format != nullptr) return seen.format;
     const bool compressed = opened.context.stream != nullptr;
+    const bool may_be_raw = compressed || expected.called_raw;
     const bool is_disk = seen.known != nullptr && seen.known->content == KnownFile::Content::disk;
-    if (seen.known != nullptr && !(compressed && is_disk)) return other_kind(opened, in_words(*seen.known));
-    if (!compressed && !raw_if_unknown) return unknown_format(opened.source->name(), seen.look);
+    if (seen.known != nullptr && !(may_be_raw && is_disk)) return other_kind(opened, in_words(*seen.known));
+    if (!may_be_raw && !expected.raw_if_unknown) return unknown_format(opened.source->name(), seen.look);
     if (!compressed && seen.look.size() == 0U) return other_kind(opened, "is empty");
     opened.taken_as_raw = true;
     return &kRawFormat;
@@ -114,8 +133,10 @@ Result<void> remark_contradiction(OpenedFile& opened, const Expectation& expecte
 }
 
 Result<const Format*> decide_format(OpenedFile& opened, const Expectation& expected) {
-    if (expected.format.empty()) return detect_inside(opened, expected.raw_if_unknown);
-    VDISK_TRY(format, format_named(expected));
+    if (expected.format.empty()) return detect_inside(opened, expected);
+    auto named = format_named(expected);
+    if (named.has_error()) return std::move(named).error().in(opened.source->name());
+    const Format* const format = named.value();
     if (format == &kRawFormat) VDISK_CHECK(remark_contradiction(opened, expected));
     return format;
 }
@@ -221,13 +242,19 @@ Result<void> refuse_needless_keys(const OpenedFile& opened) {
     return ok();
 }
 
+// A format as a person calls it: "rawz" is what The Sleuth Kit's programs call a raw disk that is compressed.
+std::string_view format_called(std::string_view typed) {
+    return typed == "rawz" ? kRawFormat.name : typed;
+}
+
 // The format that a person said, in a selector or by an option.
 Result<Expectation> with_own_format(Expectation expected, const Selector& selector, std::string_view name) {
     if (!selector.format) return expected;
-    if (expected.said_by == SaidBy::person && !expected.format.empty() && expected.format != *selector.format)
+    const std::string_view own = format_called(*selector.format);
+    if (expected.said_by == SaidBy::person && !expected.format.empty() && expected.format != own)
         return fail(ErrorKind::usage, "{}: format is to be '{}' and '{}'", name, printable(expected.format),
                     printable(*selector.format));
-    expected.format = *selector.format;
+    expected.format = own;
     expected.said_by = SaidBy::person;
     expected.may_be_compressed = true;
     return expected;
@@ -674,11 +701,13 @@ Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) 
     if (options.inputs) options.inputs->add(selector.path);
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
     if (options.inputs) options.inputs->add(file);
-    // "rawz" is what The Sleuth Kit's programs call a raw disk that is compressed.
-    const std::string format = options.format == "rawz" ? std::string(kRawFormat.name) : options.format;
+    const bool raw = is_called_raw(*file);
     return open_found(std::move(file), std::move(selector),
-                      {.format = format, .said_by = SaidBy::person, .may_be_reference = true}, options,
-                      std::make_shared<Caches>(options.limits));
+                      {.format = std::string(format_called(options.format)),
+                       .said_by = SaidBy::person,
+                       .called_raw = raw,
+                       .may_be_reference = true},
+                      options, std::make_shared<Caches>(options.limits));
 }
 
 void find_inputs(const OpenedFile& file, const OpenOptions& options) {

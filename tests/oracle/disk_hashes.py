@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import struct
 
 import harness
@@ -159,8 +160,9 @@ class DiskHashes(harness.FolderTest):
     def test_statistics(self):
         status, _, error = outcome(VDISK, "hash", self.image, env=dict(os.environ, VDISK_STATS="1"))
         self.assertEqual(status, 0, error)
-        told = {key: [int(number) for number in re.findall(r"\d+", values)] for key, values in re.findall(r"^(.*?): (.*)$", error, re.MULTILINE)}
-        self.assertIn(f"statistics of {self.image}:\n", error)
+        told = {key: [int(number) for number in re.findall(r"\d+", values)] for key, values in re.findall(r"^vdisk: (.*?): (.*)$", error, re.MULTILINE)}
+        self.assertIn(f"vdisk: statistics of {self.image}:\n", error)
+        self.assertEqual([line for line in error.splitlines() if not line.startswith("vdisk: ")], [])
         _, read = told["reads"]
         data = len(self.content) - 5 * MIB
         self.assertTrue(data <= read <= data + 4 * 65536, error)
@@ -174,7 +176,13 @@ class DiskHashes(harness.FolderTest):
     def test_statistics_of_a_compressed_stream(self):
         run("zstd", "-q", self.raw)
         error = outcome(VDISK, "hash", f"{self.raw}.zst", env=dict(os.environ, VDISK_STATS="1"))[2]
-        self.assertRegex(error, r"(?m)^compressed stream .*content\.raw\.zst: \d+ bytes decoded, index of \d+ segments made now$")
+        self.assertRegex(error, r"(?m)^vdisk: compressed stream .*content\.raw\.zst: \d+ bytes decoded, index of \d+ segments made now$")
+
+    def test_statistics_are_never_written_into_the_image(self):
+        before = self.image.read_bytes()
+        with open(self.image, "ab") as image:
+            subprocess.run([VDISK, "hash", self.image], env=dict(os.environ, VDISK_STATS="1"), stdout=subprocess.DEVNULL, stderr=image, check=True)
+        self.assertEqual(self.image.read_bytes(), before)
 
     def test_a_word_that_means_nothing_is_refused(self):
         status, _, error = outcome(VDISK, "hash", self.image, env=dict(os.environ, VDISK_STATS="yes"))

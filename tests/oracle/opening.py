@@ -252,6 +252,30 @@ class Opening(harness.FolderTest):
             self.assertEqual(code, 1, f"{command} {said}")
             self.assertIn("cut.raw.gz", said)
 
+    def test_verify_counts_what_nothing_vouches_for_as_a_fault(self):
+        whole = gzip.compress(self.disk.read_bytes())
+        (self.folder / "whole.raw.gz").write_bytes(whole)
+        (self.folder / "cut.raw.gz").write_bytes(whole[:-8])
+        self.assertIn(b"no faults", run(VDISK, "verify", self.folder / "whole.raw.gz"))
+        code, told, _ = outcome(VDISK, "verify", self.folder / "cut.raw.gz")
+        self.assertEqual(code, 1)
+        self.assertRegex(told, rb"(?m)^error: not-vouched-for: .*cut\.raw\.gz: the stream is cut off")
+        self.assertNotIn(b"no faults", told)
+        code, told, _ = outcome(VDISK, "verify", "--json", self.folder / "cut.raw.gz")
+        self.assertIn(("error", "not-vouched-for"), [(finding["severity"], finding["kind"]) for finding in json.loads(told)["findings"]])
+
+    def test_a_file_called_raw_needs_no_format(self):
+        for name in ("a.raw", "a.DD", "a.img"):
+            path = self.folder / name
+            path.write_bytes(self.disk.read_bytes())
+            self.assert_disk(path)
+        (self.folder / "a").write_bytes(self.disk.read_bytes())
+        code, _, said = outcome(VDISK, "hash", self.folder / "a")
+        self.assertEqual((code, said), (2, f"vdisk: {self.folder}/a: not of a format that is known here; '#format=raw' behind its name says that it is a "
+                                           "raw disk\n"))
+        self.assert_disk(self.folder / "a", "#format=raw")
+        self.assert_disk(self.folder / "a", "#format=rawz")
+
     def test_the_sleuth_kit_takes_no_plain_file_for_a_compressed_one(self):
         tsk.require_plugin()
         code, _, said = tsk.outcome_with_plugin("img_stat", "-i", "rawz", self.disk)

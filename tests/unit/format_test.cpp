@@ -164,4 +164,27 @@ BOOST_AUTO_TEST_CASE(an_unknown_file_is_not_this_format) {
     BOOST_TEST((open_disk(path.string(), raw).error().kind == ErrorKind::usage));
 }
 
+BOOST_AUTO_TEST_CASE(a_file_called_raw_is_raw_if_nothing_known_says_otherwise) {
+    const TemporaryFolder folder;
+    for (const char* name : {"a.raw", "a.dd", "a.img", "A.RAW", "a.b.Dd"})
+        BOOST_TEST(reads_as(*open_disk(folder.write(name, kSome).string(), {}).value().image, kSome, 0, 2000));
+    const auto refused = [&](const char* name, const Bytes& bytes) {
+        const auto opened = open_disk(folder.write(name, bytes).string(), {});
+        return opened.has_error() && opened.error().kind == ErrorKind::not_this_format;
+    };
+    for (const char* name : {"a.raw.gz", "raw", "a.qcow2", "a.raw.bak", ".raw", "a.vma", "a."})
+        BOOST_TEST(refused(name, kSome), name);
+    Bytes vhdx(65536);
+    std::ranges::copy(std::as_bytes(std::span(std::string_view("vhdxfile"))), vhdx.begin());
+    BOOST_TEST(refused("vhdx.raw", vhdx));
+    Bytes fixed_vhd(8192);
+    std::ranges::copy(std::as_bytes(std::span(std::string_view("conectix"))), fixed_vhd.end() - 512);
+    BOOST_TEST(refused("vhd.raw", fixed_vhd)); // whose start a guest wrote
+    BOOST_TEST(refused("empty.raw", {}));
+    Bytes luks(4096);
+    std::ranges::copy(std::as_bytes(std::span(std::string_view("LUKS\xBA\xBE"))), luks.begin());
+    BOOST_TEST(reads_as(*open_disk(folder.write("luks.raw", luks).string(), {}).value().image, luks, 0, 4096));
+    BOOST_TEST(refused("luks", luks));
+}
+
 BOOST_AUTO_TEST_SUITE_END()

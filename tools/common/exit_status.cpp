@@ -43,6 +43,11 @@ void warn(std::string_view message) {
     print_lines("warning: ", message);
 }
 
+void tell_statistics(std::string_view name, std::string_view text) {
+    if (text.ends_with('\n')) text.remove_suffix(1);
+    print_lines("", fmt::format("statistics of {}:\n{}", name, text));
+}
+
 void hold_standard_streams() {
     int descriptor = 0;
     do descriptor = ::open("/dev/null", O_RDONLY); // not to be written to: an error, as a closed one is

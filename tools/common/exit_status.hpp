@@ -6,6 +6,7 @@
 #include "disk/remark.hpp"
 
 #include <span>
+#include <string_view>
 
 namespace vdisk::tools {
 
@@ -22,6 +23,9 @@ void warn(std::string_view message);
 /// Prints what has to be said of a disk to standard error, each line once. From a doubt on, settled() knows that not
 /// all is well.
 void tell_remarks(std::span<const Remark> remarks);
+
+/// Prints what reading the disk `name` cost to standard error: a StatisticsReport (open/statistics.hpp).
+void tell_statistics(std::string_view name, std::string_view text);
 
 /// `status`, or kPartial in the place of kDone if a doubt was told: bytes that may be others than the guest's are no
 /// complete success.

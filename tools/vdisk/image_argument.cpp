@@ -53,6 +53,7 @@ Result<OpenOptions> ImageArgument::options(std::string_view label) const {
     VDISK_TRY(options, OpenOptions::from_environment());
     options.format = format;
     options.inputs = inputs();
+    if (options.statistics) options.statistics = tell_statistics;
     const auto bar = std::make_shared<ProgressBar>(std::string(label));
     options.progress = [bar](std::uint64_t done, std::uint64_t total) {
         bar->update(done, total);

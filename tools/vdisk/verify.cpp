@@ -69,6 +69,13 @@ Result<AuditReport> check(const OpenedFile& file, const OpenOptions& options) {
     return no_checksums ? ReadingCheck(file, options).run() : std::move(verified);
 }
 
+// What nothing vouches for is a fault, too: bytes of a compressed stream, say.
+void add_doubts(AuditReport& report, const OpenedFile& file) {
+    for (const Remark& remark : file.remarks())
+        if (remark.weight == Remark::Weight::doubt)
+            report.add(Severity::error, "not-vouched-for", {}, "{}", remark.text);
+}
+
 struct Verify {
     ImageArguments images;
     Printing printing;
@@ -84,8 +91,9 @@ private:
         if (options.has_error()) return report(options.error());
         const auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        const auto verified = wiped(check(file.value(), options.value()));
+        auto verified = wiped(check(file.value(), options.value()));
         if (verified.has_error()) return report(verified.error());
+        add_doubts(verified.value(), file.value());
         return print_report(file.value(), verified.value(), printing);
     }
 };
