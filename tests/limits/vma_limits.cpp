@@ -5,6 +5,7 @@
 #include "vma_builder.hpp"
 
 #include <atomic>
+#include <bit>
 #include <cstring>
 
 namespace vdisk::test {
@@ -86,6 +87,43 @@ private:
     mutable std::atomic<std::uint64_t> read_{0};
 };
 
+// An archive of one device, and behind its header the same bytes over and over.
+class RepeatedArchive final : public ByteSource {
+public:
+    // `made` of the header is what is repeated.
+    RepeatedArchive(std::uint64_t size, const std::function<Bytes(const Bytes& header)>& made) : size_(size) {
+        VmaBuilder builder;
+        builder.add_device(1, "drive-scsi0", kMiB);
+        header_ = builder.header();
+        repeated_ = made(header_);
+    }
+
+    std::uint64_t size() const noexcept override { return size_; }
+    std::string_view name() const noexcept override { return "archive"; }
+    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        const std::size_t wanted =
+            offset >= size_ ? 0 : static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset));
+        for (std::size_t done = 0; done < wanted;) {
+            const bool head = offset + done < header_.size();
+            const Bytes& from = head ? header_ : repeated_;
+            const auto at =
+                static_cast<std::size_t>(head ? offset + done : (offset + done - header_.size()) % repeated_.size());
+            const std::size_t count = std::min(wanted - done, from.size() - at);
+            std::memcpy(out.data() + done, from.data() + at, count);
+            done += count;
+        }
+        read_ += wanted;
+        return wanted;
+    }
+    std::uint64_t bytes_read() const { return read_; }
+
+private:
+    std::uint64_t size_;
+    Bytes header_;
+    Bytes repeated_;
+    mutable std::atomic<std::uint64_t> read_{0};
+};
+
 OpenContext context() {
     OpenContext context;
     context.caches = std::make_shared<Caches>(context.limits);
@@ -159,6 +197,57 @@ void require_duplicates_unread(const DiskFile& file) {
 
 constexpr std::uint64_t kLarge = std::uint64_t{1} << 48; // all clusters that there are numbers for
 
+// What the search for extents meets behind damage: it reads nothing more than a few times.
+LimitCase searched(const std::string& what, const std::function<Bytes(const Bytes& header)>& made) {
+    return {.name = "vma: " + what,
+            .make = [](const Folder&) {},
+            .check =
+                [=](const Folder&) {
+                    const auto source = std::make_shared<const RepeatedArchive>(64 * kMiB, made);
+                    const auto file = kVmaFormat.open(source, context());
+                    require_at_most(source->bytes_read(), 4 * source->size(), "bytes read");
+                    require_all_lost(*required(file, "opening"));
+                }};
+}
+
+// The head of an extent's header. `bytes` must have room for it.
+void put_head(Bytes& bytes, const Bytes& header, std::uint16_t blocks) {
+    std::memcpy(bytes.data(), "VMAE", 4);
+    VmaBuilder::put(bytes, 6, blocks);
+    std::memcpy(bytes.data() + 8, header.data() + 8, 16);
+}
+
+// A sound header of clusters that the device does not have; each slot claims `mask`.
+Bytes sound_extent(const Bytes& header, std::uint16_t mask) {
+    Bytes bytes(kExtent);
+    for (std::size_t i = 0; i < kSlots; ++i)
+        VmaBuilder::put(bytes, 40 + 8 * i, std::uint64_t{mask} << 48 | std::uint64_t{1} << 32 | (1000U + i));
+    put_head(bytes, header, static_cast<std::uint16_t>(kSlots * static_cast<std::size_t>(std::popcount(mask))));
+    VmaBuilder::sum_extent(bytes, 0);
+    return bytes;
+}
+
+// Heads one behind the other: each is that of a header whose slots, which are the next ones' heads, have as many blocks
+// as it says, so that its checksum is all that speaks against it.
+Bytes false_heads(const Bytes& header) {
+    constexpr std::size_t kHead = 24;
+    Bytes head(kHead);
+    put_head(head, header, 0);
+    unsigned blocks = 0;
+    for (std::size_t i = 0; i < kSlots; ++i) {
+        const auto at = [&](std::size_t byte) { return std::to_integer<unsigned>(head[(40 + 8 * i + byte) % kHead]); };
+        if (at(3) != 0) blocks += static_cast<unsigned>(std::popcount(at(0) << 8 | at(1)));
+    }
+    put_head(head, header, static_cast<std::uint16_t>(blocks));
+    return head;
+}
+
+Bytes magics(const Bytes& /*header*/) {
+    const std::string_view magic = "VMAE";
+    const auto bytes = std::as_bytes(std::span(magic));
+    return {bytes.begin(), bytes.end()};
+}
+
 LimitCase huge_header() {
     return {.name = "vma: a header of 2^32 - 1 bytes",
             .make =
@@ -192,6 +281,12 @@ std::vector<LimitCase> vma_limits() {
     const auto unknown = [](std::uint64_t slot) { return SlotOf{static_cast<std::uint32_t>(slot), 0, 9}; };
     return {
         huge_header(),
+        searched("the magic of an extent at every fourth byte", magics),
+        searched("an extent's head at every 24th byte", false_heads),
+        searched("sound extents, each inside the data of the one before",
+                 [](const Bytes& header) { return sound_extent(header, 0xFFFF); }),
+        searched("sound extents, each inside the few data of the one before",
+                 [](const Bytes& header) { return sound_extent(header, 1); }),
         archive("a million extents without clusters", {kLarge, kMillion, 0, {}}, require_all_lost),
         archive("a million extents of a device that is not there", {kLarge, kMillion, 0, unknown}, require_all_lost),
         archive("a million extents of zero clusters in order", {clusters * 65536, kMillion, 0, zero}, require_zeros),

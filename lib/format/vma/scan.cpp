@@ -14,6 +14,8 @@ namespace {
 
 // Read at once where headers follow each other closely: in the extents of an empty disk.
 constexpr std::size_t kReadAhead = 64U << 10;
+// And that only behind so many extents without damage: behind each damage what was read ahead is of no use.
+constexpr std::size_t kInPlace = 16;
 
 // A ForwardReader whose next bytes can be looked at before they are taken.
 class Window {
@@ -74,6 +76,7 @@ public:
     Scanner(ForwardReader& reader, std::string_view name, const Header& header, const ScanOptions& options)
         : name_(name), header_(header), options_(options), window_(reader), total_(reader.size()),
           source_(reader.source()), judge_(header, name) {
+        if (source_ != nullptr) search_.emplace(*source_, judge_, options.progress);
         device_of_.fill(-1);
         for (const Device& device : header.devices) add_device(device);
     }
@@ -210,8 +213,10 @@ private:
     std::vector<Collected> devices_; // as contents_.devices
     std::uint64_t map_bytes_ = 0;    // of what was collected and of the finished maps
     Contents contents_;
+    std::optional<ExtentSearch> search_;
     std::optional<Pending> pending_;
-    bool dense_ = true; // the last extent had little data: its successor is read together with what follows
+    bool dense_ = false;       // the last extents had little data: the next one is read together with what follows
+    std::size_t in_place_ = 0; // extents since the last damage
 };
 
 // Whether there was one more, or damage in its place that was got over.
@@ -278,9 +283,9 @@ Result<bool> Scanner::get_over(const Trouble& trouble) {
         return false;
     }
     const std::uint64_t from = pending_ ? pending_->data() : trouble.at;
-    ExtentSearch search(*source_, judge_, options_.progress);
-    VDISK_TRY(next, search.next(from));
-    contents_.passing_errors = contents_.passing_errors || search.met_passing_errors();
+    in_place_ = 0;
+    VDISK_TRY(next, search_->next(from));
+    contents_.passing_errors = contents_.passing_errors || search_->met_passing_errors();
     VDISK_CHECK(judge_pending(trouble, next));
     VDISK_CHECK(tell_trouble(trouble, next));
     window_.move_to(*source_, next.value_or(source_->size()));
@@ -344,7 +349,7 @@ Result<bool> Scanner::begin(const RawExtent& extent) {
     VDISK_CHECK(window_.skip(sizeof extent));
     VDISK_TRY(there, take_data(extent, pending_->readable));
     pending_->there = there;
-    dense_ = extent.block_count.value() < kReadAhead / kBlockBytes;
+    dense_ = ++in_place_ > kInPlace && extent.block_count.value() < kReadAhead / kBlockBytes;
     return true;
 }
 

@@ -22,6 +22,12 @@ Result<std::optional<std::uint64_t>> ExtentSearch::next(std::uint64_t from) {
     step_ = kSector;
     while (at_ < source_.size() && source_.size() - at_ >= sizeof(RawExtent)) {
         VDISK_CHECK(tell(progress_, at_, source_.size()));
+        if (const auto had = read_before(); had.size() >= sizeof(RawExtent)) {
+            VDISK_TRY(found, find_in(had));
+            if (found) return std::optional(at_ + *found);
+            at_ += had.size() - (sizeof(RawExtent) - 1);
+            continue;
+        }
         const Readability known = source_.readability(at_, piece_);
         if (known.why) {
             at_ += known.length;
@@ -31,10 +37,13 @@ Result<std::optional<std::uint64_t>> ExtentSearch::next(std::uint64_t from) {
         const auto got = source_.read_at(at_, buffer_);
         if (got.has_error()) {
             if (got.error().kind == ErrorKind::cancelled) return Error(got.error());
+            buffer_.clear();
             step_over(got.error());
             continue;
         }
         buffer_.resize(got.value());
+        buffer_at_ = at_;
+        searched_ += buffer_.size();
         VDISK_TRY(found, find_in(buffer_));
         if (found) return std::optional(at_ + *found);
         // A header may begin in this piece and end in the next one; but not across what can't be read.
@@ -44,6 +53,13 @@ Result<std::optional<std::uint64_t>> ExtentSearch::next(std::uint64_t from) {
         step_ = kSector;
     }
     return std::optional<std::uint64_t>();
+}
+
+// What is at hand from `at_` on: where each header found claims data among which the next one is, searches follow each
+// other closely.
+std::span<const std::byte> ExtentSearch::read_before() const {
+    if (at_ < buffer_at_ || at_ - buffer_at_ >= buffer_.size()) return {};
+    return std::span(buffer_).subspan(static_cast<std::size_t>(at_ - buffer_at_));
 }
 
 // Something in the piece can't be read: it is looked for by smaller and smaller pieces.
@@ -58,7 +74,6 @@ void ExtentSearch::step_over(const Error& error) {
 }
 
 Result<std::optional<std::uint64_t>> ExtentSearch::find_in(std::span<const std::byte> bytes) {
-    searched_ += bytes.size();
     for (std::size_t from = 0; bytes.size() - from >= sizeof(RawExtent);) {
         const void* const found =
             ::memmem(bytes.data() + from, bytes.size() - from, kExtentMagic.data(), kExtentMagic.size());
