@@ -46,9 +46,9 @@ struct Limits {
     /// Separate ranges of a file that an audit finds nothing to refer to: 32 MiB of them.
     std::size_t audit_ranges = 2U << 20;
 
-    /// Bytes of the map of one archive's clusters: 12 a run of clusters that are stored one behind the other, up to 59
-    /// of them; so enough for 30 TiB of data in order, and for 512 GiB if no cluster follows the one before it. Making
-    /// it takes twice as much for a moment. A few megabytes of compressed headers could ask for any number of runs.
+    /// Bytes of the map of one archive's clusters: 12 a run of up to 59 stored ones, 16 a run of zeros, 8 an extent if
+    /// it is not compressed: enough for 18 TiB in order (30 if compressed), 512 GiB in none. Making it takes twice as
+    /// much for a moment. A few megabytes of compressed headers could ask for any number of runs.
     std::uint64_t cluster_map_bytes = 96U << 20;
 
     /// Bytes of all indexes that are kept between processes. An index takes at most 1.5 % of a compressed archive, so

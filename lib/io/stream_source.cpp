@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/stream_source.hpp"
 
+#include "base/digest.hpp"
 #include "base/text.hpp"
 #include "io/memory_source.hpp"
 #include "io/stream/indexed_stream.hpp"
@@ -369,6 +370,12 @@ std::vector<std::string> StreamSource::remarks() const {
     tell(vouched.unplaced, "can't be placed: they may belong to other offsets", choice == Unverified::read);
     tell(vouched.lost, "are lost", false);
     return lines;
+}
+
+StreamDigest StreamSource::digest() const {
+    Hasher hasher("SHA256");
+    hasher.add(encode(parts_->stream()->index()));
+    return hasher.finish<sizeof(StreamDigest)>().value_or(StreamDigest{});
 }
 
 StreamStatistics StreamSource::statistics() const {

@@ -8,6 +8,7 @@
 #include "io/index_cache.hpp"
 #include "io/progress.hpp"
 
+#include <array>
 #include <optional>
 
 namespace vdisk {
@@ -40,6 +41,9 @@ struct Vouched {
     std::uint64_t unplaced = 0;  ///< they decode, but may lie at other offsets
     std::uint64_t lost = 0;      ///< they can't be decoded
 };
+
+/// Says which plain bytes a stream has: a SHA-256 over the index, in which every segment has its checksum.
+using StreamDigest = std::array<std::byte, 32>;
 
 struct StreamStatistics {
     std::size_t segments = 0;
@@ -100,6 +104,8 @@ public:
     /// that holds covers, and how they are read. Empty if checksums cover all of it.
     [[nodiscard]] std::vector<std::string> remarks() const;
     [[nodiscard]] StreamStatistics statistics() const;
+    /// Zeros without SHA-256 in the system.
+    [[nodiscard]] StreamDigest digest() const;
 
 private:
     class Parts;

@@ -41,17 +41,20 @@ Indexed& indexed() {
     return made;
 }
 
-vma::Header header() {
-    vma::Header header;
-    header.devices = {{.id = 1, .name = "small", .size = 10 * vma::kClusterBytes},
-                      {.id = 2, .name = "large", .size = std::uint64_t{1} << 40}};
-    return header;
+const vma::Header& header() {
+    static const vma::Header made = [] {
+        vma::Header header;
+        header.devices = {{.id = 1, .name = "small", .size = 10 * vma::kClusterBytes},
+                          {.id = 2, .name = "large", .size = std::uint64_t{1} << 40}};
+        return header;
+    }();
+    return made;
 }
 
 void run_file(Bytes input) {
     (void)indexed().folder.write("cache/" + indexed().kept.filename().string(), input);
     require(!indexed().cache.load(indexed().key, 1U << 20) || input.size() >= 88);
-    (void)vma::load_contents(indexed().cache, indexed().key, header(), {});
+    (void)vma::load_contents(indexed().cache, indexed().key, {header()}, {});
 }
 
 // Every cluster is found as one kind, in ranges that go on where the one before ends.
@@ -60,6 +63,8 @@ void check_map(const vma::ClusterMap& map, std::uint64_t clusters) {
     for (int i = 0; i < 1000 && next < clusters; ++i) {
         const auto found = map.find(static_cast<std::uint32_t>(next));
         require(found.last >= next && found.last < clusters);
+        if (const vma::ZeroRun* const run = map.zeros_at(static_cast<std::uint32_t>(next)))
+            require(run->first <= next && run->last_with(static_cast<std::uint32_t>(next)) >= next);
         next = std::uint64_t{found.last} + 1;
     }
     (void)map.stored_blocks();
@@ -68,12 +73,12 @@ void check_map(const vma::ClusterMap& map, std::uint64_t clusters) {
 void run_contents(Bytes input) {
     std::filesystem::remove(indexed().kept); // what run_file() left there may not be ours
     require(indexed().cache.store(indexed().key, input).has_value());
-    const auto contents = vma::load_contents(indexed().cache, indexed().key, header(), {});
+    const auto contents = vma::load_contents(indexed().cache, indexed().key, {header()}, {});
     if (!contents) return;
     for (std::size_t i = 0; i < contents->maps.size(); ++i)
         check_map(contents->maps[i], contents->devices[i].clusters());
-    require(vma::store_contents(indexed().cache, indexed().key, header(), *contents).has_value());
-    require(vma::load_contents(indexed().cache, indexed().key, header(), {}).has_value());
+    require(vma::store_contents(indexed().cache, indexed().key, {header()}, *contents).has_value());
+    require(vma::load_contents(indexed().cache, indexed().key, {header()}, {}).has_value());
 }
 
 } // namespace

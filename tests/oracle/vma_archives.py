@@ -152,6 +152,10 @@ class VmaArchives(harness.FolderTest):
         hit = (first - 12800) // (512 + 59 * 10 * 4096) * 59 * 65536
         untouched = [at for at in pages if not hit <= at < hit + 59 * 65536]
         self.assertTrue(set(untouched) <= set(right))
+        told = [(int(start), int(last)) for start, last in re.findall(r"bytes (\d+) to (\d+) are read from an extent whose", errors)]
+        unread = {at for start, length in lost for at in range(start, start + length, 4096)}
+        for at in set(pages) - set(right) - unread:
+            self.assertTrue(any(start <= at <= last for start, last in told), f"nothing is said of the wrong page at {at}: {errors}")
         self.assertIn("extent", run(harness.VDISK, "info", archive, status=1).decode())
 
     def test_the_machine_s_own_configuration_is_meant_where_none_is_named(self):

@@ -17,7 +17,7 @@ bool comes_before(const Run& left, const Run& right) {
     return left.first() != right.first() ? left.first() < right.first() : left.units() < right.units();
 }
 
-bool range_before(const Range& left, const Range& right) {
+bool zeros_before(const ZeroRun& left, const ZeroRun& right) {
     return left.first < right.first;
 }
 
@@ -57,18 +57,18 @@ private:
     bool full_ = false;
 };
 
-Coverage coverage_of(const std::vector<Run>& runs, const std::vector<Range>& zeros, std::uint64_t clusters,
+Coverage coverage_of(const std::vector<Run>& runs, const std::vector<ZeroRun>& zeros, std::uint64_t clusters,
                      std::uint64_t room) {
     Coverage coverage(room);
     auto zero = zeros.begin();
-    const auto zeros_before = [&](std::uint64_t cluster) {
+    const auto cover_zeros = [&](std::uint64_t cluster) {
         for (; zero != zeros.end() && zero->first < cluster; ++zero) coverage.cover(zero->first, zero->last);
     };
     for (const Run& run : runs) {
-        zeros_before(run.first());
+        cover_zeros(run.first());
         coverage.cover(run.first(), run.last());
     }
-    zeros_before(clusters);
+    cover_zeros(clusters);
     coverage.end(clusters);
     return coverage;
 }
@@ -89,7 +89,7 @@ bool touches(const std::vector<Range>& ranges, const Run& run) {
 }
 
 // The copies of the clusters in `twice`; nothing if they are more than `most`.
-std::optional<std::vector<Run>> copies_of(const std::vector<Run>& runs, const std::vector<Range>& zeros,
+std::optional<std::vector<Run>> copies_of(const std::vector<Run>& runs, const std::vector<ZeroRun>& zeros,
                                           const std::vector<Range>& twice, std::size_t most) {
     std::vector<Run> copies;
     for (const Run& run : runs) {
@@ -98,7 +98,7 @@ std::optional<std::vector<Run>> copies_of(const std::vector<Run>& runs, const st
             if (contains(twice, run.first() + i)) copies.push_back(run.single(i));
         if (copies.size() > most) return std::nullopt;
     }
-    for (const Range& zero : zeros)
+    for (const ZeroRun& zero : zeros)
         for (auto range = at_or_behind(twice, zero.first); range != twice.end() && range->first <= zero.last; ++range)
             for (std::uint64_t cluster = std::max<std::uint32_t>(range->first, zero.first);
                  cluster <= std::min<std::uint32_t>(range->last, zero.last); ++cluster) {
@@ -154,6 +154,17 @@ bool Run::take(const Run& next) noexcept {
     return true;
 }
 
+std::uint32_t ZeroRun::last_with(std::uint32_t cluster) const noexcept {
+    const std::uint64_t end = first + ((cluster - first) / kSlots + 1) * std::uint64_t{kSlots};
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(last, end - 1));
+}
+
+bool ZeroRun::take(std::uint32_t cluster, std::uint64_t header) noexcept {
+    if (cluster == 0 || last != cluster - 1 || header != header_of(cluster)) return false;
+    last = cluster;
+    return true;
+}
+
 Result<ClusterMap> ClusterMap::from_parts(Parts parts, std::uint64_t clusters) {
     const auto wrong = [](std::string_view what) {
         return fail(ErrorKind::corrupt, "cluster map: {} out of order or range", what);
@@ -178,6 +189,12 @@ Result<ClusterMap> ClusterMap::from_parts(Parts parts, std::uint64_t clusters) {
     for (const Run& run : parts.duplicates) {
         if (run.count() != 1 || run.first() < next || run.first() >= clusters) return wrong("duplicates");
         next = run.first();
+    }
+    next = 0;
+    for (const ZeroRun& run : parts.zeros) {
+        if (run.first < next || run.last < run.first || run.last >= clusters || run.units > Run::kMostUnits)
+            return wrong("zeros");
+        next = std::uint64_t{run.last} + 1;
     }
     return ClusterMap(std::move(parts), clusters);
 }
@@ -211,7 +228,12 @@ ClusterMap::Found ClusterMap::find_lost(std::uint32_t cluster, std::uint32_t las
                                                   [](const PartialCluster& each) { return each.cluster.value(); });
     if (partial == parts_.partial.end() || partial->cluster > last) return {Found::Kind::lost, last};
     if (partial->cluster > cluster) return {Found::Kind::lost, partial->cluster - 1};
-    return {Found::Kind::lost, cluster, {}, partial->mask};
+    return {Found::Kind::lost, cluster, {}, &*partial};
+}
+
+const ZeroRun* ClusterMap::zeros_at(std::uint32_t cluster) const {
+    const auto run = std::ranges::partition_point(parts_.zeros, [&](const ZeroRun& r) { return r.last < cluster; });
+    return run != parts_.zeros.end() && run->first <= cluster ? &*run : nullptr;
 }
 
 std::uint64_t ClusterMap::stored_blocks() const noexcept {
@@ -253,27 +275,28 @@ void ClusterMapBuilder::add_stored(const Run& cluster) {
     open_ = true;
 }
 
-void ClusterMapBuilder::add_zero(std::uint32_t cluster) {
-    if (!zeros_.empty() && cluster != 0 && zeros_.back().last == cluster - 1) zeros_.back().last = cluster;
-    else zeros_.push_back({cluster, cluster});
+void ClusterMapBuilder::add_zero(std::uint32_t cluster, std::uint64_t units) {
+    if (zeros_.empty() || !zeros_.back().take(cluster, units)) zeros_.push_back({cluster, cluster, units});
 }
 
 Result<ClusterMap> ClusterMapBuilder::finish(std::uint64_t clusters, std::uint64_t room) {
     open_ = false;
     if (!std::ranges::is_sorted(runs_, comes_before)) std::ranges::sort(runs_, comes_before);
-    if (!std::ranges::is_sorted(zeros_, range_before)) std::ranges::sort(zeros_, range_before);
+    if (!std::ranges::is_sorted(zeros_, zeros_before)) std::ranges::sort(zeros_, zeros_before);
     const auto no_room = fail(ErrorKind::limit_exceeded, "the map of its clusters needs more room than there is");
     Coverage coverage = coverage_of(runs_, zeros_, clusters, room);
     if (coverage.full()) return no_room;
     ClusterMap::Parts parts{.runs = std::exchange(runs_, {}), .duplicates = {}, .lost = std::move(coverage.lost)};
-    const std::vector<Range> zeros = std::exchange(zeros_, {});
+    parts.zeros = std::exchange(zeros_, {});
     if (!coverage.twice.empty()) {
-        auto copies = copies_of(parts.runs, zeros, coverage.twice, (room - coverage.bytes()) / sizeof(Run));
+        auto copies = copies_of(parts.runs, parts.zeros, coverage.twice, (room - coverage.bytes()) / sizeof(Run));
         if (!copies) return no_room;
         parts.duplicates = std::move(*copies);
         parts.runs = without(parts.runs, coverage.twice, parts.duplicates.size());
+        if (std::ranges::any_of(parts.duplicates, [](const Run& copy) { return copy.mask() == 0; })) parts.zeros = {};
     }
     parts.runs.shrink_to_fit();
+    parts.zeros.shrink_to_fit();
     parts.partial = only_lost(std::exchange(partial_, {}), parts.lost);
     return ClusterMap(std::move(parts), clusters);
 }

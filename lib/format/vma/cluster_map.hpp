@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "format/vma/header.hpp"
+#include "format/vma/extent.hpp"
 
 #include <boost/endian/arithmetic.hpp>
 
@@ -57,13 +57,31 @@ struct Range {
 };
 static_assert(sizeof(Range) == 8);
 
+/// Clusters that are zeros, and the headers that say so: those of as many extents one behind the other as it takes, of
+/// all slots of which but the last one's each names the next cluster.
+struct ZeroRun {
+    boost::endian::little_uint32_t first = 0;
+    boost::endian::little_uint32_t last = 0;
+    boost::endian::little_uint64_t units = 0; ///< where the first header is, as Run::units() counts
+
+    [[nodiscard]] std::uint64_t header_of(std::uint32_t cluster) const noexcept {
+        return units + (cluster - first) / kSlots;
+    }
+    /// The last cluster that the same header names.
+    [[nodiscard]] std::uint32_t last_with(std::uint32_t cluster) const noexcept;
+    /// Lengthens it by a cluster whose header is at `units`, if that goes on where it ends.
+    [[nodiscard]] bool take(std::uint32_t cluster, std::uint64_t header) noexcept;
+};
+static_assert(sizeof(ZeroRun) == 16);
+
 /// A lost cluster of which it is known which blocks are zeros.
 struct PartialCluster {
     boost::endian::little_uint32_t cluster = 0;
     boost::endian::little_uint16_t mask = 0; ///< the blocks that are lost; not 0
     boost::endian::little_uint16_t unused = 0;
+    boost::endian::little_uint64_t units = 0; ///< where the header is that says so
 };
-static_assert(sizeof(PartialCluster) == 8);
+static_assert(sizeof(PartialCluster) == 16);
 
 /// Where the clusters of one device are. Every cluster is in a run, a duplicate, lost, or else zeros. Immutable after
 /// building, thread-safe.
@@ -76,13 +94,15 @@ public:
             duplicates;          ///< ascending single clusters, each at least twice; mask 0 for a copy that is zeros
         std::vector<Range> lost; ///< ascending, none over another
         std::vector<PartialCluster> partial; ///< ascending, each once; of the lost ones
+        /// All clusters that are zeros, ascending, none over another. Empty where headers name one of them twice.
+        std::vector<ZeroRun> zeros;
     };
     /// What find() tells of a cluster: and that it is the same up to `last`.
     struct Found {
         enum class Kind : std::uint8_t { zero, stored, duplicate, lost } kind;
         std::uint32_t last;
-        std::span<const Run> runs{};   ///< stored: the one; duplicate: all copies
-        std::uint16_t lost_blocks = 0; ///< lost: by a mask, where it is known that the others are zeros; else 0
+        std::span<const Run> runs{};             ///< stored: the one; duplicate: all copies
+        const PartialCluster* partial = nullptr; ///< lost: where it is known which blocks are zeros
     };
 
     ClusterMap() = default;
@@ -91,11 +111,13 @@ public:
 
     /// `cluster` must be one of the device's.
     [[nodiscard]] Found find(std::uint32_t cluster) const;
+    /// The run that a cluster is in which is zeros; nullptr if it is not known which header says that.
+    [[nodiscard]] const ZeroRun* zeros_at(std::uint32_t cluster) const;
 
     [[nodiscard]] const Parts& parts() const noexcept { return parts_; }
     [[nodiscard]] std::uint64_t bytes() const noexcept {
         return (parts_.runs.size() + parts_.duplicates.size()) * sizeof(Run) + parts_.lost.size() * sizeof(Range) +
-               parts_.partial.size() * sizeof(PartialCluster);
+               parts_.partial.size() * sizeof(PartialCluster) + parts_.zeros.size() * sizeof(ZeroRun);
     }
     [[nodiscard]] std::uint64_t stored_blocks() const noexcept;
     [[nodiscard]] std::uint64_t stored_clusters() const noexcept;
@@ -116,14 +138,15 @@ class ClusterMapBuilder {
 public:
     /// Cluster numbers must be the device's. A stored one has a mask that is not 0.
     void add_stored(const Run& cluster);
-    void add_zero(std::uint32_t cluster);
+    /// `units` is where the header is that names it, as Run::units() counts.
+    void add_zero(std::uint32_t cluster, std::uint64_t units);
     /// One of which nothing but zeros can be had; its mask is not 0. Counts only where the cluster is nowhere else.
     void add_partial(const PartialCluster& cluster) { partial_.push_back(cluster); }
     /// What comes next is in another extent: no run goes on.
     void end_extent() noexcept { open_ = false; }
 
     [[nodiscard]] std::uint64_t bytes() const noexcept {
-        return runs_.size() * sizeof(Run) + zeros_.size() * sizeof(Range) + partial_.size() * sizeof(PartialCluster);
+        return runs_.size() * sizeof(Run) + zeros_.size() * sizeof(ZeroRun) + partial_.size() * sizeof(PartialCluster);
     }
 
     /// Sorts, finds what is there twice or not at all. The builder is empty then. Takes for a moment up to twice
@@ -132,7 +155,7 @@ public:
 
 private:
     std::vector<Run> runs_;
-    std::vector<Range> zeros_;
+    std::vector<ZeroRun> zeros_;
     std::vector<PartialCluster> partial_;
     bool open_ = false; ///< the last run may be lengthened
 };

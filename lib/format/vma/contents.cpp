@@ -8,14 +8,18 @@ namespace {
 
 using boost::endian::little_uint64_buf_t;
 
-// An index: this, the findings as JSON, shifts and ranges, and for each device a RawMap and the parts that it counts.
+// An index: this, the findings as JSON, shifts, places and ranges, and for each device a RawMap and the parts that it
+// counts.
 struct RawContents {
     Md5 header;
+    StreamDigest stream;
     little_uint64_buf_t extents;
     little_uint64_buf_t size;
     little_uint64_buf_t devices;
     little_uint64_buf_t findings; // bytes
     little_uint64_buf_t shifts;
+    little_uint64_buf_t extents_with_data;
+    little_uint64_buf_t misplaced;
     little_uint64_buf_t not_shown;
 };
 
@@ -29,6 +33,7 @@ struct RawMap {
     little_uint64_buf_t duplicates;
     little_uint64_buf_t lost;
     little_uint64_buf_t partial;
+    little_uint64_buf_t zeros;
 };
 
 // The next bytes of an index: every count is compared with what is left of it before it is allocated.
@@ -77,7 +82,8 @@ bool read_map(Cursor& cursor, const Header& header, Contents& contents) {
     ClusterMap::Parts parts;
     if (!device || !cursor.read_array(parts.runs, raw.runs.value()) ||
         !cursor.read_array(parts.duplicates, raw.duplicates.value()) ||
-        !cursor.read_array(parts.lost, raw.lost.value()) || !cursor.read_array(parts.partial, raw.partial.value()))
+        !cursor.read_array(parts.lost, raw.lost.value()) || !cursor.read_array(parts.partial, raw.partial.value()) ||
+        !cursor.read_array(parts.zeros, raw.zeros.value()))
         return false;
     auto map = ClusterMap::from_parts(std::move(parts), device->clusters());
     if (map.has_error()) return false;
@@ -115,12 +121,14 @@ Result<void> write_map(IndexWriter& writer, const Device& device, const ClusterM
                      .runs = little_uint64_buf_t(parts.runs.size()),
                      .duplicates = little_uint64_buf_t(parts.duplicates.size()),
                      .lost = little_uint64_buf_t(parts.lost.size()),
-                     .partial = little_uint64_buf_t(parts.partial.size())};
+                     .partial = little_uint64_buf_t(parts.partial.size()),
+                     .zeros = little_uint64_buf_t(parts.zeros.size())};
     VDISK_CHECK(writer.append(bytes_of(raw)));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.runs))));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.duplicates))));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.lost))));
-    return writer.append(std::as_bytes(std::span(parts.partial)));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(parts.partial))));
+    return writer.append(std::as_bytes(std::span(parts.zeros)));
 }
 
 } // namespace
@@ -209,20 +217,34 @@ std::uint64_t Contents::shift_at(std::uint64_t units) const noexcept {
     return next == shifts.begin() ? 0 : std::prev(next)->bytes.value();
 }
 
-std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
+bool Contents::can_be_checked() const noexcept {
+    return std::ranges::none_of(maps, [](const ClusterMap& map) {
+        return (map.zero_clusters() > 0 && map.parts().zeros.empty()) ||
+               std::ranges::any_of(map.parts().duplicates, [](const Run& copy) { return copy.mask() == 0; });
+    });
+}
+
+std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Archived& archived,
                                       const Limits& limits) {
+    const Header& header = archived.header;
     const SourcePtr index = cache.open(key);
     if (!index || index->size() > limits.cluster_map_bytes + kMostFindings) return std::nullopt;
     Cursor cursor(*index);
     RawContents raw;
     std::string findings;
-    if (!cursor.read(raw) || raw.header != header.md5 || raw.devices.value() < header.devices.size())
+    if (!cursor.read(raw) || raw.header != header.md5 || raw.stream != archived.stream ||
+        raw.devices.value() < header.devices.size())
         return std::nullopt;
     if (raw.findings.value() > kMostFindings || !cursor.read_array(findings, raw.findings.value())) return std::nullopt;
     auto parsed = Findings::from_json(findings);
     if (!parsed) return std::nullopt;
     Contents contents{.findings = std::move(*parsed), .extents = raw.extents.value(), .size = raw.size.value()};
     if (!cursor.read_array(contents.shifts, raw.shifts.value()) || !are_sound(contents.shifts)) return std::nullopt;
+    if (!cursor.read_array(contents.extents_with_data, raw.extents_with_data.value()) ||
+        !std::ranges::is_sorted(contents.extents_with_data, {}, [](const Count& at) { return at.value(); }))
+        return std::nullopt;
+    if (!cursor.read_array(contents.misplaced, raw.misplaced.value()) || !are_sound(contents.misplaced, contents.size))
+        return std::nullopt;
     if (!cursor.read_array(contents.not_shown, raw.not_shown.value()) || !are_sound(contents.not_shown, contents.size))
         return std::nullopt;
     for (std::uint64_t i = 0; i < raw.devices.value(); ++i)
@@ -231,20 +253,25 @@ std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& k
     return contents;
 }
 
-Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
+Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Archived& archived,
                             const Contents& contents) {
     const std::string findings = contents.findings.to_json();
-    const RawContents raw{.header = header.md5,
+    const RawContents raw{.header = archived.header.md5,
+                          .stream = archived.stream,
                           .extents = little_uint64_buf_t(contents.extents),
                           .size = little_uint64_buf_t(contents.size),
                           .devices = little_uint64_buf_t(contents.maps.size()),
                           .findings = little_uint64_buf_t(findings.size()),
                           .shifts = little_uint64_buf_t(contents.shifts.size()),
+                          .extents_with_data = little_uint64_buf_t(contents.extents_with_data.size()),
+                          .misplaced = little_uint64_buf_t(contents.misplaced.size()),
                           .not_shown = little_uint64_buf_t(contents.not_shown.size())};
     VDISK_TRY(writer, cache.create(key));
     VDISK_CHECK(writer.append(bytes_of(raw)));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(findings))));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(contents.shifts))));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(contents.extents_with_data))));
+    VDISK_CHECK(writer.append(std::as_bytes(std::span(contents.misplaced))));
     VDISK_CHECK(writer.append(std::as_bytes(std::span(contents.not_shown))));
     for (std::size_t i = 0; i < contents.maps.size(); ++i)
         VDISK_CHECK(write_map(writer, contents.devices[i], contents.maps[i]));

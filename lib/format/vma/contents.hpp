@@ -4,6 +4,7 @@
 
 #include "format/vma/cluster_map.hpp"
 #include "io/index_cache.hpp"
+#include "io/stream_source.hpp"
 
 #include <string>
 #include <vector>
@@ -82,9 +83,12 @@ struct ArchiveRange {
 
 /// All that is known of an archive behind its header.
 struct Contents {
-    std::vector<Device> devices;         ///< the header's, then those that only the extents know
-    std::vector<ClusterMap> maps;        ///< one for each of them
-    std::vector<Shift> shifts;           ///< ascending; before the first one nothing is shifted
+    std::vector<Device> devices;  ///< the header's, then those that only the extents know
+    std::vector<ClusterMap> maps; ///< one for each of them
+    std::vector<Shift> shifts;    ///< ascending; before the first one nothing is shifted
+    std::vector<Count>
+        extents_with_data;               ///< where their headers are, ascending; of an archive as it is in a file alone
+    std::vector<ArchiveRange> misplaced; ///< data that are read though they may be others: ascending, without overlaps
     std::vector<ArchiveRange> not_shown; ///< what belongs to no disk: ascending, without overlaps
     Findings findings;
     std::uint64_t extents = 0;   ///< sound ones
@@ -94,19 +98,31 @@ struct Contents {
 
     /// How far the data at `units` are shifted.
     [[nodiscard]] std::uint64_t shift_at(std::uint64_t units) const noexcept;
+    /// Where in the archive that is which a Run calls `units`.
+    [[nodiscard]] std::uint64_t offset_of(const Header& header, std::uint64_t units) const noexcept {
+        return header.size + units * kAlignment + shift_at(units);
+    }
+    /// Whether it is known of every cluster which header says what it is.
+    [[nodiscard]] bool can_be_checked() const noexcept;
 };
 
-/// From the index cache: nothing unless all of it is there, sound, within `limits`, and of the archive with that
-/// header.
-[[nodiscard]] std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
-                                                    const Limits& limits);
+/// Whose contents they are: an archive with this header, and in a compressed file this stream.
+struct Archived {
+    const Header& header;
+    StreamDigest stream{}; ///< zeros: it is not compressed
+};
+
+/// From the index cache: nothing unless all of it is there, sound, within `limits`, and of that archive. In a file that
+/// is not compressed they are to be checked where they are used: MapCheck.
+[[nodiscard]] std::optional<Contents> load_contents(const IndexCache& cache, const IndexKey& key,
+                                                    const Archived& archived, const Limits& limits);
 
 /// Into the index cache.
-[[nodiscard]] Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Header& header,
+[[nodiscard]] Result<void> store_contents(const IndexCache& cache, const IndexKey& key, const Archived& archived,
                                           const Contents& contents);
 
 /// The kind of these indexes, and of those made with ScanOptions::read_misplaced.
-constexpr std::string_view kContentsKind = "vma-contents-2";
-constexpr std::string_view kMisplacedContentsKind = "vma-contents-2-misplaced";
+constexpr std::string_view kContentsKind = "vma-contents-3";
+constexpr std::string_view kMisplacedContentsKind = "vma-contents-3-misplaced";
 
 } // namespace vdisk::vma

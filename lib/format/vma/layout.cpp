@@ -42,7 +42,15 @@ Result<Mapping> DeviceLayout::map(GuestOffset at, std::uint64_t wanted) const {
 
 // The clusters, or the blocks of one, that are alike from `at` on.
 Result<Extent> DeviceLayout::piece_at(std::uint64_t at) const {
-    const ClusterMap::Found found = map_.find(static_cast<std::uint32_t>(at / kClusterBytes));
+    const auto cluster = static_cast<std::uint32_t>(at / kClusterBytes);
+    ClusterMap::Found found = map_.find(cluster);
+    if (archive_->check) {
+        const ZeroRun* const zeros = map_.zeros_at(cluster);
+        if (found.kind == ClusterMap::Found::Kind::zero && zeros != nullptr) found.last = zeros->last_with(cluster);
+        if (auto agrees = check(found, cluster); agrees.has_error())
+            return Extent::unreadable(std::min((std::uint64_t{cluster} + 1) * kClusterBytes, device_.size) - at,
+                                      std::move(agrees).error());
+    }
     const std::uint64_t end = std::min((std::uint64_t{found.last} + 1) * kClusterBytes, device_.size);
     switch (found.kind) {
     case ClusterMap::Found::Kind::zero: return Extent::zero(end - at);
@@ -53,13 +61,28 @@ Result<Extent> DeviceLayout::piece_at(std::uint64_t at) const {
     return Extent::zero(end - at);
 }
 
+// Whether the archive still says of the cluster, and of those with it, what the map does.
+Result<void> DeviceLayout::check(const ClusterMap::Found& found, std::uint32_t cluster) const {
+    const MapCheck& check = *archive_->check;
+    switch (found.kind) {
+    case ClusterMap::Found::Kind::zero: return check.zeros(device_, cluster, map_.zeros_at(cluster));
+    case ClusterMap::Found::Kind::stored: return check.stored(device_, found.runs.front());
+    case ClusterMap::Found::Kind::duplicate:
+        for (const Run& copy : found.runs.first(std::min(found.runs.size(), kCopiesCompared)))
+            VDISK_CHECK(check.stored(device_, copy));
+        return ok();
+    case ClusterMap::Found::Kind::lost: return found.partial == nullptr ? ok() : check.partial(device_, *found.partial);
+    }
+    return ok();
+}
+
 Extent DeviceLayout::lost_piece(const ClusterMap::Found& found, std::uint64_t at, std::uint64_t end) const {
-    if (found.lost_blocks == 0)
+    if (found.partial == nullptr)
         return unreadable(at, end - at, "is in no sound extent of the archive: lost, not zeros");
     const auto block = static_cast<std::uint32_t>(at % kClusterBytes / kBlockBytes);
-    const std::uint64_t blocks = same_blocks(found.lost_blocks, block);
+    const std::uint64_t blocks = same_blocks(found.partial->mask, block);
     const std::uint64_t length = std::min(blocks * kBlockBytes - at % kBlockBytes, end - at);
-    if ((found.lost_blocks >> block & 1) == 0) return Extent::zero(length);
+    if ((found.partial->mask >> block & 1) == 0) return Extent::zero(length);
     return unreadable(at, length, "is in a damaged extent, of whose data it is not known where they are");
 }
 

@@ -2,7 +2,7 @@
 /// One device of an archive as a disk.
 #pragma once
 
-#include "format/vma/contents.hpp"
+#include "format/vma/map_check.hpp"
 #include "image/layout.hpp"
 
 namespace vdisk::vma {
@@ -12,10 +12,11 @@ struct Archive {
     Header header;
     Contents contents;
     SourcePtr source;
+    std::unique_ptr<const MapCheck> check{}; ///< of what the index cache knew; nullptr: nothing is to be checked
 
     /// Where in the archive the data are that a Run calls `units`.
     [[nodiscard]] std::uint64_t offset_of(std::uint64_t units) const noexcept {
-        return header.size + units * kAlignment + contents.shift_at(units);
+        return contents.offset_of(header, units);
     }
 };
 
@@ -31,6 +32,7 @@ public:
 
 private:
     Result<Extent> piece_at(std::uint64_t at) const;
+    Result<void> check(const ClusterMap::Found& found, std::uint32_t cluster) const;
     Extent lost_piece(const ClusterMap::Found& found, std::uint64_t at, std::uint64_t end) const;
     Extent stored_piece(const Run& run, std::uint64_t at) const;
     Result<Extent> duplicate_piece(std::span<const Run> copies, std::uint64_t at) const;

@@ -132,6 +132,7 @@ private:
 
     struct Slot {
         std::uint64_t extent;
+        std::uint64_t header; // where that is, in units
         std::size_t number;
         std::uint16_t mask;
         std::uint32_t cluster;
@@ -148,6 +149,8 @@ private:
     };
 
     // What the system could not read just now it may read the next time.
+    std::uint64_t units_of(std::uint64_t offset) const { return (offset - header_.size) / kAlignment; }
+
     void note_error(const Error& error) {
         if (error.kind == ErrorKind::io || (error.kind == ErrorKind::truncated && total_))
             contents_.passing_errors = true;
@@ -195,6 +198,7 @@ private:
     bool complete() const;
     void count_slots(const RawExtent& extent);
     Result<void> note_shift(std::uint64_t at);
+    Result<void> note_extent(const Pending& pending);
     Result<void> record(std::size_t device, const Slot& slot);
     Result<void> record_past_end(const Device& device, const Slot& slot);
     void check_order(std::size_t device, const Slot& slot);
@@ -209,11 +213,11 @@ private:
     std::optional<std::uint64_t> total_;
     const ByteSource* source_; // null in a pass over a stream, which can't go back
     ExtentJudge judge_;
+    std::optional<ExtentSearch> search_;
     std::array<int, 256> device_of_; // by dev_id: the index of the device, -1: none
     std::vector<Collected> devices_; // as contents_.devices
     std::uint64_t map_bytes_ = 0;    // of what was collected and of the finished maps
     Contents contents_;
-    std::optional<ExtentSearch> search_;
     std::optional<Pending> pending_;
     bool dense_ = false;       // the last extents had little data: the next one is read together with what follows
     std::size_t in_place_ = 0; // extents since the last damage
@@ -397,6 +401,10 @@ Result<void> Scanner::settle_misplaced(std::uint64_t next) {
                 fewer ? "are missing" : "too many are",
                 options_.read_misplaced ? "some of its data are others" : "its data can't be placed");
     const std::uint64_t end = std::min(next, pending.end());
+    if (options_.read_misplaced && end > pending.data()) {
+        contents_.misplaced.push_back({pending.data(), end - pending.data()});
+        VDISK_CHECK(count_bytes(sizeof(ArchiveRange)));
+    }
     return take_slots(
         pending,
         {.placed = options_.read_misplaced ? end : pending.data(), .end = end, .behind = Reach::Behind::zeros});
@@ -404,6 +412,7 @@ Result<void> Scanner::settle_misplaced(std::uint64_t next) {
 
 Result<void> Scanner::take_slots(const Pending& pending, const Reach& reach) {
     VDISK_CHECK(note_shift(pending.at));
+    VDISK_CHECK(note_extent(pending));
     const Slot::Use behind = reach.behind == Reach::Behind::zeros ? Slot::Use::zeros : Slot::Use::nothing;
     std::uint64_t offset = pending.data();
     std::uint64_t placed = offset; // the end of the data that are taken
@@ -413,6 +422,7 @@ Result<void> Scanner::take_slots(const Pending& pending, const Reach& reach) {
         const bool whole = offset + length <= reach.placed;
         if (raw.dev_id != 0)
             VDISK_CHECK(record(device_number(raw.dev_id), {.extent = pending.number,
+                                                           .header = units_of(pending.at),
                                                            .number = i,
                                                            .mask = raw.mask.value(),
                                                            .cluster = raw.cluster_num.value(),
@@ -460,6 +470,13 @@ Result<void> Scanner::note_shift(std::uint64_t at) {
     return count_bytes(sizeof(Shift));
 }
 
+// For whoever checks later whether data are an extent's.
+Result<void> Scanner::note_extent(const Pending& pending) {
+    if (pending.there == 0 || source_ == nullptr) return ok();
+    contents_.extents_with_data.push_back(Count(pending.at));
+    return count_bytes(sizeof(Count));
+}
+
 Result<void> Scanner::record(std::size_t device_index, const Slot& slot) {
     Device& device = contents_.devices[device_index];
     if (!device.listed) {
@@ -499,17 +516,16 @@ void Scanner::check_order(std::size_t device, const Slot& slot) {
 }
 
 Result<void> Scanner::add(std::size_t device, const Slot& slot) {
+    if (units_of(slot.offset) > Run::kMostUnits)
+        return fail_at(slot.offset, ErrorKind::limit_exceeded, "{}: data beyond 2 PiB", name_);
     ClusterMapBuilder& builder = devices_[device].map;
     const std::uint64_t before = builder.bytes();
     if (slot.mask == 0) {
-        builder.add_zero(slot.cluster);
+        builder.add_zero(slot.cluster, slot.header);
     } else if (slot.use == Slot::Use::zeros) {
-        builder.add_partial({slot.cluster, slot.mask});
+        builder.add_partial({slot.cluster, slot.mask, 0, slot.header});
     } else {
-        const std::uint64_t units = (slot.offset - header_.size) / kAlignment;
-        if (units > Run::kMostUnits)
-            return fail_at(slot.offset, ErrorKind::limit_exceeded, "{}: data beyond 2 PiB", name_);
-        builder.add_stored(Run(slot.cluster, slot.mask, units));
+        builder.add_stored(Run(slot.cluster, slot.mask, units_of(slot.offset)));
     }
     return count_bytes(builder.bytes() - before);
 }

@@ -149,6 +149,45 @@ bool reads_misplaced(const OpenContext& context, bool in_pass) {
     return !in_pass && context.stream && context.unverified == Unverified::read && !context.stream->findings().empty();
 }
 
+// Ranges of a disk that one remark names.
+constexpr std::size_t kRangesTold = 16;
+
+// The clusters of a device whose data are read though they can't be placed.
+std::vector<GuestRange> misplaced_ranges(const Archive& archive, std::size_t index) {
+    std::vector<GuestRange> ranges;
+    const auto& misplaced = archive.contents.misplaced;
+    for (const Run& run : archive.contents.maps[index].parts().runs) {
+        const std::uint64_t place = archive.offset_of(run.units());
+        const auto behind =
+            std::ranges::upper_bound(misplaced, place, {}, [](const ArchiveRange& r) { return r.end(); });
+        if (behind == misplaced.end() || place < behind->offset) continue;
+        const std::uint64_t start = std::uint64_t{run.first()} * kClusterBytes;
+        const std::uint64_t end =
+            std::min((std::uint64_t{run.last()} + 1) * kClusterBytes, archive.contents.devices[index].size);
+        if (!ranges.empty() && ranges.back().end == start) ranges.back().end = end;
+        else ranges.push_back({start, end});
+    }
+    return ranges;
+}
+
+// What every reader of the device has to know.
+std::vector<Remark> doubts(const Archive& archive, std::size_t index) {
+    if (archive.contents.misplaced.empty()) return {};
+    const std::vector<GuestRange> ranges = misplaced_ranges(archive, index);
+    std::vector<Remark> remarks;
+    for (const GuestRange& range : std::span(ranges).first(std::min(ranges.size(), kRangesTold)))
+        remarks.push_back(
+            {Remark::Weight::doubt,
+             fmt::format("device '{}': bytes {} to {} are read from an extent whose data can't be placed: "
+                         "some of them are others (VDISK_UNVERIFIED=read)",
+                         shown_name(archive.contents.devices[index].name), range.start, range.end - 1)});
+    if (ranges.size() > kRangesTold)
+        remarks.push_back({Remark::Weight::doubt,
+                           fmt::format("device '{}': so are {} more ranges",
+                                       shown_name(archive.contents.devices[index].name), ranges.size() - kRangesTold)});
+    return remarks;
+}
+
 class File final : public DiskFile {
 public:
     File(ArchivePtr archive, OpenContext context) : archive_(std::move(archive)), context_(std::move(context)) {
@@ -159,7 +198,9 @@ public:
     const Format& format() const noexcept override { return kVmaFormat; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
     Result<Layer> layer(std::size_t index) const override {
-        return Layer(std::make_shared<const DeviceLayout>(archive_, index), {archive_->source});
+        Layer layer(std::make_shared<const DeviceLayout>(archive_, index), {archive_->source});
+        layer.remarks = doubts(*archive_, index);
+        return layer;
     }
     Facts facts() const override;
     Result<std::vector<Configuration>> configurations() const override { return archive_->header.configurations; }
@@ -227,28 +268,50 @@ std::optional<IndexKey> cache_key(const OpenContext& context, bool misplaced) {
     return std::move(key).value();
 }
 
-Result<void> go_over(ForwardReader& reader, const OpenContext& context, Archive& archive) {
+// Whose contents the index cache keeps. The stream, if there is one, must be indexed.
+Archived archived(const OpenContext& context, const Archive& archive) {
+    return {.header = archive.header, .stream = context.stream ? context.stream->digest() : StreamDigest{}};
+}
+
+// What the index cache knows of the archive. A stream vouches for its bytes by itself; a file's are checked against
+// what is kept.
+bool load(Archive& archive, const OpenContext& context, const IndexKey& key) {
+    auto kept = load_contents(context.index_cache, key, archived(context, archive), context.limits);
+    if (!kept || (!context.stream && !kept->can_be_checked())) return false;
+    archive.contents = std::move(*kept);
+    if (!context.stream)
+        archive.check = std::make_unique<const MapCheck>(*archive.source, archive.header, archive.contents);
+    return true;
+}
+
+// Keeps for the next opening what a pass found.
+void keep(const Archive& archive, const OpenContext& context, bool misplaced) {
+    const Contents& contents = archive.contents;
+    const bool worth_it = context.stream || (contents.extents >= kExtentsWorthKeeping && contents.can_be_checked());
+    if (contents.passing_errors || contents.unfinished || !worth_it) return;
+    if (const std::optional<IndexKey> key = cache_key(context, misplaced))
+        (void)store_contents(context.index_cache, *key, archived(context, archive), contents);
+}
+
+struct Pass {
+    bool misplaced = false; ///< with ScanOptions::read_misplaced
+    bool kept = false;      ///< what was found came from the index cache
+};
+
+Result<Pass> go_over(ForwardReader& reader, const OpenContext& context, Archive& archive) {
     const std::string_view name = archive.source->name();
     VDISK_TRY(header, Header::read(reader, name, context.limits));
     archive.header = std::move(header);
     const bool in_pass = reader.source() == nullptr;
     const bool misplaced = reads_misplaced(context, in_pass);
-    const std::optional<IndexKey> key = cache_key(context, misplaced);
-    if (key && !in_pass) {
-        if (auto kept = load_contents(context.index_cache, *key, archive.header, context.limits)) {
-            archive.contents = std::move(*kept);
-            return ok();
-        }
-    }
+    if (const auto key = in_pass ? std::nullopt : cache_key(context, misplaced); key && load(archive, context, *key))
+        return Pass{misplaced, true};
     VDISK_TRY(contents, scan(reader, name, archive.header,
                              {.limits = context.limits,
                               .progress = in_pass ? Progress() : context.progress,
                               .read_misplaced = misplaced}));
     archive.contents = std::move(contents);
-    if (key && !archive.contents.passing_errors && !archive.contents.unfinished &&
-        (context.stream || archive.contents.extents >= kExtentsWorthKeeping))
-        (void)store_contents(context.index_cache, *key, archive.header, archive.contents);
-    return ok();
+    return Pass{misplaced, false};
 }
 
 constexpr std::array kSignatures{Signature{.magic = std::string_view(kMagic.data(), kMagic.size())}};
@@ -257,9 +320,15 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     auto archive = std::make_shared<Archive>();
     // Extents are found by what they are, so their data need no place in the stream.
     archive->source = context.stream ? by_content(context.stream) : source;
-    const ForwardScan pass = [&](ForwardReader& reader) { return go_over(reader, context, *archive); };
+    Pass made;
+    const ForwardScan pass = [&](ForwardReader& reader) -> Result<void> {
+        VDISK_TRY(gone_over, go_over(reader, context, *archive));
+        made = gone_over;
+        return ok();
+    };
     VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
     if (archive->contents.unfinished) VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
+    if (!made.kept) keep(*archive, context, made.misplaced);
     return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(archive), context));
 }
 
