@@ -111,11 +111,16 @@ struct Block {
     bool repaired = false;  ///< the lengths are not those in the header
 };
 
-bool plausible(const Lengths& lengths) {
+// Plain bytes that a block of `packed` ones can give at most.
+std::uint64_t most_plain(std::uint32_t packed) {
     constexpr std::uint64_t kRatioMost = 256; // a byte of zero makes a match 255 bytes longer
     constexpr std::uint64_t kFirstBytes = 64;
+    return (packed + kFirstBytes) * kRatioMost;
+}
+
+bool plausible(const Lengths& lengths) {
     return lengths.plain > 0 && lengths.plain <= kBlockMax && lengths.packed > 0 && lengths.packed <= lengths.plain &&
-           lengths.plain <= (lengths.packed + kFirstBytes) * kRatioMost;
+           lengths.plain <= most_plain(lengths.packed);
 }
 
 // Nothing if `bytes` end before the block's header does. Where `believed` has lengths, they count and not the header's,
@@ -224,6 +229,12 @@ public:
     Result<StreamIndex> finish() override { return index_.finish(0); }
 
 private:
+    // Plain lengths that a damaged block may have.
+    struct Believed {
+        std::uint32_t told = 0;  ///< what its header says
+        std::uint32_t usual = 0; ///< what its neighbours have
+    };
+
     Result<void> start_part();
     void doubt_part();
     Result<PlainChunk> next_block();
@@ -231,7 +242,8 @@ private:
     Result<std::optional<PlainChunk>> take(const Block& block);
     void judge(const Block& block, const BlockBytes& bytes, Segment& segment);
     Result<PlainChunk> take_damaged(const Block& block);
-    Result<bool> expands(const Lengths& lengths);
+    Result<bool> expands(const Lengths& lengths, const Believed& believed);
+    Result<std::uint32_t> plain_length_of(std::uint32_t packed);
     Result<std::uint32_t> search_length(std::uint32_t plain);
     Result<std::optional<Lengths>> true_lengths(const Lengths& told, std::uint32_t usual);
     Result<bool> leads_on(const Block& block, std::uint32_t usual);
@@ -399,17 +411,39 @@ void LzopPass::judge(const Block& block, const BlockBytes& bytes, Segment& segme
     if (segment.reason == 0) last_plain_ = block.lengths.plain;
 }
 
-// Whether there is a block with these lengths here, by its own checks.
-Result<bool> LzopPass::expands(const Lengths& lengths) {
+// Whether there is a block with these lengths here, by its own checks. If it has none, it must be of one of the lengths
+// that are `believed`, and lead to the next.
+Result<bool> LzopPass::expands(const Lengths& lengths, const Believed& believed) {
     if (!plausible(lengths)) return false;
     VDISK_TRY(start, input_.at(at_, kBlockHeaderMax));
     const auto block = parse_block(start, part_->checks, lengths);
-    if (!block || (part_->checks & (kPlainAdler | kPlainCrc)) == 0) return false;
+    if (!block) return false;
     VDISK_TRY(whole, input_.at(at_, block->header + lengths.packed));
     if (whole.size() < block->header + lengths.packed) return false;
+    const auto packed = whole.subspan(block->header);
     const auto plain = room_for(lengths.plain);
-    return expand_block(whole.subspan(block->header), plain) == Expanded::exactly &&
-           !plain_difference(*block, plain, part_->checks);
+    if (expand_block(packed, plain) != Expanded::exactly) return false;
+    if ((part_->checks & (kPlainAdler | kPlainCrc)) != 0) return !plain_difference(*block, plain, part_->checks);
+    if (part_->checks != 0 && lengths.packed < lengths.plain) return !packed_difference(*block, packed, part_->checks);
+    if (lengths.plain != believed.told && lengths.plain != believed.usual) return false;
+    return leads_on(*block, lengths.plain);
+}
+
+// How much a compressed block of so many bytes gives; 0 if there is none here.
+Result<std::uint32_t> LzopPass::plain_length_of(std::uint32_t packed) {
+    if (packed == 0 || packed >= kBlockMax || packed > tries_left_) return 0U;
+    VDISK_TRY(start, input_.at(at_, kBlockHeaderMax));
+    const auto block = parse_block(start, part_->checks, Lengths{packed + 1, packed});
+    if (!block) return 0U;
+    VDISK_TRY(whole, input_.at(at_, block->header + packed));
+    if (whole.size() < block->header + packed) return 0U;
+    const std::uint64_t most = std::min<std::uint64_t>({kBlockMax, most_plain(packed), tries_left_});
+    lzo_uint length = static_cast<lzo_uint>(most);
+    const auto plain = room_for(static_cast<std::size_t>(most));
+    const int status = lzo1x_decompress_safe(reinterpret_cast<const unsigned char*>(whole.data() + block->header),
+                                             packed, reinterpret_cast<unsigned char*>(plain.data()), &length, nullptr);
+    tries_left_ -= std::min<std::uint64_t>(std::max<std::uint64_t>(length, packed), tries_left_);
+    return status == LZO_E_OK ? static_cast<std::uint32_t>(length) : 0U;
 }
 
 // How long a compressed block must be that gives so many bytes; 0 if none here does.
@@ -423,15 +457,24 @@ Result<std::uint32_t> LzopPass::search_length(std::uint32_t plain) {
     return packed_length_of(whole.subspan(block->header), room_for(plain));
 }
 
-// What the lengths of a block must be of which the header's are not both right: `usual` is what its neighbours have.
-// A block that expands to that and whose check is right is one.
+// What the lengths of a block must be of which the header's are not both right: one of them is, or both are what its
+// neighbours have, which is `usual`. A block that expands to them and whose check is right is one.
 Result<std::optional<Lengths>> LzopPass::true_lengths(const Lengths& told, std::uint32_t usual) {
+    const Believed believed{.told = told.plain, .usual = usual};
+    if (told.packed <= tries_left_) {
+        tries_left_ -= told.packed;
+        VDISK_TRY(given, plain_length_of(told.packed));
+        for (const Lengths& tried : {Lengths{given, told.packed}, Lengths{told.packed, told.packed}}) {
+            VDISK_TRY(right, expands(tried, believed));
+            if (right) return std::optional(tried);
+        }
+    }
     for (const std::uint32_t plain : {told.plain, usual}) {
         if (plain > kBlockMax || plain > tries_left_) continue;
         tries_left_ -= plain;
         VDISK_TRY(searched, search_length(plain));
         for (const Lengths& tried : {Lengths{plain, told.packed}, Lengths{plain, plain}, Lengths{plain, searched}}) {
-            VDISK_TRY(right, expands(tried));
+            VDISK_TRY(right, expands(tried, believed));
             if (right) return std::optional(tried);
         }
     }
