@@ -6,7 +6,11 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 namespace vdisk {
 namespace {
@@ -40,6 +44,48 @@ Result<void> diffuse(const Hash& hash, std::span<std::byte> block) {
     return ok();
 }
 
+Result<SecretBytes> libcrypto_pbkdf2(const EVP_MD& md, std::span<const std::byte> passphrase,
+                                     std::span<const std::byte> salt, std::uint32_t iterations, std::size_t length) {
+    SecretBytes key(length);
+    const int done = PKCS5_PBKDF2_HMAC(
+        reinterpret_cast<const char*>(passphrase.data()), static_cast<int>(passphrase.size()),
+        reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()),
+        static_cast<int>(iterations), &md, static_cast<int>(length), reinterpret_cast<unsigned char*>(key.data()));
+    if (done != 1) return failed("PBKDF2");
+    return key;
+}
+
+// Iterates each of `blocks`: one in this thread, which tells `keep_going`, the others in threads of their own, or here
+// too where the system gives no thread. Returns false if it was stopped.
+bool iterate_side_by_side(std::string_view hash, const HmacPads& pads, std::span<SecretBytes> blocks,
+                          std::uint32_t iterations, const Hash::KeepGoing& keep_going) {
+    std::atomic<std::uint64_t> done{0};
+    std::atomic<bool> stopped{false};
+    const auto beside = [&](std::uint32_t count) {
+        done += count;
+        return !stopped;
+    };
+    const auto here = [&](std::uint32_t count) {
+        done += count;
+        if (keep_going && !keep_going(done)) stopped = true;
+        return !stopped;
+    };
+    std::vector<std::jthread> threads;
+    for (std::size_t i = 0; i < blocks.size(); ++i) {
+        const auto work = [&, i](const Iterated& iterated) {
+            if (!stopped && !iterate(hash, pads, blocks[i], iterations, iterated)) stopped = true;
+        };
+        try {
+            if (i + 1 < blocks.size()) threads.emplace_back([work, beside] { work(beside); });
+            else work(here);
+        } catch (const std::system_error&) {
+            work(here);
+        }
+    }
+    threads.clear(); // waits for them
+    return !stopped;
+}
+
 } // namespace
 
 void cleanse(void* bytes, std::size_t count) noexcept {
@@ -51,8 +97,8 @@ Result<Hash> Hash::find(std::string_view name) {
     if (known == kHashNames.end()) return fail(ErrorKind::unsupported, "hash '{}' is not supported", name);
     EVP_MD* const md = EVP_MD_fetch(nullptr, known->libcrypto, nullptr);
     if (md == nullptr) return fail(ErrorKind::unsupported, "hash '{}' is missing in this libcrypto", name);
-    return Hash(
-        std::shared_ptr<const EVP_MD>(md, [](const EVP_MD* fetched) { EVP_MD_free(const_cast<EVP_MD*>(fetched)); }));
+    return Hash(known->luks, std::shared_ptr<const EVP_MD>(
+                                 md, [](const EVP_MD* fetched) { EVP_MD_free(const_cast<EVP_MD*>(fetched)); }));
 }
 
 std::size_t Hash::size() const noexcept {
@@ -70,18 +116,47 @@ Result<SecretBytes> Hash::digest(std::span<const std::byte> first, std::span<con
     return digest;
 }
 
+Result<HmacPads> Hash::pads(std::span<const std::byte> key) const {
+    const auto size = static_cast<std::size_t>(EVP_MD_get_block_size(md_.get()));
+    SecretBytes block(key.begin(), key.end());
+    if (key.size() > size) {
+        VDISK_TRY(shorter, digest(key));
+        block = std::move(shorter);
+    }
+    block.resize(size);
+    HmacPads pads{.inner = block, .outer = block};
+    for (std::byte& byte : pads.inner) byte ^= std::byte{0x36};
+    for (std::byte& byte : pads.outer) byte ^= std::byte{0x5C};
+    return pads;
+}
+
+Result<SecretBytes> Hash::first_iteration(const HmacPads& pads, std::span<const std::byte> salt,
+                                          std::uint32_t block) const {
+    const boost::endian::big_uint32_buf_t number(block + 1);
+    const auto counter = std::as_bytes(std::span(&number, 1));
+    SecretBytes message(salt.begin(), salt.end());
+    message.insert(message.end(), counter.begin(), counter.end());
+    VDISK_TRY(inside, digest(pads.inner, message));
+    return digest(pads.outer, inside);
+}
+
 Result<SecretBytes> Hash::pbkdf2(std::span<const std::byte> passphrase, std::span<const std::byte> salt,
-                                 std::uint32_t iterations, std::size_t length) const {
+                                 std::uint32_t iterations, std::size_t length, const KeepGoing& keep_going) const {
     constexpr std::size_t kMost = std::numeric_limits<int>::max();
     if (passphrase.size() > kMost || salt.size() > kMost || length > kMost || iterations > kMost || iterations == 0)
         return fail(ErrorKind::limit_exceeded, "PBKDF2 with {} iterations for {} bytes", iterations, length);
-    SecretBytes key(length);
-    const int done =
-        PKCS5_PBKDF2_HMAC(reinterpret_cast<const char*>(passphrase.data()), static_cast<int>(passphrase.size()),
-                          reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()),
-                          static_cast<int>(iterations), md_.get(), static_cast<int>(length),
-                          reinterpret_cast<unsigned char*>(key.data()));
-    if (done != 1) return failed("PBKDF2");
+    if (!can_iterate(name_)) return libcrypto_pbkdf2(*md_, passphrase, salt, iterations, length);
+    VDISK_TRY(pads, this->pads(passphrase));
+    std::vector<SecretBytes> blocks;
+    for (std::size_t done = 0; done < length; done += size()) {
+        VDISK_TRY(first, first_iteration(pads, salt, static_cast<std::uint32_t>(blocks.size())));
+        blocks.push_back(std::move(first));
+    }
+    if (!iterate_side_by_side(name_, pads, blocks, iterations, keep_going))
+        return fail(ErrorKind::cancelled, "deriving a key from the passphrase was stopped");
+    SecretBytes key;
+    for (const SecretBytes& block : blocks) key.insert(key.end(), block.begin(), block.end());
+    key.resize(length);
     return key;
 }
 

@@ -3,10 +3,12 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "codec/pbkdf2.hpp"
 #include "codec/secret.hpp"
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -30,12 +32,23 @@ public:
     [[nodiscard]] Result<SecretBytes> digest(std::span<const std::byte> first,
                                              std::span<const std::byte> second = {}) const;
 
-    /// PBKDF2 (RFC 8018) with HMAC over this hash: `length` bytes. `iterations` must not be 0; the caller bounds it.
+    /// Told in the caller's thread of iterations as they are done, those of all blocks of the key added up; returns
+    /// false to have the work stopped.
+    using KeepGoing = std::function<bool(std::uint64_t done)>;
+
+    /// PBKDF2 (RFC 8018) with HMAC over this hash: `length` bytes, their blocks side by side in threads that end before
+    /// it returns. `iterations` must not be 0; the caller bounds it. `keep_going` may be empty, and for hashes other
+    /// than SHA-1, SHA-256 and SHA-512 is not asked. Errors: `cancelled`, `io`.
     [[nodiscard]] Result<SecretBytes> pbkdf2(std::span<const std::byte> passphrase, std::span<const std::byte> salt,
-                                             std::uint32_t iterations, std::size_t length) const;
+                                             std::uint32_t iterations, std::size_t length,
+                                             const KeepGoing& keep_going = {}) const;
 
 private:
-    explicit Hash(std::shared_ptr<const evp_md_st> md) : md_(std::move(md)) {}
+    Hash(std::string_view name, std::shared_ptr<const evp_md_st> md) : name_(name), md_(std::move(md)) {}
+    [[nodiscard]] Result<HmacPads> pads(std::span<const std::byte> key) const;
+    [[nodiscard]] Result<SecretBytes> first_iteration(const HmacPads& pads, std::span<const std::byte> salt,
+                                                      std::uint32_t block) const;
+    std::string_view name_; ///< LUKS's
     std::shared_ptr<const evp_md_st> md_;
 };
 

@@ -118,6 +118,59 @@ BOOST_AUTO_TEST_CASE(hashes_and_pbkdf2_give_known_keys) {
                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
+// Expected keys by Python's hashlib. The passphrases end at and behind a block of the hash function.
+BOOST_AUTO_TEST_CASE(keys_of_several_blocks_are_derived_from_passphrases_of_any_length) {
+    struct Row {
+        const char* hash;
+        std::size_t passphrase;
+        std::uint32_t iterations;
+        std::size_t length;
+        std::string_view key;
+    };
+    for (const Row& row : {
+             Row{"sha1", 64, 1, 64,
+                 "0ee153b147985a0d7bb6ead7ef72e56d45bd2396683caac4383eb786188aed3ab14d6fa551176ea1a757e50a5003a4406084c"
+                 "f9fb901973c1ae15f9758be535f"},
+             Row{"sha1", 65, 16385, 61,
+                 "8e094c0562d1e670cc500c78ff3d4471059fd83d277770ed8d4fb049d1f705e181c16a245d1450de25b717133ab34753f2bb2"
+                 "1aa06323af09134bc0576"},
+             Row{"sha256", 64, 16384, 64,
+                 "ca325467c0989efbdac44a161c49e644df1a1742b0e820f1a6f4deaf87628fa8be4b7d0f413430cfff2bb1c620c7d989b1443"
+                 "c251277c0548a5588c7ece1a0e4"},
+             Row{"sha256", 65, 2, 33, "6f3553a14dcf0e73271c6e26ca06693c24a7d8c0092da9dd4252f8013d559608ca"},
+             Row{"sha256", 0, 1, 32, "f135c27993baf98773c5cdb40a5706ce6a345cde61b000a67858650cd6a324d7"},
+             Row{"sha512", 128, 20000, 64,
+                 "df420556d0e8236e466e6a1180fefa55daf3b4b58783d1acf925c03d7cac0cfe15a231799a7be72e8522ecc07f1c11cf8999a"
+                 "7b5274c2dee788455b9a8da95dc"},
+             Row{"sha512", 129, 3, 65,
+                 "fc17be54909918c01aac2de22ea457327fdc0b70b730cef9ce4904a1579467dc87584ddbfccf5c9f448e1436eeb0afdb99572"
+                 "476afa6fe189f1ac54f708b1c1fd7"},
+             Row{"ripemd160", 65, 5, 64,
+                 "e5c7a628bf9e62f3db0359ec03ca0c708ec7bf053ba62c73b880b42484aa89be75b53af29d27eb765cd39dfcc927493099a0f"
+                 "9edf3c10ba6ed2e276abec916a2"},
+         }) {
+        const std::string passphrase(row.passphrase, 'p');
+        const auto key =
+            Hash::find(row.hash).value().pbkdf2(text(passphrase), text("salt"), row.iterations, row.length);
+        BOOST_TEST(hex(key.value()) == row.key);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(deriving_a_key_tells_how_far_it_is_and_can_be_stopped) {
+    const Hash hash = Hash::find("sha256").value();
+    std::uint64_t last = 0;
+    const auto count = [&](std::uint64_t done) {
+        BOOST_TEST(done >= last);
+        last = done;
+        return true;
+    };
+    BOOST_TEST(hash.pbkdf2(text("p"), text("salt"), 100'000, 64, count).has_value());
+    BOOST_TEST(last <= 200'000U);
+    BOOST_TEST(last >= 100'000U - (100'000U % 16384U));
+    const auto stopped = hash.pbkdf2(text("p"), text("salt"), 1'000'000'000, 64, [](std::uint64_t) { return false; });
+    BOOST_TEST((stopped.error().kind == ErrorKind::cancelled));
+}
+
 // Expected keys by an implementation in Python. The lengths leave whole, cut-off and several digests a stripe.
 BOOST_AUTO_TEST_CASE(split_keys_are_merged) {
     const auto merged = [](const char* hash, std::size_t length, std::uint32_t stripes) {

@@ -102,13 +102,14 @@ Result<std::shared_ptr<const ByteSource>> luks_area(const Header& header, const 
     return std::make_shared<const SliceSource>(file, area.offset, area.length);
 }
 
-Result<Encryption> open_luks(const ByteSource& area, const Key& key, const Limits& limits) {
+Result<Encryption> open_luks(const ByteSource& area, const Key& key, const OpenContext& context) {
     VDISK_TRY(luks, LuksHeader::parse(area));
     const std::span<const std::byte> passphrase(key.bytes);
-    VDISK_TRY(cipher, luks.unlock(area, passphrase, limits));
+    VDISK_TRY(cipher, luks.unlock(area, passphrase, context.limits, context.progress));
     for (const std::size_t end : line_endings(passphrase)) {
         if (cipher) break;
-        VDISK_TRY(without, luks.unlock(area, passphrase.first(passphrase.size() - end), limits));
+        VDISK_TRY(without,
+                  luks.unlock(area, passphrase.first(passphrase.size() - end), context.limits, context.progress));
         cipher = without;
     }
     if (!cipher)
@@ -129,7 +130,7 @@ Result<Encryption> open_method(const Header& header, const SourcePtr& file, cons
     VDISK_TRY(key, read_key_file(context));
     if (header.crypt_method == kLegacyAes) return open_legacy(std::move(key.bytes));
     VDISK_TRY(area, luks_area(header, file));
-    return open_luks(*area, key, context.limits);
+    return open_luks(*area, key, context);
 }
 
 Result<Facts> describe_luks(const Header& header, const SourcePtr& file) {

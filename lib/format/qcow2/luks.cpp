@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 
 #include <algorithm>
+#include <chrono>
 
 namespace vdisk::qcow2 {
 namespace {
@@ -101,11 +102,40 @@ Result<void> LuksHeader::check_limits(const Limits& limits) const {
     return ok();
 }
 
+// Derives keys, and tells how far all of them together are.
+class LuksHeader::Work {
+public:
+    Work(const LuksHeader& header, const Hash& hash, const Progress& progress)
+        : hash_(hash), progress_(progress), blocks_(div_ceil(header.key_bytes, hash.size())) {
+        for (const KeySlot& slot : header.key_slots)
+            if (slot.active) total_ += slot.iterations * blocks_ + header.mk_digest_iterations;
+    }
+
+    Result<SecretBytes> derive(std::span<const std::byte> secret, std::span<const std::byte> salt,
+                               std::uint32_t iterations, std::size_t length) {
+        const auto keep_going = [this](std::uint64_t done) {
+            const bool is_long = std::chrono::steady_clock::now() - started_ > std::chrono::seconds(1);
+            return !progress_ || !is_long || progress_(std::min(done_ + done, total_), total_);
+        };
+        auto key = hash_.pbkdf2(secret, salt, iterations, length, keep_going);
+        done_ += iterations * div_ceil(length, hash_.size());
+        return key;
+    }
+
+private:
+    const Hash& hash_;
+    const Progress& progress_;
+    std::uint64_t blocks_;
+    std::uint64_t total_ = 0;
+    std::uint64_t done_ = 0;
+    std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
 Result<SecretBytes> LuksHeader::key_in_slot(const KeySlot& slot, const ByteSource& area,
-                                            std::span<const std::byte> passphrase) const {
+                                            std::span<const std::byte> passphrase, Work& work) const {
     VDISK_TRY(hash, Hash::find(hash_spec));
     VDISK_TRY(mode, spec());
-    VDISK_TRY(slot_key, hash.pbkdf2(passphrase, slot.salt, slot.iterations, key_bytes));
+    VDISK_TRY(slot_key, work.derive(passphrase, slot.salt, slot.iterations, key_bytes));
     VDISK_TRY(cipher, SectorCipher::aes(mode, slot_key));
     VDISK_TRY(stored, read_bytes(area, slot.offset, std::uint64_t{key_bytes} * slot.stripes, "LUKS key material"));
     SecretBytes material(stored.begin(), stored.end());
@@ -113,27 +143,29 @@ Result<SecretBytes> LuksHeader::key_in_slot(const KeySlot& slot, const ByteSourc
     return anti_forensic_merge(hash, material, slot.stripes);
 }
 
-Result<bool> LuksHeader::is_master_key(std::span<const std::byte> key) const {
-    VDISK_TRY(hash, Hash::find(hash_spec));
-    VDISK_TRY(digest, hash.pbkdf2(key, mk_digest_salt, mk_digest_iterations, mk_digest.size()));
+Result<bool> LuksHeader::is_master_key(std::span<const std::byte> key, Work& work) const {
+    VDISK_TRY(digest, work.derive(key, mk_digest_salt, mk_digest_iterations, mk_digest.size()));
     return std::ranges::equal(digest, mk_digest);
 }
 
-Result<std::shared_ptr<const SectorCipher>>
-LuksHeader::unlock(const ByteSource& area, std::span<const std::byte> passphrase, const Limits& limits) const {
+Result<std::shared_ptr<const SectorCipher>> LuksHeader::unlock(const ByteSource& area,
+                                                               std::span<const std::byte> passphrase,
+                                                               const Limits& limits, const Progress& progress) const {
     VDISK_TRY(mode, spec());
-    VDISK_CHECK(Hash::find(hash_spec));
+    VDISK_TRY(hash, Hash::find(hash_spec));
     VDISK_CHECK(check_limits(limits));
+    Work work(*this, hash, progress);
     std::optional<Error> damage;
     bool tried = false;
     for (std::size_t i = 0; i < key_slots.size(); ++i) {
         if (!key_slots[i].active) continue;
-        auto key = key_in_slot(key_slots[i], area, passphrase);
+        auto key = key_in_slot(key_slots[i], area, passphrase, work);
+        if (key.has_error() && key.error().kind == ErrorKind::cancelled) return std::move(key).error();
         if (key.has_error()) { // one damaged slot does not lock the others
             damage = std::move(key).error().in(fmt::format("LUKS key slot {}", i));
             continue;
         }
-        VDISK_TRY(right, is_master_key(key.value()));
+        VDISK_TRY(right, is_master_key(key.value(), work));
         if (right) return SectorCipher::aes(mode, key.value());
         tried = true;
     }

@@ -7,6 +7,7 @@
 #include "codec/cipher.hpp"
 #include "codec/key_derivation.hpp"
 #include "io/byte_source.hpp"
+#include "io/progress.hpp"
 
 #include <boost/endian/buffers.hpp>
 
@@ -67,9 +68,11 @@ struct LuksHeader {
 
     /// The master key's cipher, if `passphrase` opens one of the active slots; null if it opens none. Errors:
     /// `unsupported` for ciphers that are not read, `limit_exceeded` for iterations or stripes beyond reason, `corrupt`
-    /// where not even one slot could be tried.
-    [[nodiscard]] Result<std::shared_ptr<const SectorCipher>>
-    unlock(const ByteSource& area, std::span<const std::byte> passphrase, const Limits& limits) const;
+    /// where not even one slot could be tried, `cancelled`. `progress` counts iterations, once it has taken a second.
+    [[nodiscard]] Result<std::shared_ptr<const SectorCipher>> unlock(const ByteSource& area,
+                                                                     std::span<const std::byte> passphrase,
+                                                                     const Limits& limits,
+                                                                     const Progress& progress = {}) const;
 
     /// Cipher, mode, hash, key length and slots, for `vdisk info`.
     [[nodiscard]] Facts facts() const;
@@ -77,9 +80,10 @@ struct LuksHeader {
 private:
     [[nodiscard]] Result<CipherSpec> spec() const;
     [[nodiscard]] Result<void> check_limits(const Limits& limits) const;
+    class Work;
     [[nodiscard]] Result<SecretBytes> key_in_slot(const KeySlot& slot, const ByteSource& area,
-                                                  std::span<const std::byte> passphrase) const;
-    [[nodiscard]] Result<bool> is_master_key(std::span<const std::byte> key) const;
+                                                  std::span<const std::byte> passphrase, Work& work) const;
+    [[nodiscard]] Result<bool> is_master_key(std::span<const std::byte> key, Work& work) const;
 };
 
 } // namespace vdisk::qcow2
