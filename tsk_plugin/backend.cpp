@@ -36,14 +36,19 @@ constexpr std::chrono::milliseconds kLookAtOpening{50};
 constexpr std::chrono::hours kLookAtLeisure{24};
 
 struct State {
-    State(RealTskPtr library, OpenedDisk opened, std::string name, const ImageType* shown)
-        : tsk(std::move(library)), disk(std::move(opened)), path(std::move(name)), type(shown) {}
+    State(RealTskPtr library, OpenedDisk opened, const ImageRequest& request)
+        : tsk(std::move(library)), disk(std::move(opened)), path(request.path), type(request.type),
+          more_parts(request.more_parts) {
+        images.push_back(path.data());
+        for (std::string& part : more_parts) images.push_back(part.data());
+    }
 
     RealTskPtr tsk;
     OpenedDisk disk;
     std::string path;
     const ImageType* type;
-    char* images[1]{};
+    std::vector<std::string> more_parts;
+    std::vector<char*> images{}; ///< all that were given
 };
 
 // One block of memory: libtsk's structure, and behind it what we need.
@@ -165,7 +170,7 @@ Result<OpenedDisk> open_with_bar(const ImageRequest& request) {
         if (*bar) (*bar)->update(done, total);
         return true;
     };
-    auto disk = open_disk(request.path, options);
+    auto disk = open_disk(request.path, request.more_parts, options);
     bar->reset();
     return disk;
 }
@@ -197,7 +202,7 @@ Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
     const auto allocated = static_cast<Handle*>(std::calloc(1, sizeof(Handle)));
     std::unique_ptr<Handle, decltype(&std::free)> handle(allocated, &std::free);
     if (!handle) return fail(ErrorKind::io, "{}: no memory", request.path);
-    auto state = std::make_unique<State>(std::move(tsk), std::move(disk), request.path, request.type);
+    auto state = std::make_unique<State>(std::move(tsk), std::move(disk), request);
     TSK_IMG_INFO* const image =
         open_external(handle.get(), static_cast<TSK_OFF_T>(size), request.sector_size, read, close, imgstat);
     if (image == nullptr) return image;
@@ -205,11 +210,10 @@ Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
     if (state->tsk->verbose()) tell_files(*state);
     tell_unreadable(*state);
     tell_remarks(*state);
-    state->images[0] = state->path.data();
     image->tag = TSK_IMG_INFO_TAG;
     image->itype = static_cast<TSK_IMG_TYPE_ENUM>(shown_type(*request.type));
-    image->num_img = 1;
-    image->images = state->images;
+    image->num_img = static_cast<int>(state->images.size());
+    image->images = state->images.data();
     handles().add(image);
     handle->state = state.release();
     (void)handle.release(); // owned by its `image` from now on

@@ -12,10 +12,11 @@ namespace vdisk::tsk {
 
 /// How a program wants an image opened.
 struct ImageRequest {
-    std::string path;        ///< perhaps with a selector; reported as the image's name
-    const ImageType* type;   ///< what it is shown as; never null
-    std::string_view format; ///< what it is opened as: a format's name
-    unsigned sector_size;    ///< 0: libtsk's default
+    std::string path;                      ///< perhaps with a selector; reported as the image's name
+    const ImageType* type;                 ///< what it is shown as; never null
+    std::string_view format;               ///< what it is opened as: a format's name
+    unsigned sector_size;                  ///< 0: libtsk's default
+    std::vector<std::string> more_parts{}; ///< of an image in several files, all but the first
 };
 
 /// Opens the image as a handle of `tsk`, to be closed by tsk_img_close(). nullptr where libtsk refused and set its own

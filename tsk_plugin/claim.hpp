@@ -17,8 +17,8 @@ struct OpenCall {
 };
 
 /// What to open if the call is ours: by its type or, where that is to be detected, because the file surely has one of
-/// our formats. nullopt: libtsk's own affair. Errors: `usage` for an image split into several files, `not_this_format`
-/// for a file that two formats are sure of, and why a reference file leads nowhere.
+/// our formats. Several files are the parts of one, in their order. nullopt: libtsk's own affair. Errors:
+/// `not_this_format` for a file that two formats are sure of, and why a reference file leads nowhere.
 [[nodiscard]] Result<std::optional<ImageRequest>> claim(const RealTsk& tsk, const OpenCall& call);
 
 } // namespace vdisk::tsk

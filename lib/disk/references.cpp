@@ -51,6 +51,14 @@ std::optional<fs::path> resolve_below(const fs::path& root, const fs::path& name
     return root / done;
 }
 
+// `path` as a process would name it whose root is `root`; nothing where it does not lie below that.
+std::optional<fs::path> path_below(const fs::path& root, const fs::path& path) {
+    std::error_code error;
+    const fs::path below = fs::absolute(path, error).lexically_relative(root);
+    if (root.empty() || error || below.empty() || *below.begin() == "..") return std::nullopt;
+    return "/" / below;
+}
+
 // The last parts of a path, the longest first, down to two: a folder and a name.
 std::vector<fs::path> endings(const fs::path& name) {
     std::vector<fs::path> parts;
@@ -118,12 +126,15 @@ References::References(fs::path image, ReferencePolicy policy, const Limits& lim
     image_ = std::move(image);
 }
 
-bool References::allows(const fs::path& path) const {
-    if (policy_ == ReferencePolicy::any) return true;
-    if (policy_ == ReferencePolicy::deny) return false;
+bool References::lies_beside(const fs::path& path) const {
     std::error_code error;
     const fs::path folder = fs::canonical(path, error).parent_path();
     return std::ranges::any_of(folders_, [&](const fs::path& own) { return fs::canonical(own, error) == folder; });
+}
+
+bool References::allows(const fs::path& path) const {
+    if (policy_ == ReferencePolicy::any) return true;
+    return policy_ == ReferencePolicy::same_dir && lies_beside(path);
 }
 
 Result<FilePtr> References::open_file(const fs::path& path, FileKinds kinds) const {
@@ -240,6 +251,17 @@ Result<FilePtr> References::open_exact(const fs::path& path) const {
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
                     printable(path.native()));
     return open_file(path, FileKinds::regular_only);
+}
+
+Result<FilePtr> References::open_part(const fs::path& path) const {
+    if (inputs_) inputs_->add(path);
+    fs::path place = path;
+    if (const auto inside = root_ ? path_below(root_->folder, path) : std::nullopt)
+        if (auto resolved = resolve_below(root_->folder, *inside)) place = std::move(*resolved);
+    if (policy_ != ReferencePolicy::any && !lies_beside(place))
+        return fail(ErrorKind::usage, "'{}' is not opened: it is a link, and VDISK_REFERENCES lets none lead elsewhere",
+                    printable(path.native()));
+    return open_file(place, FileKinds::regular_only);
 }
 
 Result<FoundFile> References::open_given(const fs::path& path) const {

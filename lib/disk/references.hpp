@@ -72,6 +72,11 @@ public:
     /// policy forbids, else `io`.
     [[nodiscard]] Result<FilePtr> open_exact(const std::filesystem::path& path) const;
 
+    /// A further part of the image's own file, which was cut: a regular file. It is nothing that the image names; but
+    /// a link to another folder is followed only where the policy lets an image name files there, and one below the
+    /// evidence's root stays there. Errors: `usage`, `io`.
+    [[nodiscard]] Result<FilePtr> open_part(const std::filesystem::path& path) const;
+
     /// A path that a person gave (a `backing` key): as it stands, without a policy.
     [[nodiscard]] Result<FoundFile> open_given(const std::filesystem::path& path) const;
 
@@ -88,6 +93,7 @@ public:
     [[nodiscard]] bool allows(const std::filesystem::path& path) const;
 
 private:
+    [[nodiscard]] bool lies_beside(const std::filesystem::path& path) const;
     [[nodiscard]] Result<FilePtr> open_file(const std::filesystem::path& path, FileKinds kinds) const;
     struct Candidate {
         std::filesystem::path path;

@@ -22,6 +22,8 @@ constexpr std::array kKeys{
     SelectorKey{"format", &Selector::format, "NAME", "the format by which the file is read, whatever it looks like"},
     SelectorKey{"root", &Selector::root, "FOLDER",
                 "below which the evidence is mounted: absolute names are looked for there"},
+    SelectorKey{"parts", &Selector::parts, "one|all",
+                "of a cut file: this part alone, or all that follow whatever they look like"},
     SelectorKey{"block-size", &Selector::block_size, "BYTES",
                 "of a VDI whose header is lost; with the three that follow"},
     SelectorKey{"map-offset", &Selector::map_offset, "BYTES", "where its block map lies in the file"},

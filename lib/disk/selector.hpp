@@ -23,6 +23,7 @@ struct Selector {
     std::optional<std::string> parent;
     std::optional<std::string> format;       ///< by which the file is read, whatever it looks like
     std::optional<std::string> root;         ///< the folder below which the evidence is mounted
+    std::optional<std::string> parts{};      ///< which parts of a file that was cut are read: "one" or "all"
     std::optional<std::string> block_size{}; ///< of a VDI whose header is lost; with the three that follow, in bytes
     std::optional<std::string> map_offset{};
     std::optional<std::string> data_offset{};

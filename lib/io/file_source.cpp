@@ -109,18 +109,47 @@ Result<FilePtr> FileSource::take(Descriptor descriptor, const std::filesystem::p
 }
 
 std::uint64_t FileSource::file_system() const noexcept {
+    if (!parts_.empty()) return parts_.front().file->file_system();
     struct statfs status {};
     if (::fstatfs(descriptor_.get(), &status) != 0) return identity_.device;
     return lasting_file_system(static_cast<std::uint64_t>(status.f_type), identity_.device);
 }
 
+FilePtr FileSource::join(std::vector<FilePart> parts) {
+    const FileSource& first = *parts.front().file;
+    const std::shared_ptr<FileSource> whole(new FileSource(Descriptor(), first.path_));
+    whole->size_ = parts.back().start + parts.back().length;
+    whole->identity_ = first.identity_;
+    whole->modified_ = first.modified_;
+    whole->changed_ = first.changed_;
+    whole->owner_ = first.owner_;
+    whole->parts_ = std::move(parts);
+    whole->regular_ = std::ranges::all_of(whole->files(), &FileSource::regular_);
+    return whole;
+}
+
+std::vector<const FileSource*> FileSource::files() const {
+    if (parts_.empty()) return {this};
+    std::vector<const FileSource*> files;
+    for (const FilePart& part : parts_)
+        if (part.file) files.push_back(part.file.get());
+    return files;
+}
+
 ChangeTimes FileSource::change_times() const noexcept {
+    const auto is_doubtful = [](const FilePart& part) {
+        return part.file && part.file->change_times() == ChangeTimes::doubtful;
+    };
+    if (!parts_.empty()) return std::ranges::any_of(parts_, is_doubtful) ? ChangeTimes::doubtful : ChangeTimes::sure;
     struct statfs status {};
     if (::fstatfs(descriptor_.get(), &status) != 0) return ChangeTimes::doubtful;
     return change_times_of(static_cast<std::uint64_t>(status.f_type));
 }
 
 std::optional<std::string> FileSource::change() const {
+    for (const FilePart& part : parts_)
+        if (auto change = part.file ? part.file->change() : std::nullopt) return change;
+    if (!parts_.empty()) return std::nullopt;
     struct stat now {};
     if (!regular_ || ::fstat(descriptor_.get(), &now) != 0) return std::nullopt;
     if (now.st_size != static_cast<off_t>(size_)) return fmt::format("its size was {} and is {}", size_, now.st_size);
@@ -130,6 +159,8 @@ std::optional<std::string> FileSource::change() const {
 }
 
 bool FileSource::has_writer() const noexcept {
+    if (!parts_.empty())
+        return std::ranges::any_of(parts_, [](const FilePart& part) { return part.file && part.file->has_writer(); });
     // QEMU's block/file-posix.c holds a shared lock on byte 100 + N for each permission N that it uses. The question is
     // for an exclusive lock, because that is what a shared one is in the way of.
     constexpr off_t kPermissions = 100;
@@ -146,9 +177,38 @@ bool FileSource::has_writer() const noexcept {
     return false;
 }
 
+const FilePart& FileSource::part_at(std::uint64_t offset) const noexcept {
+    return *std::prev(std::ranges::upper_bound(parts_, offset, {}, &FilePart::start));
+}
+
+Readability FileSource::readability(std::uint64_t offset, std::uint64_t wanted) const {
+    if (parts_.empty() || offset >= size_) return ByteSource::readability(offset, wanted);
+    const FilePart* part = &part_at(offset);
+    const std::shared_ptr<const Error> why = part->why;
+    std::uint64_t end = part->start + part->length;
+    while (end - offset < wanted && end < size_ && !why && !(++part)->why) end = part->start + part->length;
+    return {std::min(wanted, end - offset), why};
+}
+
+Result<std::size_t> FileSource::read_parts(std::uint64_t offset, std::span<std::byte> out) const {
+    std::size_t done = 0;
+    while (done < out.size()) {
+        const std::uint64_t at = offset + done;
+        const FilePart& part = part_at(at);
+        if (part.why) return Error(*part.why);
+        const std::uint64_t left = part.start + part.length - at;
+        const auto piece =
+            out.subspan(done, static_cast<std::size_t>(std::min<std::uint64_t>(left, out.size() - done)));
+        VDISK_CHECK(read_exact(*part.file, at - part.start, piece));
+        done += piece.size();
+    }
+    return done;
+}
+
 Result<std::size_t> FileSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     if (offset >= size_) return std::size_t{0};
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset));
+    if (!parts_.empty()) return read_parts(offset, out.first(wanted));
     std::size_t done = 0;
     while (done < wanted) {
         const ssize_t got =

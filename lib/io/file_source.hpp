@@ -8,6 +8,7 @@
 #include <compare>
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 namespace vdisk {
 
@@ -36,20 +37,42 @@ enum class ChangeTimes : std::uint8_t {
 /// not.
 enum class FileKinds : std::uint8_t { regular_only, regular_or_block_device };
 
+class FileSource;
+using FilePtr = std::shared_ptr<const FileSource>;
+
+/// A part of a file that was cut, which lies at `start` of the whole.
+struct FilePart {
+    std::uint64_t start = 0;
+    std::uint64_t length = 0;
+    FilePtr file;                     ///< has `length` bytes; null where the bytes can't be had
+    std::shared_ptr<const Error> why; ///< then
+    std::filesystem::path path;
+};
+
 /// A file, opened O_RDONLY and read by pread(). The descriptor is closed with the object. The size is the one at
-/// opening: a file that shrinks later gives `truncated` for what is gone.
+/// opening: a file that shrinks later gives `truncated` for what is gone. Or the parts of a file that was cut, read as
+/// the one that they were: what is said of it is then said of the first part, if not of all.
 class FileSource final : public ByteSource {
 public:
     /// Never blocks on a FIFO or a terminal and never opens a directory: those are `io` errors.
-    [[nodiscard]] static Result<std::shared_ptr<const FileSource>> open(const std::filesystem::path& path,
-                                                                        FileKinds kinds);
+    [[nodiscard]] static Result<FilePtr> open(const std::filesystem::path& path, FileKinds kinds);
 
     /// The same of what is open already, read-only, under the name `path`.
-    [[nodiscard]] static Result<std::shared_ptr<const FileSource>>
-    take(Descriptor descriptor, const std::filesystem::path& path, FileKinds kinds);
+    [[nodiscard]] static Result<FilePtr> take(Descriptor descriptor, const std::filesystem::path& path,
+                                              FileKinds kinds);
+
+    /// One file out of its parts, which follow each other without a gap. The first has a file.
+    [[nodiscard]] static FilePtr join(std::vector<FilePart> parts);
+
+    /// The parts; none of a file that is one.
+    [[nodiscard]] const std::vector<FilePart>& parts() const noexcept { return parts_; }
+    /// The system's files that it is read from, in their order: itself, or the parts that are there.
+    [[nodiscard]] std::vector<const FileSource*> files() const;
 
     [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
+    /// A reason for each part that is missing.
+    [[nodiscard]] Readability readability(std::uint64_t offset, std::uint64_t wanted) const override;
     [[nodiscard]] std::string_view name() const noexcept override { return name_; }
 
     [[nodiscard]] FileIdentity identity() const noexcept { return identity_; }
@@ -63,7 +86,7 @@ public:
     [[nodiscard]] ChangeTimes change_times() const noexcept;
     /// The user that the file belongs to.
     [[nodiscard]] std::uint32_t owner() const noexcept { return owner_; }
-    /// False for a block device, whose content changes without a trace in the times.
+    /// False for a block device, or with one among the parts: its content changes without a trace in the times.
     [[nodiscard]] bool is_regular() const noexcept { return regular_; }
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
@@ -77,8 +100,11 @@ public:
 
 private:
     FileSource(Descriptor descriptor, std::filesystem::path path);
+    [[nodiscard]] const FilePart& part_at(std::uint64_t offset) const noexcept;
+    [[nodiscard]] Result<std::size_t> read_parts(std::uint64_t offset, std::span<std::byte> out) const;
 
-    Descriptor descriptor_;
+    Descriptor descriptor_; ///< closed where there are parts
+    std::vector<FilePart> parts_;
     std::filesystem::path path_;
     std::string name_;
     std::uint64_t size_ = 0;
@@ -88,7 +114,5 @@ private:
     std::uint32_t owner_ = 0;
     bool regular_ = false;
 };
-
-using FilePtr = std::shared_ptr<const FileSource>;
 
 } // namespace vdisk

@@ -155,6 +155,25 @@ Result<void> hash_content(Hasher& hasher, const FileSource& file, ChangeTimes ti
     return ok();
 }
 
+// What tells one state of a file from another.
+void hash_state(Hasher& hasher, const FileSource& file) {
+    struct {
+        little_uint64_buf_t file_system, inode, size;
+        little_int64_buf_t modified, changed;
+    } state;
+    state.file_system = file.file_system();
+    state.inode = file.identity().inode;
+    state.size = file.size();
+    state.modified = file.modified();
+    state.changed = file.changed();
+    hasher.add_struct(state);
+}
+
+bool is_settled(const FileSource& file) {
+    return std::chrono::system_clock::now().time_since_epoch() - std::chrono::nanoseconds(file.changed()) >
+           time_granularity(file.changed());
+}
+
 // The folder that the file lies in, whatever links lead to it; nothing where that can't be had any more.
 std::optional<FileIdentity> folder_of(const FileSource& file) {
     std::error_code error;
@@ -179,18 +198,10 @@ Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind) {
 Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind, ChangeTimes times) {
     if (!file.is_regular())
         return fail(ErrorKind::unsupported, "{}: is no regular file: its indexes can't be kept", file.name());
-    struct {
-        little_uint64_buf_t file_system, inode, size;
-        little_int64_buf_t modified, changed;
-    } state;
-    state.file_system = file.file_system();
-    state.inode = file.identity().inode;
-    state.size = file.size();
-    state.modified = file.modified();
-    state.changed = file.changed();
-
     Hasher hasher("SHA256");
-    hasher.add_struct(state);
+    for (const FileSource* const each : file.files()) hash_state(hasher, *each);
+    for (const FilePart& part : file.parts())
+        if (part.file) hasher.add_struct(little_uint64_buf_t(part.start));
     hasher.add(std::as_bytes(std::span(kind)));
     VDISK_CHECK(hash_content(hasher, file, times));
     const auto digest = hasher.finish<sizeof(Digest)>();
@@ -198,9 +209,9 @@ Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind, Cha
 
     IndexKey key;
     key.digest_ = *digest;
-    key.folder_ = folder_of(file);
-    key.settled_ = std::chrono::system_clock::now().time_since_epoch() - std::chrono::nanoseconds(file.changed()) >
-                   time_granularity(file.changed());
+    for (const FileSource* const each : file.files())
+        if (const auto folder = folder_of(*each)) key.folders_.insert(*folder);
+    key.settled_ = std::ranges::all_of(file.files(), [](const FileSource* each) { return is_settled(*each); });
     return key;
 }
 

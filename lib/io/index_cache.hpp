@@ -10,12 +10,14 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string_view>
 
 namespace vdisk {
 
 /// Which index of which file in which state: file system, inode, size, times and a hash of the file's first and last
-/// bytes; where the file system lets the times be put back, of samples from all over the file too.
+/// bytes, of a file in parts those of each; where the file system lets the times be put back, of samples from all over
+/// the file too.
 class IndexKey {
 public:
     using Digest = std::array<std::byte, 32>;
@@ -32,12 +34,12 @@ public:
     /// False if the file changed so shortly before it was opened that another change may carry the same time.
     [[nodiscard]] bool settled() const noexcept { return settled_; }
 
-    /// Whether that is the folder in which the file lies.
-    [[nodiscard]] bool lies_in(const FileIdentity& folder) const noexcept { return folder_ == folder; }
+    /// Whether that is the folder in which the file, or one of its parts, lies.
+    [[nodiscard]] bool lies_in(const FileIdentity& folder) const noexcept { return folders_.contains(folder); }
 
 private:
     Digest digest_{};
-    std::optional<FileIdentity> folder_{};
+    std::set<FileIdentity> folders_{};
     bool settled_ = false;
 };
 

@@ -34,6 +34,11 @@ void InputFiles::add(const fs::path& path) {
 }
 
 void InputFiles::add(const FilePtr& file) {
+    for (const FilePart& part : file->parts()) {
+        if (part.file) add(part.file);
+        else add(part.path);
+    }
+    if (!file->parts().empty()) return;
     add(file->path());
     const std::lock_guard lock(mutex_);
     std::erase_if(open_, [](const auto& known) { return known.expired(); });

@@ -33,7 +33,7 @@ public:
     /// `path` is read, or is named and would be read if it were there.
     void add(const std::filesystem::path& path);
 
-    /// `file` is read, from now until it is closed.
+    /// `file` is read, from now until it is closed; each of its parts, those that are missing too.
     void add(const FilePtr& file);
 
     /// All that were added, each once.

@@ -7,6 +7,7 @@
 #include "image/uniform_layout.hpp"
 #include "io/memory_source.hpp"
 #include "open/known_files.hpp"
+#include "open/parts.hpp"
 #include "open/reference/reference.hpp"
 #include "open/registry.hpp"
 
@@ -35,6 +36,7 @@ struct Expectation {
     bool may_be_reference = false;
     FileKinds given = FileKinds::regular_or_block_device; ///< what a path in its selector may be
     std::optional<Window> window{};                       ///< the part of the file that is meant
+    std::span<const std::string> more_parts{};            ///< paths of what the file goes on in, as a person gave them
 };
 
 Result<const Format*> format_named(const Expectation& expected) {
@@ -233,7 +235,7 @@ Result<void> refuse_needless_keys(const OpenedFile& opened) {
     VDISK_CHECK(
         refuse_two(name, {{"'backing'", selector.backing.has_value()}, {"'parent'", selector.parent.has_value()}}));
     const std::vector<std::string_view> taken = opened.disks->keys();
-    constexpr std::array kForAll{"device", "snapshot", "format"};
+    constexpr std::array kForAll{"device", "snapshot", "format", "parts"};
     for (const SelectorKey& key : selector_keys()) {
         if (!(selector.*key.member) || std::ranges::find(kForAll, key.name) != kForAll.end()) continue;
         if (std::ranges::find(taken, key.name) == taken.end())
@@ -271,33 +273,30 @@ Result<void> check_window(const FileSource& file, const std::optional<Window>& w
                 window->length.value_or(0), window->offset, file.size());
 }
 
-// Files that were cut into parts of numbered names (x.001, x.002) are not joined; who opens one should know of the
-// rest.
-std::optional<Remark> remark_of_parts(const std::filesystem::path& path) {
-    const std::string number = path.extension().native(); // ".001"
-    const auto digit = [](char c) { return c >= '0' && c <= '9'; };
-    if (number.size() != 4 || !std::ranges::all_of(number.substr(1), digit)) return std::nullopt;
-    std::filesystem::path next = path;
-    next.replace_extension(fmt::format(".{:03}", std::stoi(number.substr(1)) + 1));
-    std::error_code error;
-    if (!std::filesystem::exists(next, error)) return std::nullopt;
-    return Remark{Remark::Weight::doubt,
-                  fmt::format("is a part of a file; {} and what follows are not read: join the parts first",
-                              printable(next.native()))};
+// The file with all parts into which it was cut.
+Result<WholeFile> whole_file(const FilePtr& file, const Selector& selector, const References& gate,
+                             std::span<const std::string> more) {
+    return more.empty() ? with_parts(file, gate, selector.parts) : with_given_parts(file, more, gate, selector.parts);
 }
 
 Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& wanted, const OpenOptions& options,
                               CachesPtr caches) {
     VDISK_TRY(expected, with_own_format(wanted, selector, file->name()));
-    VDISK_CHECK(check_window(*file, expected.window));
     OpenedFile opened;
     VDISK_TRY(context, context_of(file, std::move(selector), expected.given, options));
     opened.context = std::move(context);
     opened.context.caches = std::move(caches);
-    opened.source = windowed(file, expected.window);
+    VDISK_TRY(whole, whole_file(file, opened.context.selector, *opened.context.references, expected.more_parts));
+    opened.context.file = std::move(whole.file);
+    opened.decided = std::move(whole.remarks);
+    VDISK_CHECK(check_window(*opened.context.file, expected.window));
+    opened.source = windowed(opened.context.file, expected.window);
     if (expected.may_be_compressed && !expected.window) VDISK_CHECK(look_through_compression(opened, options));
-    VDISK_TRY(format, decide_format(opened, expected));
-    if (auto parts = remark_of_parts(file->path())) opened.decided.push_back(std::move(*parts));
+    auto decided = decide_format(opened, expected);
+    // What is known of its parts may be why.
+    if (decided.has_error() && !opened.decided.empty())
+        decided.error().what += fmt::format("; it {}", opened.decided.front().text);
+    VDISK_TRY(format, std::move(decided));
     if (format->follow != nullptr) return follow(opened, *format, expected, options);
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream && !format->scans_forward && !stream->indexed()) VDISK_CHECK(stream->index({}, options.progress));
@@ -490,6 +489,8 @@ Result<OpenLayer> open_layer(OpenedFile file, std::size_t index) {
                    .size = file.disks->disks()[index].size,
                    .remarks = file.decided,
                    .files = layer.files};
+    if (const FilePtr& whole = file.context.file; whole && !whole->parts().empty())
+        link.files["parts"] = describe_parts(*whole);
     link.remarks.insert(link.remarks.end(), layer.remarks.begin(), layer.remarks.end());
     link.damage = damage_of_stream(file);
     return OpenLayer{std::move(file), index, std::move(layer), std::move(link)};
@@ -562,6 +563,17 @@ Result<void> refuse_needless_root(const OpenedFile& file) {
     return fail(ErrorKind::usage,
                 "{}: the key 'root' does not apply: no file of the chain is named by an absolute path",
                 file.source->name());
+}
+
+// Detects the format of what the file and its parts are together; of the first alone where they can't be joined, which
+// opening them tells.
+Result<const Format*> identify(const FilePtr& file);
+
+Result<const Format*> identify_whole(const FilePtr& first, const Selector& selector, std::span<const std::string> more,
+                                     const OpenOptions& options) {
+    VDISK_TRY(context, context_of(first, selector, FileKinds::regular_or_block_device, options));
+    const auto whole = whole_file(first, selector, *context.references, more);
+    return identify(whole.has_value() ? whole.value().file : first);
 }
 
 Result<const Format*> identify(const FilePtr& file) {
@@ -677,10 +689,12 @@ Result<std::size_t> select_disk(const OpenedFile& file) {
     return index;
 }
 
-Result<const Format*> identify_file(std::string_view text) {
+Result<const Format*> identify_file(std::string_view text, std::span<const std::string> more_parts) {
     VDISK_TRY(selector, parse_typed(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
-    return identify(file);
+    const auto policy = reference_policy_from_environment();
+    const OpenOptions options{.references = policy.has_value() ? policy.value() : ReferencePolicy::deny};
+    return identify_whole(file, selector, more_parts, options);
 }
 
 Result<const Format*> identify_target(std::string_view text, const OpenOptions& options) {
@@ -688,7 +702,7 @@ Result<const Format*> identify_target(std::string_view text, const OpenOptions& 
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_only));
     VDISK_TRY(context, context_of(file, std::move(selector), FileKinds::regular_only, options));
     VDISK_TRY(there, kReferenceFormat.follow(*file, context));
-    auto format = identify(there.file);
+    auto format = identify_whole(there.file, there.selector, {}, options);
     if (format.has_value() && format.value() == nullptr) format = raw_if_compressed(*there.file);
     else if (format.has_value() && format.value()->follow != nullptr)
         format = led_to(there.file->name(), *format.value());
@@ -697,6 +711,11 @@ Result<const Format*> identify_target(std::string_view text, const OpenOptions& 
 }
 
 Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) {
+    return open_file(text, {}, options);
+}
+
+Result<OpenedFile> open_file(std::string_view text, std::span<const std::string> more_parts,
+                             const OpenOptions& options) {
     VDISK_TRY(selector, parse_typed(text));
     if (options.inputs) options.inputs->add(selector.path);
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
@@ -706,7 +725,8 @@ Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options) 
                       {.format = std::string(format_called(options.format)),
                        .said_by = SaidBy::person,
                        .called_raw = raw,
-                       .may_be_reference = true},
+                       .may_be_reference = more_parts.empty(),
+                       .more_parts = more_parts},
                       options, std::make_shared<Caches>(options.limits));
 }
 
@@ -766,7 +786,12 @@ Result<OpenedState> open_saved_state(const OpenedFile& file) {
 }
 
 Result<OpenedDisk> open_disk(std::string_view text, const OpenOptions& options) {
-    VDISK_TRY(file, open_file(text, options));
+    return open_disk(text, {}, options);
+}
+
+Result<OpenedDisk> open_disk(std::string_view text, std::span<const std::string> more_parts,
+                             const OpenOptions& options) {
+    VDISK_TRY(file, open_file(text, more_parts, options));
     return open_disk(std::move(file), options);
 }
 

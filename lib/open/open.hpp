@@ -63,7 +63,7 @@ struct OpenedDisk {
 
 /// The format that the file named by `text` (a path, perhaps with a selector) surely has; nullptr where none is sure.
 /// Parses no metadata. Errors: as open_file(); `not_this_format` only where two formats are sure.
-[[nodiscard]] Result<const Format*> identify_file(std::string_view text);
+[[nodiscard]] Result<const Format*> identify_file(std::string_view text, std::span<const std::string> more_parts = {});
 
 /// The format that the image surely has to which the reference file `text` leads; never nullptr. Errors, which name
 /// both files: as open_file(), and `not_this_format` where no format is sure.
@@ -71,8 +71,13 @@ struct OpenedDisk {
 
 /// Opens `text` (a path, perhaps with a selector) and parses its metadata; follows no parent. A compressed file is read
 /// as what it decompresses to, which is a raw image if it is of no other format. A reference file is followed; errors
-/// then name both files.
+/// then name both files. A file that was cut into parts is opened by its first (parts.hpp says which are joined).
 [[nodiscard]] Result<OpenedFile> open_file(std::string_view text, const OpenOptions& options);
+
+/// The same of a file in parts of which a person names each: `text` the first, `more_parts` the paths of the others in
+/// their order. No reference file is followed then, and none is joined but these.
+[[nodiscard]] Result<OpenedFile> open_file(std::string_view text, std::span<const std::string> more_parts,
+                                           const OpenOptions& options);
 
 /// Tells `options.inputs` of every file that `file` leads to, and those in turn, by names and selectors, as far as they
 /// can be followed: for who writes something without having opened the disks. Needs no key.
@@ -87,6 +92,8 @@ void find_inputs(const OpenedFile& file, const OpenOptions& options);
 
 /// open_file() and open_disk() in one.
 [[nodiscard]] Result<OpenedDisk> open_disk(std::string_view text, const OpenOptions& options);
+[[nodiscard]] Result<OpenedDisk> open_disk(std::string_view text, std::span<const std::string> more_parts,
+                                           const OpenOptions& options);
 
 /// A machine's saved state: `size` bytes from `start` of `image`.
 struct OpenedState {

@@ -2,6 +2,7 @@
 #include "open/report.hpp"
 
 #include "base/text.hpp"
+#include "open/parts.hpp"
 
 namespace vdisk {
 namespace {
@@ -122,6 +123,7 @@ Facts describe(const OpenedFile& file) {
     if (!disks.empty() && (disks.size() == 1 || disks.front().kind == Disk::Kind::active))
         facts["virtual size"] = disks.front().size;
     facts["file size"] = file.context.file ? file.context.file->size() : file.source->size();
+    if (file.context.file && !file.context.file->parts().empty()) facts["parts"] = describe_parts(*file.context.file);
     if (file.context.stream) facts["compression"] = describe(*file.context.stream);
     facts.update(file.disks->facts());
     facts["disks"] = Facts::array();

@@ -211,16 +211,55 @@ class Opening(harness.FolderTest):
         code, digest, _ = outcome(VDISK, "hash", f"{image}#backing=none")
         self.assertEqual((code, digest), (1, b""))
 
-    def test_a_part_of_a_file_tells_of_the_next(self):
-        whole = self.folder / "whole.qcow2"
-        run("qemu-img", "convert", "-O", "qcow2", self.disk, whole)
-        data = whole.read_bytes()
-        (self.folder / "d.qcow2.001").write_bytes(data[:2 * MIB])
-        self.assertNotIn("part of a file", outcome(VDISK, "info", self.folder / "d.qcow2.001")[2])
-        (self.folder / "d.qcow2.002").write_bytes(data[2 * MIB:])
-        code, _, said = outcome(VDISK, "hash", self.folder / "d.qcow2.001")
-        self.assertEqual(code, 1)
-        self.assertIn("d.qcow2.002", said)
+    def whole(self):
+        """An image of the disk and its bytes, to be cut."""
+        image = self.folder / "whole.qcow2"
+        run("qemu-img", "convert", "-O", "qcow2", self.disk, image)
+        return image
+
+    def test_a_file_that_split_cut_is_read_as_one(self):
+        whole = self.whole()
+        run("qemu-img", "convert", "-O", "vdi", self.disk, self.folder / "whole.vdi")
+        packed = self.folder / "whole.raw.gz"
+        packed.write_bytes(gzip.compress(self.disk.read_bytes()))
+        cuts = ((whole, ("-d", "-a", "3", "-b", "1000000"), "000"), (whole, ("--numeric-suffixes=1", "-a", "3", "-b", "700K"), "001"),
+                (whole, ("-b", "1M"), "aa"), (whole, ("-d", "-b", "20000"), "00"), (whole, ("-b", "4K"), "aa"), (whole, ("-x", "-b", "100000"), "00"),
+                (whole, ("-n", "7"), "aa"), (self.folder / "whole.vdi", ("-d", "-a", "4", "-b", "333333"), "0000"), (packed, ("-b", "1M"), "aa"),
+                (self.disk, ("-b", "1M"), "aa"))
+        for number, (image, words, first) in enumerate(cuts):
+            with self.subTest(image=image.name, words=words):
+                folder = self.folder / str(number)
+                folder.mkdir()
+                run("split", *words, image, folder / "disk.")
+                self.assertGreater(len(list(folder.iterdir())), 2)
+                self.assert_disk(folder / f"disk.{first}", "#format=raw" if image == self.disk else "")
+
+    def test_parts_are_listed_hashed_each_and_told_when_missing(self):
+        run("split", "--numeric-suffixes=1", "-a", "3", "-b", "512K", self.whole(), self.folder / "d.qcow2.")
+        first, third = self.folder / "d.qcow2.001", self.folder / "d.qcow2.003"
+        told = json.loads(run(VDISK, "info", "--json", first))
+        self.assertEqual(told["parts"][2], {"file": str(third), "size": 512 * KIB})
+        self.assertEqual(told["file_size"], (self.folder / "whole.qcow2").stat().st_size)
+        listed = self.folder / "list"
+        listed.write_bytes(run(VDISK, "hash", "--container", first))
+        self.assertEqual(listed.read_bytes().count(b"SHA256 ("), 1 + len(told["parts"]))
+        run("sha256sum", "-c", "--ignore-missing", "--quiet", listed, cwd="/")
+        run(VDISK, "hash", "--check", listed)
+        self.assertIn("d.qcow2.001", self.assert_refused("part 3", image=third))
+        third.unlink()
+        code, digest, said = outcome(VDISK, "hash", first)
+        self.assertEqual((code, digest), (1, b""))
+        self.assertIn("d.qcow2.003: is missing", said)
+
+    def test_files_of_their_own_are_not_joined(self):
+        first, second = self.folder / "vm.001", self.folder / "vm.002"
+        run("qemu-img", "convert", "-O", "qcow2", self.disk, first)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "vm.001", "-F", "qcow2", second, cwd=self.folder)
+        self.assertIn("of its own", self.assert_disk(first))
+        self.assert_disk(second)
+        single = self.folder / "single.001"
+        first.rename(single)
+        self.assertEqual(self.assert_disk(single), "")
 
     def test_what_is_inside_a_compressed_file_is_named(self):
         archive = io.BytesIO()

@@ -105,6 +105,20 @@ class OntoInputs(OutputTest):
         for command in ("export", "leaked"):
             self.assert_never_onto([VDISK, command, top, "OUT"], [top, base])
 
+    def test_each_part_of_a_file_missing_ones_too(self):
+        parts = [self.evidence / f"cut.qcow2.{number:03}" for number in range(1, 6)]
+        whole = self.evidence / "whole.qcow2"
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=full", whole, 4 * MIB)
+        data = whole.read_bytes()
+        for number, part in enumerate(parts):
+            part.write_bytes(data[number * MIB:(number + 1) * MIB])
+        for command in ("export", "leaked"):
+            self.assert_never_onto([VDISK, command, "--force", parts[0], "OUT"], parts)
+        parts[3].unlink()
+        before = state_of(self.folder)
+        self.assertEqual(outcome(VDISK, "export", "--force", parts[0], parts[3])[0], 2)
+        self.assertEqual(state_of(self.folder), before)
+
     def test_a_data_file(self):
         image, data = self.evidence / "disk.qcow2", self.evidence / "disk.data"
         run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file=disk.data,data_file_raw=on", image, MIB, cwd=self.evidence)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that can't be read: one clear line that names the file and what is wrong, a status, and never a byte made up."""
 import os
+import shutil
 import struct
 import unittest
 
@@ -102,10 +103,16 @@ class BadImages(harness.FolderTest):
         self.assertRegex(said, r"disk\.qcow2: Permission denied\)?\n$")
 
     def test_several_files(self):
-        for arguments in ((self.image, self.image), ("-i", "qcow2", self.image, self.folder / "other")):
+        copy, empty = self.folder / "copy", self.folder / "empty.vdisk"
+        shutil.copy(self.image, copy)
+        (self.folder / "longer").write_bytes(self.image.read_bytes()[1:] * 2)
+        empty.write_text(f"vdisk-reference 1\nimage = {self.image}\n")
+        for arguments, why in (((self.image, self.image), "given twice"), ((self.image, copy), "a file of its own"),
+                               (("-i", "qcow2", self.image, self.folder / "longer"), "longer has"),
+                               (("-i", "qcow2", self.image, self.folder / "missing"), "missing: No such file"), ((empty, copy), "no parts")):
             status, _, said = tsk.outcome_with_plugin("img_stat", *arguments)
-            self.assertEqual(status, 1)
-            self.assertIn("one file, not 2", said)
+            self.assertEqual(status, 1, arguments)
+            self.assertIn(why, said)
 
     def test_a_selector_for_what_is_not_there(self):
         status, _, said = tsk.outcome_with_plugin("img_stat", f"{self.image}#snapshot=none")

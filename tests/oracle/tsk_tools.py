@@ -147,6 +147,23 @@ class Tools(unittest.TestCase):
         # Nobody but who asks for it gets what is in it.
         self.assertEqual(tsk.outcome_with_plugin("fls", packed)[::2], tsk.without_plugin("fls", packed)[::2])
 
+    def test_an_image_in_parts_reads_like_the_whole(self):
+        expected = tsk.without_plugin("fls", "-r", "-o", self.ext4, self.disk.raw)[1]
+        for image in self.disk.images[1:]:
+            folder = self.folder / f"parts of {image.name}"
+            folder.mkdir()
+            run("split", "-d", "-a", "3", "-b", "9000000", image, folder / (image.name + "."))
+            parts = sorted(folder.iterdir())
+            if image.suffix == ".qcow2":
+                shutil.copy(image.with_name("base.qcow2"), folder)
+            for kind in ([], ["-i", type_of(image)]):
+                for given in (parts[:1], parts):
+                    self.assertEqual(with_plugin("fls", "-r", *kind, "-o", self.ext4, *given), expected)
+            stat = with_plugin("img_stat", *parts)
+            self.assertTrue(all(str(part).encode() in stat for part in parts), stat)
+            status, _, said = tsk.outcome_with_plugin("fls", "-o", self.ext4, parts[0], *parts[2:], parts[1])
+            self.assertIn(parts[1].name.encode() if isinstance(said, bytes) else parts[1].name, said)
+
     def test_tsk_recover_gives_every_file(self):
         with_data = {path: data for path, data in self.disk.ext4.items() if data}  # it leaves out empty files
         for image in self.disk.images:

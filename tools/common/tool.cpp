@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <sys/resource.h>
 
 namespace vdisk::tools {
 namespace {
@@ -112,10 +113,20 @@ int run_caught(const ToolDescription& tool, std::span<const CommandRow> commands
     }
 }
 
+// An image may be cut into more parts than the usual limit lets a process open; nothing here looks at descriptors by
+// select(), which that limit is for.
+void open_as_many_files_as_allowed() {
+    struct rlimit limit {};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 } // namespace
 
 int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
     hold_standard_streams();
+    open_as_many_files_as_allowed();
     install_signal_handlers();
     const int status = run_caught(tool, commands, std::span(argv, static_cast<std::size_t>(argc)));
     return close_standard_output(settled(status));

@@ -32,13 +32,41 @@ Result<Hashed> hash_image(const Image& image, const std::vector<std::string>& al
     return hashed;
 }
 
-// The bytes of the file itself, as sha256sum reads them.
-Result<Hashed> hash_container(const OpenedDisk& disk, const std::vector<std::string>& algorithms) {
+// A file of the system, hashed as sha256sum reads it.
+struct HashedFile {
+    const FileSource* file;
+    Hashed hashed;
+};
+
+Result<Hashed> hash_file(const FileSource& file, const std::vector<std::string>& algorithms) {
     VDISK_TRY(hashes, make_hashes(algorithms));
-    const auto sinks = sinks_of(hashes);
-    VDISK_CHECK(copy_file(*disk.file.context.file, sinks, "hashing the file"));
+    VDISK_CHECK(copy_file(file, sinks_of(hashes), "hashing the file"));
     VDISK_TRY(digests, finish(hashes));
-    return Hashed{.digests = std::move(digests), .size = disk.file.context.file->size()};
+    return Hashed{.digests = std::move(digests), .size = file.size()};
+}
+
+// The image file itself, or each of the parts into which it was cut.
+Result<std::vector<HashedFile>> hash_container(const OpenedDisk& disk, const std::vector<std::string>& algorithms) {
+    std::vector<HashedFile> files;
+    for (const FileSource* const file : disk.file.context.file->files()) {
+        VDISK_TRY(hashed, hash_file(*file, algorithms));
+        files.push_back({file, std::move(hashed)});
+    }
+    return files;
+}
+
+Facts describe(const HashedFile& file) {
+    Facts facts{{"file", file.file->name()}, {"size", file.hashed.size}};
+    for (const auto& [algorithm, digest] : file.hashed.digests) facts["hashes"][algorithm] = digest;
+    return facts;
+}
+
+Facts describe_container(const OpenedDisk& disk, const std::vector<HashedFile>& files) {
+    const FileSource& whole = *disk.file.context.file;
+    if (whole.parts().empty()) return describe(files.front());
+    Facts facts{{"file", whole.name()}, {"size", whole.size()}};
+    for (const HashedFile& file : files) facts["parts"].push_back(describe(file));
+    return facts;
 }
 
 struct Hash {
@@ -63,34 +91,32 @@ private:
         warn_of_writers();
         const auto hashed = hash_image(*disk.value().image, algorithms, lost_as_zeros);
         if (hashed.has_error()) return report(hashed.error());
-        const auto file = container ? hash_container(disk.value(), algorithms) : Result<Hashed>(Hashed{});
-        if (file.has_error()) return report(file.error());
-        if (printing.json) printing.print_json(described(image.path, hashed.value(), file.value(), disk.value()));
-        else print_text(image.path, hashed.value(), file.value(), disk.value());
+        const auto files = container ? hash_container(disk.value(), algorithms)
+                                     : Result<std::vector<HashedFile>>(std::vector<HashedFile>());
+        if (files.has_error()) return report(files.error());
+        if (printing.json) printing.print_json(described(image.path, hashed.value(), files.value(), disk.value()));
+        else print_text(image.path, hashed.value(), files.value());
         const bool changed = warn_of_changes();
         return hashed.value().lost.empty() && !changed ? kDone : kPartial;
     }
 
-    void print_text(const std::string& path, const Hashed& disk, const Hashed& file, const OpenedDisk& opened) const {
+    void print_text(const std::string& path, const Hashed& disk, const std::vector<HashedFile>& files) const {
         for (const std::string& algorithm : algorithms)
             if (disk.digests.contains(algorithm))
                 fmt::print("{}\n", to_line({algorithm, true, path, disk.digests.at(algorithm)}));
-        for (const std::string& algorithm : algorithms)
-            if (file.digests.contains(algorithm))
-                fmt::print("{}\n", to_line({algorithm, false, opened.file.context.file->path().native(),
-                                            file.digests.at(algorithm)}));
+        for (const auto& [file, hashed] : files)
+            for (const std::string& algorithm : algorithms)
+                fmt::print("{}\n", to_line({algorithm, false, file->path().native(), hashed.digests.at(algorithm)}));
     }
 
-    static Facts described(const std::string& path, const Hashed& disk, const Hashed& file, const OpenedDisk& opened) {
+    static Facts described(const std::string& path, const Hashed& disk, const std::vector<HashedFile>& files,
+                           const OpenedDisk& opened) {
         Facts facts = Facts::object();
         facts["image"] = printable(path);
         facts["size"] = disk.size;
         for (const auto& [algorithm, digest] : disk.digests) facts["hashes"][algorithm] = digest;
         if (!disk.lost.empty()) facts["lost"] = describe_lost(disk.lost);
-        if (!file.digests.empty()) {
-            facts["container"] = {{"file", opened.file.context.file->name()}, {"size", file.size}};
-            for (const auto& [algorithm, digest] : file.digests) facts["container"]["hashes"][algorithm] = digest;
-        }
+        if (!files.empty()) facts["container"] = describe_container(opened, files);
         return facts;
     }
 
@@ -142,10 +168,7 @@ private:
             return hash_image(*disk.image, wanted, lost_as_zeros);
         }
         VDISK_TRY(file, FileSource::open(line.path, FileKinds::regular_or_block_device));
-        VDISK_TRY(hashes, make_hashes(wanted));
-        VDISK_CHECK(copy_file(*file, sinks_of(hashes), "hashing the file"));
-        VDISK_TRY(digests, finish(hashes));
-        return Hashed{.digests = std::move(digests), .size = file->size()};
+        return hash_file(*file, wanted);
     }
 
     static Facts row_of(const HashLine& line, const std::string& now) {
