@@ -487,6 +487,8 @@ Result<OpenLayer> open_layer(OpenedFile file, std::size_t index) {
     ChainLink link{.path = std::string(file.source->name()),
                    .format = &file.disks->format(),
                    .size = file.disks->disks()[index].size,
+                   .disks = file.disks,
+                   .index = index,
                    .remarks = file.decided,
                    .files = layer.files};
     if (const FilePtr& whole = file.context.file; whole && !whole->parts().empty())

@@ -42,8 +42,10 @@ struct OpenedFile {
 struct ChainLink {
     std::string path;
     const Format* format = nullptr;
-    std::uint64_t size = 0; ///< bytes of this layer's virtual disk
-    std::string how;        ///< how it was found, if not as its child says
+    std::uint64_t size = 0;                  ///< bytes of this layer's virtual disk
+    std::shared_ptr<const DiskFile> disks{}; ///< the layer's file; null for a parent that was left out
+    std::size_t index = 0;                   ///< which of its disks
+    std::string how;                         ///< how it was found, if not as its child says
     std::vector<Remark>
         remarks;                ///< what does not fit between it and its child, what its format and name were taken for
     std::vector<Remark> damage; ///< what of its compressed stream nothing vouches for

@@ -131,7 +131,7 @@ class JsonInterface(harness.FolderTest):
         self.assertTrue(any(key["path"].endswith("/name") for key in told["keys"]), told)
 
     def test_zz_every_command_and_every_definition_was_checked(self):
-        parts = {"version", "count", "lost", "time", "digests", "parts", "facts", "fact", "disk", "disks", "layer", "configuration", "hvconfig_key", "hvconfig_findings"}
+        parts = {"version", "count", "lost", "time", "digests", "parts", "distrusted", "facts", "fact", "disk", "disks", "layer", "configuration", "hvconfig_key", "hvconfig_findings"}
         self.assertEqual(self.used, set(SCHEMA["definitions"]) - parts)
         for program, without in ((VDISK, set()), (HVCONFIG, set())):
             for command in commands_of(program) - without:

@@ -130,4 +130,40 @@ void warn_of_lost(std::span<const LostRange> lost, std::string_view outcome) {
                          range.why));
 }
 
+Result<Distrust> distrusted(const OpenedDisk& disk, std::span<const LostRange> lost) {
+    const auto bar = std::make_shared<ProgressBar>("looking at the bookkeeping");
+    VDISK_TRY(distrust, find_distrusted(disk, [bar](std::uint64_t done, std::uint64_t total) {
+                  bar->update(done, total);
+                  return true;
+              }));
+    ProgressBar::wipe();
+    std::erase_if(distrust.ranges, [&](const DistrustedRange& range) {
+        return std::ranges::any_of(lost, [&](const LostRange& gone) {
+            return gone.offset <= range.offset && range.offset + range.length <= gone.offset + gone.length;
+        });
+    });
+    for (const std::string& why : distrust.unchecked)
+        warn(fmt::format("{}: so it is not known whether bytes are to be distrusted", why));
+    return std::move(distrust);
+}
+
+void warn_of_distrusted(const Distrust& distrust) {
+    constexpr std::size_t kTold = 20;
+    std::vector<Remark> remarks;
+    for (const DistrustedRange& range : std::span(distrust.ranges).first(std::min(kTold, distrust.ranges.size())))
+        remarks.push_back(
+            {Remark::Weight::doubt, fmt::format("disk offset {}, {} bytes are read, but may not be the disk's: {}: {}",
+                                                range.offset, range.length, range.file, range.why)});
+    if (distrust.ranges.size() > kTold || distrust.more)
+        remarks.push_back({Remark::Weight::doubt, "there are more such ranges: 'vdisk audit' lists them"});
+    tell_remarks(remarks);
+}
+
+Facts describe_distrusted(const Distrust& distrust) {
+    Facts rows = Facts::array();
+    for (const DistrustedRange& range : distrust.ranges)
+        rows.push_back({{"file", range.file}, {"offset", range.offset}, {"length", range.length}, {"why", range.why}});
+    return rows;
+}
+
 } // namespace vdisk::tools

@@ -4,6 +4,7 @@
 
 #include "common/sink.hpp"
 #include "disk/disk_file.hpp"
+#include "open/bookkeeping.hpp"
 
 namespace vdisk::tools {
 
@@ -29,6 +30,16 @@ enum class OnLoss : std::uint8_t {
 
 /// Gives all bytes of `source`, a file as it is, to each of `sinks`. The first that can't be read is an error.
 [[nodiscard]] Result<void> copy_file(const ByteSource& source, std::span<Sink* const> sinks, std::string label);
+
+/// What the bookkeeping of the disk's files says against bytes of it, without what lies in `lost`, which nobody has.
+/// Shows a progress bar. Says so where the bookkeeping can't be looked at. Error: `cancelled`.
+[[nodiscard]] Result<Distrust> distrusted(const OpenedDisk& disk, std::span<const LostRange> lost);
+
+/// Prints a warning for each of the first ranges; the tool's exit status is then that for a doubt.
+void warn_of_distrusted(const Distrust& distrust);
+
+/// It as a list of facts.
+[[nodiscard]] Facts describe_distrusted(const Distrust& distrust);
 
 /// They as a list of facts.
 [[nodiscard]] Facts describe_lost(std::span<const LostRange> lost);

@@ -27,27 +27,45 @@ struct Export {
         if (source.has_error()) return report(source.error());
         find_inputs(file.value(), options.value());
         ProgressBar::wipe();
-        return write(*source.value().image, source.value().start.value);
+        return write(source.value());
     }
 
 private:
-    Result<OpenedState> open_source(const OpenedFile& file, const OpenOptions& options) const {
-        if (vm_state) return open_saved_state(file);
+    // A disk, or a part of what was saved with one.
+    struct Source {
+        OpenedDisk disk{}; ///< without an image where it is no disk
+        OpenedState bytes{};
+    };
+
+    Result<Source> open_source(const OpenedFile& file, const OpenOptions& options) const {
+        if (vm_state) {
+            VDISK_TRY(state, open_saved_state(file));
+            return Source{.bytes = std::move(state)};
+        }
         VDISK_TRY(disk, vdisk::open_disk(file, options));
         tell_remarks(disk.remarks());
-        const std::uint64_t size = disk.image->size();
-        return OpenedState{.image = std::move(disk.image), .start = GuestOffset{0}, .size = size};
+        const OpenedState bytes{.image = disk.image, .start = GuestOffset{0}, .size = disk.image->size()};
+        return Source{.disk = std::move(disk), .bytes = bytes};
     }
 
-    Result<Facts> describe(std::uint64_t size, const HashSinks& hashes, std::span<const LostRange> lost) const {
+    static Result<Distrust> look_at(const Source& source, std::span<const LostRange> lost) {
+        if (!source.disk.image) return Distrust();
+        return distrusted(source.disk, lost);
+    }
+
+    Result<Facts> describe(std::uint64_t size, const HashSinks& hashes, std::span<const LostRange> lost,
+                           const Distrust& distrust) const {
         Facts facts{{"image", printable(image.path)}, {"output", printable(output)}, {"size", size}};
         VDISK_TRY(digests, finish(hashes));
         for (const auto& [algorithm, digest] : digests) facts["hashes"][algorithm] = digest;
         if (!lost.empty()) facts["lost"] = describe_lost(lost);
+        if (!distrust.ranges.empty()) facts["distrusted"] = describe_distrusted(distrust);
         return facts;
     }
 
-    int write(const Image& source, std::uint64_t start) const {
+    int write(const Source& from) const {
+        const Image& source = *from.bytes.image;
+        const std::uint64_t start = from.bytes.start.value;
         const auto hashes = make_hashes(algorithms);
         if (hashes.has_error()) return report(hashes.error());
         const auto out = Output::open({.path = output, .overwrite = overwrite, .size = source.size() - start});
@@ -61,10 +79,13 @@ private:
         if (lost.has_error()) return report(lost.error());
         if (auto done = out.value()->finish(source.size() - start); done.has_error()) return report(done.error());
         warn_of_lost(lost.value(), "are zeros in the output");
+        const auto distrust = look_at(from, lost.value());
+        if (distrust.has_error()) return report(distrust.error());
+        warn_of_distrusted(distrust.value());
         const bool changed = warn_of_changes();
         std::FILE* const told = out.value()->is_standard_output() ? stderr : stdout;
         if (printing.json) {
-            const auto facts = describe(source.size() - start, hashes.value(), lost.value());
+            const auto facts = describe(source.size() - start, hashes.value(), lost.value(), distrust.value());
             if (facts.has_error()) return report(facts.error());
             printing.print_json(facts.value());
         } else if (auto printed = print_hashes(told, hashes.value(), output); printed.has_error())

@@ -19,6 +19,7 @@ struct Hashed {
     std::map<std::string, std::string> digests{};
     std::uint64_t size = 0;
     std::vector<LostRange> lost{};
+    Distrust distrust{};
 };
 
 Result<Hashed> hash_image(const Image& image, const std::vector<std::string>& algorithms, bool lost_as_zeros) {
@@ -89,7 +90,7 @@ private:
         const auto disk = image.open_disk();
         if (disk.has_error()) return report(disk.error());
         warn_of_writers();
-        const auto hashed = hash_image(*disk.value().image, algorithms, lost_as_zeros);
+        const auto hashed = hash_disk(disk.value());
         if (hashed.has_error()) return report(hashed.error());
         const auto files = container ? hash_container(disk.value(), algorithms)
                                      : Result<std::vector<HashedFile>>(std::vector<HashedFile>());
@@ -98,6 +99,14 @@ private:
         else print_text(image.path, hashed.value(), files.value());
         const bool changed = warn_of_changes();
         return hashed.value().lost.empty() && !changed ? kDone : kPartial;
+    }
+
+    Result<Hashed> hash_disk(const OpenedDisk& disk) const {
+        VDISK_TRY(hashed, hash_image(*disk.image, algorithms, lost_as_zeros));
+        VDISK_TRY(distrust, distrusted(disk, hashed.lost));
+        hashed.distrust = std::move(distrust);
+        warn_of_distrusted(hashed.distrust);
+        return std::move(hashed);
     }
 
     void print_text(const std::string& path, const Hashed& disk, const std::vector<HashedFile>& files) const {
@@ -116,6 +125,7 @@ private:
         facts["size"] = disk.size;
         for (const auto& [algorithm, digest] : disk.digests) facts["hashes"][algorithm] = digest;
         if (!disk.lost.empty()) facts["lost"] = describe_lost(disk.lost);
+        if (!disk.distrust.ranges.empty()) facts["distrusted"] = describe_distrusted(disk.distrust);
         if (!files.empty()) facts["container"] = describe_container(opened, files);
         return facts;
     }
