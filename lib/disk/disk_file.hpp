@@ -45,6 +45,9 @@ struct Configuration {
     bool is_main = false; ///< the machine's own, which is meant where no name is given
 };
 
+/// The key of a fact: bytes of the virtual disk that is read.
+constexpr const char* kFactSize = "virtual size";
+
 /// How a layer names the one below it. The walker in open.hpp follows it; a format only says how to look.
 struct ParentLink {
     std::string described; ///< for messages: "backing file 'base.qcow2'", "parent {uuid}"
@@ -52,7 +55,8 @@ struct ParentLink {
     std::string_view key;  ///< of a selector, by which a person names the parent: "backing" or "parent"
     /// Finds and opens it. Called at most once.
     std::function<Result<FoundFile>(const References&)> locate;
-    /// Looks at the parent once it is open and says what does not fit; may be empty.
+    /// Looks at the parent's facts(), to which kFactSize was added, once it is open and says what does not fit; may be
+    /// empty.
     std::function<std::vector<Remark>(const Facts& parent)> remarks{};
 };
 

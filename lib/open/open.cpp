@@ -536,7 +536,11 @@ Result<OpenLayer> open_layer_below(const std::vector<OpenLayer>& chain, const Op
         layer.link.remarks.insert(layer.link.remarks.end(), more.begin(), more.end());
     };
     add(std::move(parent.remarks));
-    if (child.layer.parent->remarks) add(child.layer.parent->remarks(layer.file.disks->facts()));
+    if (child.layer.parent->remarks) {
+        Facts facts = layer.file.disks->facts();
+        facts[std::string(kFactSize)] = layer.link.size;
+        add(child.layer.parent->remarks(facts));
+    }
     if (doubt) layer.link.remarks.push_back(*doubt);
     return std::move(layer);
 }

@@ -561,6 +561,19 @@ BOOST_AUTO_TEST_CASE(of_two_parents_with_one_uuid_the_unmodified_one_is_taken_an
     BOOST_TEST(count(audit_file(open_file(machine.files[1].string(), {}).value(), {}).value(), "parent-missing") == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(a_child_that_is_larger_than_its_parent_is_noted) {
+    MachineFolder machine;
+    machine.add("base.vdi", 1, 0);
+    VdiBuilder child{.type = 4, .disk_size = 41 * 4096, .create = vdi_uuid(2), .linkage = vdi_uuid(1)};
+    child.parent_modify = vdi_uuid(101);
+    const std::string path = machine.folder.write("child.vdi", child.build());
+    const std::vector<Remark> remarks = open_disk(path, {}).value().chain[1].remarks;
+    BOOST_REQUIRE(remarks.size() == 1U);
+    BOOST_TEST((remarks[0].weight == Remark::Weight::note));
+    BOOST_TEST(remarks[0].text.find("163840 bytes, its child's 167936") != std::string::npos, remarks[0].text);
+    BOOST_TEST(count(audit_file(open_file(path, {}).value(), {}).value(), "chain-note") == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(a_vdi_stands_over_a_raw_parent_that_is_given) {
     MachineFolder machine;
     machine.model = random_bytes(machine.random, 40 * 4096);
