@@ -97,7 +97,12 @@ Result<Seen> look_inside(const OpenedFile& opened) {
 // has to be there.
 bool is_called_raw(const FileSource& file) {
     constexpr std::array<std::string_view, 3> kExtensions{".raw", ".dd", ".img"};
-    std::string extension = file.path().extension().native();
+    std::filesystem::path name = file.path().filename();
+    const auto is_digit = [](char c) { return '0' <= c && c <= '9'; };
+    if (const std::string part = name.extension().native();
+        part.size() > 2 && std::all_of(part.begin() + 1, part.end(), is_digit))
+        name = name.stem(); // of a disk that was cut into parts
+    std::string extension = name.extension().native();
     std::ranges::transform(extension, extension.begin(),
                            [](char c) { return 'A' <= c && c <= 'Z' ? c - 'A' + 'a' : c; });
     return std::ranges::find(kExtensions, extension) != kExtensions.end() || !file.is_regular();
