@@ -159,8 +159,9 @@ std::vector<Found> open_parts(const FilePtr& first, const NumberedNames& names, 
     std::vector<Found> found{{first->path(), first}};
     for (const NumberedNames::Name& name : std::span(names.names).subspan(1)) {
         const fs::path path(name.text);
-        found.push_back({path, name.there ? gate.open_part(path)
-                                          : Result<FilePtr>(fail(ErrorKind::io, "{}: is missing", shown(path)))});
+        auto part = gate.open_part(path); // one that is missing counts as an input, too
+        if (!name.there) part = fail(ErrorKind::io, "{}: is missing", shown(path));
+        found.push_back({path, std::move(part)});
     }
     return found;
 }
@@ -201,6 +202,24 @@ Result<WholeFile> with_parts(const FilePtr& first, const References& gate, const
     return std::move(whole);
 }
 
+namespace {
+
+// Of parts that a person lists nothing but the list says where they lie, so a short one that is not the last shows that
+// one is damaged or the order is wrong.
+Result<void> refuse_short_parts(const std::vector<Found>& found) {
+    const std::uint64_t full = found.front().file.value()->size();
+    const auto places = place_parts(sizes_of(found));
+    if (places.has_error()) return ok(); // joining them tells
+    for (std::size_t i = 0; i < found.size(); ++i)
+        if (!places.value()[i].sound)
+            return fail(ErrorKind::corrupt, "{}: {} has {} bytes and is not the last part, but the first has {}{}",
+                        found.front().file.value()->name(), shown(found[i].path), found[i].file.value()->size(), full,
+                        kAdvice);
+    return ok();
+}
+
+} // namespace
+
 Result<WholeFile> with_given_parts(const FilePtr& first, std::span<const std::string> more, const References& gate,
                                    const std::optional<std::string>& parts) {
     VDISK_CHECK(check_word(*first, parts));
@@ -217,6 +236,7 @@ Result<WholeFile> with_given_parts(const FilePtr& first, std::span<const std::st
     if (!is_all(parts) && are_files(std::span(found).subspan(1)))
         return fail(ErrorKind::usage, "{}: begins as a file of its own, and is no part of {} ('#parts=all' joins them)",
                     shown(found.back().path), first->name());
+    if (!is_all(parts)) VDISK_CHECK(refuse_short_parts(found));
     VDISK_TRY(whole, join(found, parts));
     // Whoever lists files by hand, or by a shell's pattern, may leave one out or take them in another order.
     const auto names = numbered_files(first->path());

@@ -81,7 +81,7 @@ BOOST_AUTO_TEST_CASE(an_l2_table_that_is_not_said_to_have_one_owner_is_read_by_b
     const std::string path = folder.write("d.qcow2", image_with_shared_table(false));
     for (const char* state : {"", "#before"}) {
         const auto opened = open_disk(path + state, {});
-        BOOST_TEST(opened.has_value(), opened.error().what);
+        BOOST_TEST(opened.has_value());
     }
 }
 

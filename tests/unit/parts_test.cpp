@@ -77,8 +77,12 @@ struct CutImage {
     std::string path(const std::string& name) const { return folder.path() / name; }
 };
 
+std::string error_of(const Result<OpenedDisk>& opened) {
+    return opened.has_error() ? opened.error().what : "";
+}
+
 void check_reads(const Result<OpenedDisk>& opened, const Bytes& model) {
-    BOOST_REQUIRE_MESSAGE(opened.has_value(), opened.error().what);
+    BOOST_REQUIRE_MESSAGE(opened.has_value(), error_of(opened));
     Random random(1);
     check_against_model(*opened.value().image, model, 12345, random);
 }
@@ -87,10 +91,6 @@ bool names(const std::vector<Remark>& remarks, std::string_view part) {
     return std::ranges::any_of(remarks, [&](const Remark& remark) {
         return remark.weight == Remark::Weight::doubt && remark.text.find(part) != std::string::npos;
     });
-}
-
-std::string error_of(const Result<OpenedDisk>& opened) {
-    return opened.has_error() ? opened.error().what : "";
 }
 
 } // namespace
@@ -197,7 +197,7 @@ BOOST_AUTO_TEST_CASE(a_missing_part_is_an_error_for_its_range_and_a_doubt_that_n
     const std::string first = image.cut("d.qcow2", kPart);
     fs::remove(image.path("d.qcow2.005"));
     const auto opened = open_disk(first, {});
-    BOOST_REQUIRE_MESSAGE(opened.has_value(), opened.error().what);
+    BOOST_REQUIRE_MESSAGE(opened.has_value(), error_of(opened));
     BOOST_TEST(names(opened.value().remarks(), "d.qcow2.005"));
     // Header, L1 table, an L2 table behind the first cluster; so the fifth part has cluster 1 of the disk.
     std::size_t lost = 0;
@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(a_part_that_is_shorter_than_the_others_is_not_read) {
     const std::string first = image.cut("d.qcow2", kPart);
     fs::resize_file(image.path("d.qcow2.005"), kPart - 512);
     const auto opened = open_disk(first, {});
-    BOOST_REQUIRE_MESSAGE(opened.has_value(), opened.error().what);
+    BOOST_REQUIRE_MESSAGE(opened.has_value(), error_of(opened));
     BOOST_TEST(names(opened.value().remarks(), "d.qcow2.005"));
     Bytes read(image.disk.size());
     BOOST_TEST(opened.value().image->read_at(0, read).has_error());
@@ -230,7 +230,7 @@ BOOST_AUTO_TEST_CASE(parts_of_which_nobody_knows_where_they_lie_are_an_error_tha
     image.folder.write("d.qcow2.002", Bytes(300001));
     BOOST_TEST(error_of(open_disk(first, {})).find("d.qcow2.002") != std::string::npos);
     const auto forced = open_disk(first + "#parts=all", {});
-    BOOST_REQUIRE_MESSAGE(forced.has_value(), forced.error().what);
+    BOOST_REQUIRE_MESSAGE(forced.has_value(), error_of(forced));
     BOOST_TEST(names(forced.value().remarks(), "lengths"));
 }
 
