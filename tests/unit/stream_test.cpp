@@ -86,7 +86,7 @@ Bytes zstd(std::span<const std::byte> plain, const ZstdChoice& choice = {}) {
 }
 
 Bytes gzip(std::span<const std::byte> plain, int level = 1) {
-    return zlib_stream(plain, {.level = level, .window_bits = MAX_WBITS + 16});
+    return test::zlib_stream(plain, {.level = level, .window_bits = MAX_WBITS + 16});
 }
 
 Bytes joined(std::initializer_list<std::span<const std::byte>> parts) {

@@ -89,12 +89,11 @@ std::vector<Remark> compare(const Header& child, const Facts& parent) {
             {Remark::Weight::doubt,
              fmt::format("was modified after its child was made: its modification UUID is {}, the child has {}",
                          text(kFactModified), to_string(child.uuid_parent_modify))});
-    const auto size = parent.contains(kFactSize) ? parent[kFactSize].get<std::uint64_t>() : child.disk_size;
-    if (size < child.disk_size)
+    if (const auto* size = parent[kFactSize].number(); size != nullptr && *size < child.disk_size)
         remarks.push_back({Remark::Weight::note,
                            fmt::format("its disk has {} bytes, its child's {}: what is behind its end and not in the "
                                        "child reads as zeros",
-                                       size, child.disk_size)});
+                                       *size, child.disk_size)});
     return remarks;
 }
 
