@@ -46,6 +46,14 @@ struct Limits {
     /// Separate ranges of a file that an audit finds nothing to refer to: 32 MiB of them.
     std::size_t audit_ranges = 2U << 20;
 
+    /// Bytes that an audit looks at to see whether there is anything in what nothing refers to; what lies behind counts
+    /// as if there were. A second of reading.
+    std::uint64_t audit_look_bytes = std::uint64_t{1} << 30;
+
+    /// Bytes of a VHDX's log: Hyper-V makes it 1 MiB long, QEMU as long as it is told. What one says takes up to four
+    /// times as much.
+    std::uint64_t log_bytes = 64U << 20;
+
     /// Bytes of the map of one archive's clusters: 12 a run of up to 59 stored ones, 16 a run of zeros, 8 an extent if
     /// it is not compressed: enough for 18 TiB in order (30 if compressed), 512 GiB in none. Making it takes twice as
     /// much for a moment. A few megabytes of compressed headers could ask for any number of runs.

@@ -191,7 +191,7 @@ private:
     static std::string reading(std::span<const std::byte> bytes) {
         while (bytes.size() >= 2 && bytes[bytes.size() - 1] == std::byte{0} && bytes[bytes.size() - 2] == std::byte{0})
             bytes = bytes.first(bytes.size() - 2);
-        const Text text = decode_utf16(bytes);
+        const Utf16Text text = decode_utf16(bytes);
         const bool legible = text.exact && !text.utf8.empty() && printable(text.utf8) == text.utf8;
         return legible ? fmt::format("; as text \"{}\"", text.utf8) : std::string();
     }

@@ -2,6 +2,7 @@
 #include "hyperv/replay_log.hpp"
 
 #include "hyperv/checksum.hpp"
+#include "io/overlaid_source.hpp"
 
 #include <boost/endian/buffers.hpp>
 
@@ -177,40 +178,6 @@ private:
     ReplayLog log_;
 };
 
-/// A source with ranges of itself laid over others; holes behind the old end read as zeros, as in a file written there.
-class ReplayedSource final : public ByteSource {
-public:
-    ReplayedSource(SourcePtr source, std::vector<LogEntry> entries)
-        : source_(std::move(source)), entries_(std::move(entries)), size_(source_->size()) {
-        for (const LogEntry& entry : entries_) size_ = std::max(size_, entry.destination + entry.length);
-    }
-
-    [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
-    [[nodiscard]] std::string_view name() const noexcept override { return source_->name(); }
-
-    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
-        if (offset >= size_) return std::size_t{0};
-        out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset)));
-        VDISK_TRY(stored, source_->read_at(offset, out));
-        std::fill(out.begin() + static_cast<std::ptrdiff_t>(stored), out.end(), std::byte{0});
-        for (const LogEntry& entry : entries_) VDISK_CHECK(lay_over(entry, offset, out));
-        return out.size();
-    }
-
-private:
-    Result<void> lay_over(const LogEntry& entry, std::uint64_t offset, std::span<std::byte> out) const {
-        const std::uint64_t start = std::max(offset, entry.destination);
-        const std::uint64_t end = std::min(offset + out.size(), entry.destination + entry.length);
-        if (start >= end) return ok();
-        return read_exact(*source_, entry.data_offset + (start - entry.destination),
-                          out.subspan(static_cast<std::size_t>(start - offset), static_cast<std::size_t>(end - start)));
-    }
-
-    SourcePtr source_;
-    std::vector<LogEntry> entries_;
-    std::uint64_t size_;
-};
-
 } // namespace
 
 Result<ReplayLog> read_replay_log(const ByteSource& source, const LogPlace& place, Findings& findings) {
@@ -219,7 +186,10 @@ Result<ReplayLog> read_replay_log(const ByteSource& source, const LogPlace& plac
 
 SourcePtr replayed(SourcePtr source, const ReplayLog& log) {
     if (log.state != LogState::pending) return source;
-    return std::make_shared<ReplayedSource>(std::move(source), log.pending);
+    std::vector<Overlay> writes;
+    for (const LogEntry& entry : log.pending)
+        writes.push_back({.at = entry.destination, .length = entry.length, .from = entry.data_offset});
+    return overlaid(std::move(source), writes);
 }
 
 } // namespace vdisk::hyperv

@@ -2,16 +2,10 @@
 /// What the bytes of a value mean.
 #pragma once
 
+#include "base/utf16.hpp"
 #include "hyperv/storage.hpp"
 
 namespace vdisk::hyperv {
-
-/// UTF-16LE as UTF-8.
-struct Text {
-    std::string utf8;  ///< without one trailing NUL; U+FFFD in place of what is not valid
-    bool exact = true; ///< false: a lone surrogate, or an odd number of bytes
-};
-[[nodiscard]] Text decode_utf16(std::span<const std::byte> bytes);
 
 /// The value's first bytes as a number of the type that `Number` is; nothing if there are too few.
 [[nodiscard]] std::optional<std::int64_t> as_integer(std::span<const std::byte> bytes) noexcept;

@@ -104,7 +104,7 @@ private:
     Result<bool> same_text(KeyId a, KeyId b) const {
         VDISK_TRY(one, left_.value(a));
         VDISK_TRY(other, right_.value(b));
-        const hyperv::Text left = hyperv::decode_utf16(one), right = hyperv::decode_utf16(other);
+        const Utf16Text left = decode_utf16(one), right = decode_utf16(other);
         return left.exact && right.exact ? left.utf8 == right.utf8 : one == other;
     }
 

@@ -25,7 +25,7 @@ std::string real_members(double value) {
 }
 
 std::string string_members(std::span<const std::byte> bytes) {
-    const hyperv::Text text = hyperv::decode_utf16(bytes);
+    const Utf16Text text = decode_utf16(bytes);
     std::string value = fmt::format("\"value\":{}", json_string(text.utf8));
     if (text.exact) return value;
     return fmt::format("{},\"utf16le_hex\":\"{}\",\"lone_surrogate_or_odd\":true", value, hex(bytes));
@@ -56,7 +56,7 @@ std::string value_text(KeyType type, std::span<const std::byte> bytes) {
     case KeyType::unsigned_integer: return shown(hyperv::as_unsigned(bytes));
     case KeyType::real: return shown(hyperv::as_real(bytes));
     case KeyType::boolean: return shown(hyperv::as_boolean(bytes));
-    case KeyType::string: return printable(hyperv::decode_utf16(bytes).utf8);
+    case KeyType::string: return printable(decode_utf16(bytes).utf8);
     case KeyType::node: return "";
     case KeyType::array:
     case KeyType::free: break;

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "disk/claims.hpp"
+
+#include <algorithm>
+
+namespace vdisk {
+
+void HostRanges::add(std::uint64_t offset, std::uint64_t length) {
+    if (length == 0) return;
+    if (!ranges_.empty()) {
+        HostRange& last = ranges_.back();
+        if (offset <= last.offset.value + last.length) {
+            last.length = std::max(last.length, offset + length - last.offset.value);
+            return;
+        }
+    }
+    ranges_.push_back({HostOffset{offset}, length});
+}
+
+bool HostRanges::touch(std::uint64_t offset, std::uint64_t length) const noexcept {
+    const auto next = std::ranges::upper_bound(ranges_, HostOffset{offset}, {}, &HostRange::offset);
+    if (next != ranges_.end() && next->offset.value - offset < length) return true;
+    return next != ranges_.begin() && std::prev(next)->offset.value + std::prev(next)->length > offset;
+}
+
+HostRanges contested(std::vector<Claim>& claims) {
+    std::ranges::sort(claims, [](const Claim& a, const Claim& b) {
+        return a.offset != b.offset ? a.offset < b.offset : a.owner < b.owner;
+    });
+    HostRanges shared;
+    std::uint64_t taken = 0; // all before is claimed
+    for (const Claim& claim : claims) {
+        if (claim.offset < taken) shared.add(claim.offset, std::min(claim.end(), taken) - claim.offset);
+        taken = std::max(taken, claim.end());
+    }
+    return shared;
+}
+
+HostRanges unclaimed(const std::vector<Claim>& claims, std::uint64_t start, std::uint64_t end) {
+    HostRanges free;
+    std::uint64_t taken = start;
+    for (const Claim& claim : claims) {
+        if (claim.offset > taken && taken < end) free.add(taken, std::min(claim.offset, end) - taken);
+        taken = std::max(taken, claim.end());
+    }
+    if (taken < end) free.add(taken, end - taken);
+    return free;
+}
+
+Result<void> Leaks::add(const HostRanges& ranges) {
+    if (ranges.list().size() > most_ - ranges_.size())
+        return fail(ErrorKind::limit_exceeded, "an audit keeps at most {} ranges that nothing refers to", most_);
+    ranges_.insert(ranges_.end(), ranges.list().begin(), ranges.list().end());
+    return ok();
+}
+
+Result<void> Leaks::tell(AuditReport& report) {
+    std::ranges::sort(ranges_, {}, &HostRange::offset);
+    for (const HostRange& range : ranges_) VDISK_CHECK(report.leak(range.offset, range.length));
+    return ok();
+}
+
+Result<void> WrittenBytes::look(std::uint64_t offset, std::uint64_t length, std::uint64_t unit, HostRanges& found) {
+    constexpr std::uint64_t kAtOnce = 1U << 20;
+    const std::uint64_t end = offset + std::min(length, file_.size() - std::min(offset, file_.size()));
+    std::vector<std::byte> bytes;
+    for (std::uint64_t at = offset; at < end; at += bytes.size()) {
+        const std::uint64_t taken = std::min(end - at, std::max(unit, align_down(kAtOnce, unit)));
+        if (taken > left_) {
+            found.add(at, end - at);
+            return ok();
+        }
+        left_ -= taken;
+        bytes.resize(static_cast<std::size_t>(taken));
+        VDISK_CHECK(read_exact(file_, at, bytes));
+        for (std::uint64_t i = 0; i < taken; i += unit) {
+            const auto piece = std::span(bytes).subspan(static_cast<std::size_t>(i),
+                                                        static_cast<std::size_t>(std::min(unit, taken - i)));
+            if (std::ranges::any_of(piece, [](std::byte byte) { return byte != std::byte{0}; }))
+                found.add(at + i, piece.size());
+        }
+    }
+    return ok();
+}
+
+} // namespace vdisk

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "disk/nearby_files.hpp"
+
+#include "base/text.hpp"
+
+#include <algorithm>
+#include <cctype>
+#include <system_error>
+
+namespace fs = std::filesystem;
+
+namespace vdisk {
+namespace {
+
+bool is_any(const fs::path& /*path*/) {
+    return true;
+}
+
+class IdentifiedSearch {
+public:
+    IdentifiedSearch(const IdentifiedParent& parent, const References& gate, const Limits& limits)
+        : parent_(parent), gate_(gate), nearby_(gate, limits) {}
+
+    Result<FoundFile> run() {
+        for (const std::string& name : parent_.names)
+            if (auto found = by_name(name)) return std::move(*found);
+        for (const fs::path& folder : nearby_.folders())
+            if (auto found = in_folder(folder)) return std::move(*found);
+        return nearby_.not_found();
+    }
+
+private:
+    std::optional<FoundFile> by_name(const std::string& name) {
+        auto found = gate_.open(name);
+        if (found.has_error()) {
+            if (found.error().kind == ErrorKind::usage) nearby_.forbidden();
+            nearby_.looked_at(fmt::format("'{}': {}", shown_name(name), found.error().what));
+            return std::nullopt;
+        }
+        const std::string why = parent_.objection(*found.value().file);
+        if (why.empty()) return taken(std::move(found).value());
+        pass_over(*found.value().file, why);
+        return std::nullopt;
+    }
+
+    std::optional<FoundFile> in_folder(const fs::path& folder) {
+        const bool own = std::ranges::find(gate_.folders(), folder) != gate_.folders().end();
+        std::size_t read = 0;
+        for (const fs::path& path : NearbyFiles::files_in(folder, own ? is_any : parent_.may_be)) {
+            const FilePtr file = nearby_.open_once(path);
+            if (!file) continue;
+            ++read;
+            if (parent_.objection(*file).empty())
+                return taken({.file = file, .how = fmt::format("by its {}", parent_.identifier)});
+        }
+        nearby_.looked_at(fmt::format("{} files in {}", read, printable(folder.native())));
+        return std::nullopt;
+    }
+
+    void pass_over(const FileSource& file, const std::string& why) {
+        const std::string text = fmt::format("{} {}", file.name(), why);
+        nearby_.looked_at(text);
+        if (std::ranges::find(passed_over_, text, &Remark::text) == passed_over_.end())
+            passed_over_.push_back({Remark::Weight::note, text});
+    }
+
+    FoundFile taken(FoundFile found) {
+        found.format = parent_.format;
+        for (Remark& remark : passed_over_) {
+            remark.text += ", so it was not taken for the parent";
+            found.remarks.push_back(std::move(remark));
+        }
+        return found;
+    }
+
+    const IdentifiedParent& parent_;
+    const References& gate_;
+    NearbyFiles nearby_;
+    std::vector<Remark> passed_over_; ///< files of the right name that are not the parent
+};
+
+} // namespace
+
+fs::path NearbyFiles::above(const fs::path& folder) {
+    if (folder == ".") return "..";
+    if (folder.filename() == "..") return folder / "..";
+    return folder.has_parent_path() ? folder.parent_path() : fs::path(".");
+}
+
+std::vector<fs::path> NearbyFiles::folders() const {
+    std::vector<fs::path> folders;
+    std::set<fs::path> seen;
+    for (const fs::path& folder : gate_.folders())
+        for (const fs::path& place : {folder, above(folder), folder / "Snapshots"}) {
+            std::error_code error;
+            const fs::path real = fs::canonical(place, error);
+            if (!error && seen.insert(real).second) folders.push_back(place);
+        }
+    return folders;
+}
+
+std::vector<fs::path> NearbyFiles::files_in(const fs::path& folder,
+                                            const std::function<bool(const fs::path&)>& wanted) {
+    std::vector<fs::path> files;
+    std::error_code error;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+        if (wanted(entry->path())) files.push_back(folder == "." ? entry->path().filename() : entry->path());
+    std::ranges::sort(files);
+    return files;
+}
+
+bool NearbyFiles::has_extension(const fs::path& path, std::initializer_list<std::string_view> extensions) {
+    std::string own = path.extension().native();
+    std::ranges::transform(own, own.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return std::ranges::find(extensions, own) != extensions.end();
+}
+
+FilePtr NearbyFiles::open_once(const fs::path& path) {
+    if (opened_.size() >= limits_.search_files) {
+        cut_short_ = true;
+        return nullptr;
+    }
+    auto file = gate_.open_exact(path);
+    if (file.has_error()) {
+        if (file.error().kind == ErrorKind::usage) forbidden();
+        return nullptr;
+    }
+    return opened_.insert(file.value()->identity()).second ? file.value() : nullptr;
+}
+
+void NearbyFiles::looked_at(const std::string& what) {
+    looked_ += fmt::format("{}{}", looked_.empty() ? "" : "; ", what);
+}
+
+Error NearbyFiles::not_found() const {
+    std::string text = fmt::format("not found; looked at: {}", looked_.empty() ? "nothing" : looked_);
+    if (forbidden_ > 0) text += fmt::format("; {} files were not opened because of VDISK_REFERENCES", forbidden_);
+    if (cut_short_) text += fmt::format("; stopped after {} files", limits_.search_files);
+    return fail(forbidden_ > 0 ? ErrorKind::usage : ErrorKind::io, "{}", text);
+}
+
+Result<FoundFile> find_identified(const IdentifiedParent& parent, const References& gate, const Limits& limits) {
+    return IdentifiedSearch(parent, gate, limits).run();
+}
+
+} // namespace vdisk
