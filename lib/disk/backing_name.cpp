@@ -63,10 +63,11 @@ Result<BackingName> parse_uri(std::string_view name) {
     std::string_view path = name.substr(std::string_view("file:").size());
     if (path.starts_with("//")) {
         const std::string_view host = path.substr(2, path.find('/', 2) - 2);
-        if (!host.empty() && host != "localhost")
+        const bool relative = host == "." || host == ".."; // as XenServer writes it: file://./name
+        if (!host.empty() && host != "localhost" && !relative)
             return fail(ErrorKind::unsupported, "'{}' is not opened: it names a file of another machine",
                         printable(name));
-        path.remove_prefix(2 + host.size());
+        path.remove_prefix(relative ? 2 : 2 + host.size());
     }
     BackingName parsed{.paths = {std::string(path)}};
     std::string decoded = percent_decoded(path);

@@ -51,6 +51,7 @@ struct Format {
     Result<Redirection> (*follow)(const ByteSource& source, const OpenContext& context) = nullptr;
     /// A file that shows one of these is surely of this format, if `probe` does not say otherwise.
     std::span<const Signature> signatures{};
+    std::string_view alias{}; ///< the name by which QEMU's images state the format, where that is another one
 };
 
 } // namespace vdisk

@@ -148,13 +148,18 @@ Result<const Format*> decide_format(OpenedFile& opened, const Expectation& expec
     return format;
 }
 
-// A stream that was taken for a raw disk by its start may end as another kind of file does. What is lost of its start
-// keeps nobody from the rest.
-Result<void> look_at_end(const OpenedFile& opened) {
-    if (!opened.taken_as_raw || !opened.context.stream) return ok();
+// A stream that was taken for a raw disk by its start may end as another kind of file does, which is known only once
+// all of it was decoded. What is lost of its start keeps nobody from the rest.
+Result<const Format*> look_at_end(OpenedFile& opened, const Format* format) {
+    if (!opened.taken_as_raw || !opened.context.stream) return format;
     const FirstLook look = FirstLook::at_end(*opened.source);
+    VDISK_TRY(by_end, detect_format(look, *opened.source, Match::sure));
+    if (by_end != nullptr) {
+        opened.taken_as_raw = false;
+        return by_end;
+    }
     if (const KnownFile* const known = known_by_its_end(look)) return other_kind(opened, in_words(*known));
-    return ok();
+    return format;
 }
 
 Result<void> look_through_compression(OpenedFile& opened, const OpenOptions& options) {
@@ -305,8 +310,8 @@ Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation
     if (format->follow != nullptr) return follow(opened, *format, expected, options);
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream && !format->scans_forward && !stream->indexed()) VDISK_CHECK(stream->index({}, options.progress));
-    VDISK_CHECK(look_at_end(opened));
-    VDISK_TRY(disks, format->open(opened.source, opened.context));
+    VDISK_TRY(decided, look_at_end(opened, format));
+    VDISK_TRY(disks, decided->open(opened.source, opened.context));
     opened.disks = std::move(disks);
     VDISK_CHECK(refuse_needless_keys(opened));
     return opened;

@@ -4,6 +4,8 @@
 #include "format/qcow2/qcow2.hpp"
 #include "format/raw/raw.hpp"
 #include "format/vdi/vdi.hpp"
+#include "format/vhd/vhd.hpp"
+#include "format/vhdx/vhdx.hpp"
 #include "format/vma/vma.hpp"
 #include "open/known_files.hpp"
 #include "open/reference/reference.hpp"
@@ -15,7 +17,8 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array kFormats{&kQcow2Format, &kVdiFormat, &kVboxFormat, &kVmaFormat, &kReferenceFormat, &kRawFormat};
+constexpr std::array kFormats{&kQcow2Format, &kVdiFormat, &kVhdFormat,       &kVhdxFormat,
+                              &kVboxFormat,  &kVmaFormat, &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };
@@ -31,7 +34,7 @@ std::span<const Format* const> formats() noexcept {
 
 const Format* find_format(std::string_view name) noexcept {
     for (const Format* format : kFormats)
-        if (format->name == name) return format;
+        if (format->name == name || (!format->alias.empty() && format->alias == name)) return format;
     return nullptr;
 }
 

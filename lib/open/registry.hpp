@@ -9,7 +9,7 @@ namespace vdisk {
 /// Every format with a probe of its own, and last `raw`, which no file is detected as.
 [[nodiscard]] std::span<const Format* const> formats() noexcept;
 
-/// The format of that name, or nullptr.
+/// The format of that name or alias, or nullptr.
 [[nodiscard]] const Format* find_format(std::string_view name) noexcept;
 
 /// The one format that is sure of the source, else the one that thinks so weakly; nullptr if none does or none is as

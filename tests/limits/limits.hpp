@@ -28,6 +28,7 @@ struct LimitCase {
 
 std::vector<LimitCase> qcow2_limits();
 std::vector<LimitCase> vdi_limits();
+std::vector<LimitCase> vhd_limits();
 std::vector<LimitCase> vma_limits();
 std::vector<LimitCase> stream_limits();
 std::vector<LimitCase> hyperv_limits();

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every single bit of the metadata of qcow2 and VDI images, changed: the disk is the right one or an error, never another one.
+"""Every single bit of the metadata of qcow2, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
 
 Most are read by libvdisk in this process, which is ten times as fast as by a program each; of each byte one is read by the program
 too, and whatever the library reads that is not the disk."""
@@ -169,6 +169,21 @@ class Flips(harness.FolderTest):
             file.truncate(4 * MIB)
         run("qemu-img", "convert", "-O", "vdi", self.raw, image)
         self.check(image, [*range(72, 76), *range(340, 348), *range(376, 392), *range(424, 440)])
+
+    def test_vhd_footers_headers_and_tables(self):
+        image = self.folder / "disk.vhd"
+        run("qemu-img", "convert", "-O", "vpc", "-o", "force_size=on", self.raw, image)
+        end = image.stat().st_size - 512
+        self.check(image, [*range(8, 20), *range(48, 72), *range(512, 552), *range(1536, 1540), *range(end + 8, end + 20), *range(end + 48, end + 72)])
+
+    def test_vhdx_headers_regions_parameters_and_tables(self):
+        image = self.folder / "disk.vhdx"
+        run("qemu-img", "convert", "-O", "vhdx", "-o", "block_size=1M", self.raw, image)
+        table, metadata = 2 * MIB, 3 * MIB
+        parameters = metadata + 64 * KIB
+        # Not the disk's size, between the parameters and its identifier.
+        self.check(image, [*range(64 * KIB, 64 * KIB + 80), *range(192 * KIB, 192 * KIB + 80), *range(metadata, metadata + 80),
+                           *range(parameters, parameters + 8), *range(parameters + 32, parameters + 36), *range(table, table + 16)])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
 #include "model.hpp"
 #include "open/known_files.hpp"
 #include "open/open.hpp"
+#include "open/registry.hpp"
 #include "qcow2_builder.hpp"
 #include "temporary_folder.hpp"
 #include "vdi_builder.hpp"
@@ -40,12 +41,17 @@ BOOST_AUTO_TEST_SUITE(opening)
 
 BOOST_AUTO_TEST_CASE(a_signature_is_found_at_both_ends_and_nowhere_else) {
     BOOST_TEST(kind_of(with(4096, 0, "KDMV")).starts_with("a VMDK"));
-    BOOST_TEST(kind_of(with(4096, 4096 - 512, "conectix")).starts_with("a VHD disk (fixed"));
-    BOOST_TEST(kind_of(with(4096, 4096 - 511, "conectix")).starts_with("a VHD disk (fixed"));
-    BOOST_TEST(kind_of(with(512, 0, "conectix")).starts_with("a VHD disk"));
+    BOOST_TEST(kind_of(with(4096, 4096 - 512, "koly")).starts_with("an Apple disk image"));
     BOOST_TEST(kind_of(with(65536, 32769, "CD001")) == "an ISO 9660 image");
+    for (const std::size_t offset : {0U, 1U, 3583U, 3585U, 4088U})
+        BOOST_TEST(kind_of(with(4096, offset, "koly")) == "");
+    const auto format_of = [](const Bytes& bytes) {
+        const auto format = detect_format(*memory(bytes));
+        return format.has_value() && format.value() != nullptr ? format.value()->name : "";
+    };
+    for (const std::size_t offset : {0U, 3584U, 3585U}) BOOST_TEST(format_of(with(4096, offset, "conectix")) == "vhd");
     for (const std::size_t offset : {1U, 3583U, 3586U, 4088U})
-        BOOST_TEST(kind_of(with(4096, offset, "conectix")) == "");
+        BOOST_TEST(format_of(with(4096, offset, "conectix")) == "");
     for (const std::size_t size : {0U, 1U, 4U, 511U}) BOOST_TEST(kind_of(Bytes(size)) == "");
     BOOST_TEST(kind_of(with(100, 0, "KDMV")) == ""); // smaller than any such disk
 }
@@ -63,6 +69,8 @@ BOOST_AUTO_TEST_CASE(names_of_all_kinds_are_read) {
     BOOST_TEST(first_path("\\\\?\\C:\\VMs\\a.qcow2") == "/VMs/a.qcow2");
     BOOST_TEST(first_path("file:a") == "a");
     BOOST_TEST(first_path("file:///x/a") == "/x/a");
+    BOOST_TEST(first_path("file://./a%20b") == "./a%20b");
+    BOOST_TEST(parse_backing_name("file://./a%20b").value().paths.back() == "./a b");
     BOOST_TEST(first_path("json:{\"file.filename\":\"a\"}") == "a");
     BOOST_TEST(first_path("json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"file\",\"filename\":\"a\"}}") == "a");
     BOOST_TEST(parse_backing_name("json:{\"driver\":\"qcow2\",\"file.filename\":\"a\"}").value().format == "qcow2");

@@ -3,9 +3,11 @@
 
 #include "base/text.hpp"
 #include "format/vdi/header.hpp"
+#include "format/vhd/header.hpp"
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
 #include <system_error>
 
 namespace fs = std::filesystem;
@@ -18,6 +20,7 @@ std::string format_of(const Medium& medium) {
     std::string name = medium.format;
     std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
     if (name.empty() || name == "VDI") return "vdi";
+    if (name == "VHD") return "vhd";
     if (name == "QCOW") return "qcow2";
     if (name == "RAW") return "raw";
     return "";
@@ -41,13 +44,26 @@ std::vector<fs::path> candidates(const Machine& machine, const Medium& medium, c
     return once;
 }
 
+// The identifier in a file's own header; nothing for a format that has none.
+Result<std::optional<Uuid>> identifier_of(const FileSource& file, std::string_view format) {
+    if (format == "vdi") {
+        VDISK_TRY(header, vdi::Header::parse(file));
+        return std::optional(header.uuid_create);
+    }
+    if (format == "vhd") {
+        std::vector<Remark> ignored;
+        VDISK_TRY(footer, vhd::find_footer(file, ignored));
+        return std::optional(Uuid::from_mixed(footer.raw.unique_id));
+    }
+    return std::optional<Uuid>();
+}
+
 // Why a file that is there is not the medium; empty if it is.
 std::string objection(const FileSource& file, const Medium& medium, std::string_view format) {
-    if (format != "vdi") return "";
-    const auto header = vdi::Header::parse(file);
-    if (header.has_error()) return header.error().what;
-    if (header.value().uuid_create == medium.uuid) return "";
-    return fmt::format("{} has the UUID {}", file.name(), to_string(header.value().uuid_create));
+    const auto identifier = identifier_of(file, format);
+    if (identifier.has_error()) return identifier.error().what;
+    if (!identifier.value() || *identifier.value() == medium.uuid) return "";
+    return fmt::format("{} has the UUID {}", file.name(), to_string(*identifier.value()));
 }
 
 Result<void> check_readable(const Machine& machine, const Medium& medium) {
