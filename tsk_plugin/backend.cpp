@@ -202,9 +202,11 @@ Result<TSK_IMG_INFO*> open_image(RealTskPtr tsk, const ImageRequest& request) {
     const auto allocated = static_cast<Handle*>(std::calloc(1, sizeof(Handle)));
     std::unique_ptr<Handle, decltype(&std::free)> handle(allocated, &std::free);
     if (!handle) return fail(ErrorKind::io, "{}: no memory", request.path);
+    const std::uint32_t own_sectors = disk.file.disks->disks()[disk.index].sector_size;
+    const unsigned sector_size = request.sector_size != 0 ? request.sector_size : own_sectors;
     auto state = std::make_unique<State>(std::move(tsk), std::move(disk), request);
     TSK_IMG_INFO* const image =
-        open_external(handle.get(), static_cast<TSK_OFF_T>(size), request.sector_size, read, close, imgstat);
+        open_external(handle.get(), static_cast<TSK_OFF_T>(size), sector_size, read, close, imgstat);
     if (image == nullptr) return image;
 
     if (state->tsk->verbose()) tell_files(*state);

@@ -65,6 +65,7 @@ Result<std::optional<ImageRequest>> claim_typed(const RealTsk& tsk, const OpenCa
     if (shown != &type && found != nullptr && found->follow != nullptr)
         return fail(ErrorKind::usage, "{}: leads to a {} image, not {}", printable(call.images[0]), shown->name,
                     type.name);
+    if (found != nullptr && found->name == type.also) return request(call, type, found->name);
     if (shown != &type && libtsk_reads(tsk, type.id)) return std::nullopt;
     return request(call, type, shown == &type ? found->name : type.format);
 }

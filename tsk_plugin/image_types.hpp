@@ -21,6 +21,7 @@ struct ImageType {
     std::string name; ///< what -i takes; matches \w+
     std::string description;
     std::string_view format; ///< ours
+    std::string_view also{}; ///< another format of ours that libtsk's own reader of the type has always read under it
     bool compressed = false; ///< only of a file that is compressed
 };
 

@@ -178,8 +178,12 @@ TypeId tsk_img_type_supported() {
 void tsk_img_type_print(std::FILE* out) {
     vdisk::tsk::with_real<int>(VDISK_CALLER, 0, [&](const RealTskPtr& tsk) {
         if (auto* const real = tsk->function<void(std::FILE*)>("tsk_img_type_print")) real(out);
-        for (const ImageType& own : vdisk::tsk::image_types())
-            fmt::print(out, "\t{} ({})\n", own.name, own.description);
+        for (const ImageType& own : vdisk::tsk::image_types()) {
+            const char* const word = vdisk::tsk::pass<const char*>(*tsk, "tsk_img_type_toname", nullptr, own.id);
+            const TypeId theirs = vdisk::tsk::pass<TypeId>(*tsk, "tsk_img_type_supported", 0);
+            const bool printed = word != nullptr && own.name == word && (theirs & own.id) != 0;
+            if (!printed) fmt::print(out, "\t{} ({})\n", own.name, own.description);
+        }
         return 0;
     });
 }

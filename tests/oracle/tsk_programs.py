@@ -42,9 +42,10 @@ class Programs(harness.FolderTest):
                 self.assertEqual(said, (0, f"{arguments[0]}: 0 wrong\n".encode(), said[2]))
 
     def other_kinds(self):
-        """The same disk as a VDI, in a VMA archive, and as a reference file that leads to a disk of one: {type: path}."""
-        images = {kind: self.folder / f"disk.{kind}" for kind in ("vdi", "vma")}
-        run("qemu-img", "convert", "-O", "vdi", self.raw, images["vdi"])
+        """The same disk as a VDI, a VHDX, in a VMA archive, and as a reference file that leads to a disk of one: {type: path}."""
+        images = {kind: self.folder / f"disk.{kind}" for kind in ("vdi", "vhdx", "vma")}
+        for kind in ("vdi", "vhdx"):
+            run("qemu-img", "convert", "-O", kind, self.raw, images[kind])
         vma_writer.write(images["vma"], [("drive-scsi0", self.raw)])
         run(harness.VDISK, "ref", "-d", self.folder, images["vma"])
         return [*images.items(), ("vma", self.folder / "disk.drive-scsi0.vdisk")]
