@@ -310,8 +310,8 @@ Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation
     if (format->follow != nullptr) return follow(opened, *format, expected, options);
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream && !format->scans_forward && !stream->indexed()) VDISK_CHECK(stream->index({}, options.progress));
-    VDISK_TRY(decided, look_at_end(opened, format));
-    VDISK_TRY(disks, decided->open(opened.source, opened.context));
+    VDISK_TRY(read_as, look_at_end(opened, format));
+    VDISK_TRY(disks, read_as->open(opened.source, opened.context));
     opened.disks = std::move(disks);
     VDISK_CHECK(refuse_needless_keys(opened));
     return opened;
