@@ -174,12 +174,17 @@ BOOST_AUTO_TEST_CASE(a_file_called_raw_is_raw_if_nothing_known_says_otherwise) {
     };
     for (const char* name : {"a.raw.gz", "raw", "a.qcow2", "a.raw.bak", ".raw", "a.vma", "a."})
         BOOST_TEST(refused(name, kSome), name);
-    Bytes vhdx(65536);
-    std::ranges::copy(std::as_bytes(std::span(std::string_view("vhdxfile"))), vhdx.begin());
-    BOOST_TEST(refused("vhdx.raw", vhdx));
-    Bytes fixed_vhd(8192);
-    std::ranges::copy(std::as_bytes(std::span(std::string_view("conectix"))), fixed_vhd.end() - 512);
-    BOOST_TEST(refused("vhd.raw", fixed_vhd)); // whose start a guest wrote
+    Bytes vmdk(65536);
+    std::ranges::copy(std::as_bytes(std::span(std::string_view("KDMV"))), vmdk.begin());
+    BOOST_TEST(refused("vmdk.raw", vmdk));
+    Bytes dmg(8192);
+    std::ranges::copy(std::as_bytes(std::span(std::string_view("koly"))), dmg.end() - 512);
+    BOOST_TEST(refused("dmg.raw", dmg));                            // whose start a guest wrote
+    for (const std::string_view magic : {"vhdxfile", "conectix"}) { // formats that are read: damaged ones, then
+        Bytes disk(65536);
+        std::ranges::copy(std::as_bytes(std::span(magic)), magic == "vhdxfile" ? disk.begin() : disk.end() - 512);
+        BOOST_TEST(open_disk(folder.write("other.raw", disk).string(), {}).has_error(), magic);
+    }
     BOOST_TEST(refused("empty.raw", {}));
     Bytes luks(4096);
     std::ranges::copy(std::as_bytes(std::span(std::string_view("LUKS\xBA\xBE"))), luks.begin());

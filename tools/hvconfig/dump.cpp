@@ -90,7 +90,7 @@ private:
         if (entry.type == KeyType::array || !hyperv::is_defined(entry.type)) return shown_bytes(key);
         const auto bytes = readable_value(out_, storage_, key);
         if (!bytes) return "[unreadable]";
-        const std::string text = value_text(entry.type, *bytes);
+        std::string text = value_text(entry.type, *bytes);
         if (entry.type == KeyType::string) return fmt::format("\"{}\"", text);
         if (entry.type == KeyType::integer) return text + file_time(entry.name, *bytes);
         return text;

@@ -7,6 +7,7 @@ namespace vdisk::vhd {
 namespace {
 
 constexpr std::uint64_t kEntriesAtOnce = 16384; // 64 KiB of table a read
+constexpr std::size_t kMostTold = 16;
 
 } // namespace
 
@@ -50,7 +51,7 @@ Result<Survey> survey(const Header& header, const ByteSource& file, const Limits
     const auto add = [&](std::uint32_t number, std::uint32_t entry) -> Result<void> {
         const Claim claim = claim_of(header, number, entry);
         // What one changed bit makes of an entry for the disk's last block may well lie inside the file.
-        if (ends_with_footer && claim.end() <= header.data_end &&
+        if (survey.remarks.size() < kMostTold && ends_with_footer && claim.end() <= header.data_end &&
             claim.length < header.bitmap_bytes() + header.block_size)
             survey.remarks.push_back(
                 {Remark::Weight::doubt,

@@ -7,6 +7,7 @@ namespace vdisk::vhdx {
 namespace {
 
 constexpr std::uint64_t kEntriesAtOnce = 8192; // 64 KiB of table a read
+constexpr std::size_t kMostTold = 16;
 
 // What of the entries is odd, counted: the first one of a kind speaks for all.
 struct Oddities {
@@ -15,11 +16,22 @@ struct Oddities {
     std::uint64_t kept = 0; // blocks that show zeros although a place with bytes is named
     std::uint64_t first_kept = 0;
     bool kept_is_doubt = false;
-    std::vector<std::uint64_t> cut{}; // blocks that the file has in part, the disk's last one
+    std::vector<Claim> cut{}; // blocks that the file has in part, the disk's last one
 };
 
 bool is_cut(const BlockTable& table, const Claim& claim) {
     return claim.end() <= table.file_size && claim.length < table.metadata.block_size;
+}
+
+// QEMU ends a fixed file with what the disk needs of its last block, right behind the block before, if there is one.
+bool is_end_of_fixed(const BlockTable& table, const Claim& cut) {
+    return table.metadata.leave_allocated && table.metadata.blocks() == 1 &&
+           cut.offset + table.metadata.bytes_of(cut.owner) == table.file_size;
+}
+
+bool follows_another(const Claim& cut, std::span<const Claim> sorted) {
+    const auto at = std::ranges::lower_bound(sorted, cut.offset, {}, &Claim::offset);
+    return at != sorted.begin() && align_up(std::prev(at)->end(), kMiB) == cut.offset;
 }
 
 void look_at(const BlockTable& table, std::uint64_t number, Entry entry, Oddities& odd) {
@@ -44,9 +56,11 @@ std::vector<Remark> remarks_of(const Oddities& odd) {
                            fmt::format("{} blocks read as zeros by their state, but the block table still names places "
                                        "for them, first for block {}",
                                        odd.kept, odd.first_kept)});
-    for (const std::uint64_t number : odd.cut)
+    for (const Claim& cut : odd.cut)
         remarks.push_back(
-            {Remark::Weight::doubt, fmt::format("block {} is stored in part, which no writer does", number)});
+            {Remark::Weight::doubt,
+             fmt::format("block {} is stored in part and not behind what is before it, which no writer does",
+                         cut.owner)});
     return remarks;
 }
 
@@ -112,14 +126,18 @@ Result<Survey> survey(const BlockTable& table, const ByteSource& file, const Lim
         }
         if (!bitmap) look_at(table, number, entry, odd);
         // What one changed bit makes of an entry for the disk's last block may well lie inside the file.
-        if (entry.has_bytes() && !bitmap && is_cut(table, claim_of(table, false, number, entry)))
-            odd.cut.push_back(number);
+        if (entry.has_bytes() && !bitmap && odd.cut.size() < kMostTold &&
+            is_cut(table, claim_of(table, false, number, entry)))
+            odd.cut.push_back(claim_of(table, false, number, entry));
         if (entry.has_bytes() && claims.size() < limits.table_bytes / sizeof(Claim))
             claims.push_back(claim_of(table, bitmap, number, entry));
         return ok();
     };
     VDISK_CHECK(visit_entries(table, file, limits.table_bytes, look));
-    Survey survey{.contested = contested(claims), .remarks = remarks_of(odd)};
+    Survey survey{.contested = contested(claims)}; // sorts them
+    std::erase_if(odd.cut,
+                  [&](const Claim& cut) { return follows_another(cut, claims) || is_end_of_fixed(table, cut); });
+    survey.remarks = remarks_of(odd);
     if (beyond > 0)
         survey.remarks.push_back(
             {Remark::Weight::doubt,
