@@ -183,9 +183,11 @@ Result<std::vector<PartPlace>> place_by_number(std::span<const PartSize> parts) 
         if (part.size && *part.size + 1 == full) return odd_length(part, first); // split -n makes such, and no others
         if (part.size == full) ++whole;
         if (!sound && broken == nullptr) broken = &part;
+        const std::uint64_t length = last ? *part.size : full;
         const auto start = checked_mul(std::uint64_t{i}, full);
-        if (!start) return fail(ErrorKind::limit_exceeded, "{}: lies beyond what a size can be", part.name);
-        places.push_back({.start = *start, .length = last ? *part.size : full, .sound = sound});
+        if (!start || !checked_add(*start, length))
+            return fail(ErrorKind::limit_exceeded, "{}: lies beyond what a size can be", part.name);
+        places.push_back({.start = *start, .length = length, .sound = sound});
     }
     constexpr std::size_t kEnough = 2;
     if (broken == nullptr || whole >= kEnough) return places;

@@ -29,16 +29,16 @@ std::string names_of(std::string_view own, const std::set<std::string>& there) {
     return text + (numbered->beyond ? " ... " + numbered->beyond->text : "");
 }
 
-std::vector<PartSize> sizes(std::initializer_list<int> list) {
+std::vector<PartSize> sizes(std::initializer_list<std::int64_t> list) {
     std::vector<PartSize> parts;
-    for (const int size : list)
+    for (const std::int64_t size : list)
         parts.push_back(
             {fmt::format("x.{:03}", parts.size() + 1), size < 0 ? std::nullopt : std::optional<std::uint64_t>(size)});
     return parts;
 }
 
 // The starts of the parts, "!" behind those that are not sound; or which part an error names.
-std::string places_of(std::initializer_list<int> list) {
+std::string places_of(std::initializer_list<std::int64_t> list) {
     const auto places = place_parts(sizes(list));
     if (places.has_error()) return places.error().what.substr(0, 5);
     std::string text;
@@ -167,6 +167,13 @@ BOOST_AUTO_TEST_CASE(lengths_that_no_cut_file_has_are_an_error_that_names_the_pa
     BOOST_TEST(places_of({100, 100, 110, 40}) == "x.003");
     BOOST_TEST(places_of({100, 100, -1, 99}) == "x.004"); // as split -n makes: nobody knows how long the third was
     BOOST_TEST(places_of({-1, 100, 100}) == "x.001");
+}
+
+BOOST_AUTO_TEST_CASE(parts_that_end_beyond_what_a_size_can_be_are_an_error) {
+    constexpr std::int64_t kQuarter = std::int64_t{1} << 62;
+    BOOST_TEST(places_of({kQuarter, kQuarter, -1, kQuarter - 2}) ==
+               "0 4611686018427387904 9223372036854775808! 13835058055282163712");
+    BOOST_TEST(places_of({kQuarter, kQuarter, -1, kQuarter}) == "x.004");
 }
 
 BOOST_AUTO_TEST_CASE(parts_read_as_the_file_that_they_were_cut_from) {
