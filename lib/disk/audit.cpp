@@ -43,6 +43,13 @@ bool AuditReport::count(Severity severity, std::string_view kind) {
     return ++so_far.number <= limits_.audit_findings;
 }
 
+void AuditReport::add(std::span<const Remark> remarks, std::string_view doubt_kind, std::string_view note_kind) {
+    for (const Remark& remark : remarks) {
+        const bool doubt = remark.weight == Remark::Weight::doubt;
+        add(doubt ? Severity::error : Severity::note, doubt ? doubt_kind : note_kind, {}, "{}", remark.text);
+    }
+}
+
 void AuditReport::count_more(Severity severity, std::string_view kind, std::uint64_t number) {
     if (number == 0) return;
     Count& so_far = counts_[kind];
@@ -87,7 +94,7 @@ std::uint64_t AuditReport::number_of(Severity least) const noexcept {
 Facts describe(const AuditReport& report) {
     Facts facts = report.facts;
     facts["counts"] = Facts::object();
-    for (const auto& [kind, count] : report.counts()) facts["counts"][std::string(kind)] = count.number;
+    for (const auto& [kind, count] : report.counts()) facts["counts"][kind] = count.number;
     facts["findings"] = Facts::array();
     for (const Finding& finding : report.findings()) facts["findings"].push_back(describe_finding(finding));
     facts["unreferenced ranges"] = report.leaked().size();

@@ -5,6 +5,7 @@
 #include "base/address.hpp"
 #include "base/facts.hpp"
 #include "base/limits.hpp"
+#include "disk/remark.hpp"
 #include "io/progress.hpp"
 
 #include <map>
@@ -56,6 +57,12 @@ struct HostRange {
     std::uint64_t length = 0;
 };
 
+/// What an audit is to look at.
+struct AuditRequest {
+    Progress progress{};   ///< is told and may cancel
+    bool leftovers = true; ///< also what no disk shows, whether there is anything in it; else metadata alone is read
+};
+
 /// The outcome of DiskFile::audit. Bounded in memory however damaged the file is: of each kind all are counted and only
 /// the first Limits::audit_findings are kept.
 class AuditReport {
@@ -74,6 +81,9 @@ public:
         if (count(severity, kind))
             findings_.push_back({severity, kind, place, fmt::format(format, std::forward<Args>(args)...)});
     }
+
+    /// Each of `remarks` as a finding: a doubt as an error of one kind, a note as a note of another.
+    void add(std::span<const Remark> remarks, std::string_view doubt_kind, std::string_view note_kind);
 
     /// Counts `number` more findings of `kind` of which nothing else is known any more.
     void count_more(Severity severity, std::string_view kind, std::uint64_t number);

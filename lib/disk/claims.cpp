@@ -5,6 +5,14 @@
 
 namespace vdisk {
 
+Claim block_claim(std::uint64_t offset, std::uint64_t whole, std::uint64_t needed, std::uint64_t end,
+                  std::uint32_t owner) noexcept {
+    const std::uint64_t there = offset < end ? end - offset : 0;
+    return {.offset = offset,
+            .length = std::min({whole, std::max(needed, there), ~std::uint64_t{0} - offset}),
+            .owner = owner};
+}
+
 void HostRanges::add(std::uint64_t offset, std::uint64_t length) {
     if (length == 0) return;
     if (!ranges_.empty()) {
@@ -21,6 +29,12 @@ bool HostRanges::touch(std::uint64_t offset, std::uint64_t length) const noexcep
     const auto next = std::ranges::upper_bound(ranges_, HostOffset{offset}, {}, &HostRange::offset);
     if (next != ranges_.end() && next->offset.value - offset < length) return true;
     return next != ranges_.begin() && std::prev(next)->offset.value + std::prev(next)->length > offset;
+}
+
+std::uint64_t HostRanges::bytes() const noexcept {
+    std::uint64_t bytes = 0;
+    for (const HostRange& range : ranges_) bytes += range.length;
+    return bytes;
 }
 
 HostRanges contested(std::vector<Claim>& claims) {
@@ -60,12 +74,25 @@ Result<void> Leaks::tell(AuditReport& report) {
     return ok();
 }
 
-Result<void> WrittenBytes::look(std::uint64_t offset, std::uint64_t length, std::uint64_t unit, HostRanges& found) {
+Result<void> Leaks::find_unclaimed(const std::vector<Claim>& claims, AuditReport& report) {
+    const HostRanges gaps = unclaimed(claims, 0, file_.size());
+    for (const HostRange& gap : gaps.list()) {
+        HostRanges found;
+        VDISK_CHECK(look(gap.offset.value, gap.length, found));
+        for (const HostRange& range : found.list())
+            report.add(Severity::warning, "leaked", {.host = range.offset, .length = range.length},
+                       "nothing refers to {} bytes at offset {}, which are no zeros", range.length, range.offset.value);
+        VDISK_CHECK(add(found));
+    }
+    return ok();
+}
+
+Result<void> Leaks::look(std::uint64_t offset, std::uint64_t length, HostRanges& found) {
     constexpr std::uint64_t kAtOnce = 1U << 20;
     const std::uint64_t end = offset + std::min(length, file_.size() - std::min(offset, file_.size()));
     std::vector<std::byte> bytes;
     for (std::uint64_t at = offset; at < end; at += bytes.size()) {
-        const std::uint64_t taken = std::min(end - at, std::max(unit, align_down(kAtOnce, unit)));
+        const std::uint64_t taken = std::min(end - at, std::max(unit_, align_down(kAtOnce, unit_)));
         if (taken > left_) {
             found.add(at, end - at);
             return ok();
@@ -73,9 +100,9 @@ Result<void> WrittenBytes::look(std::uint64_t offset, std::uint64_t length, std:
         left_ -= taken;
         bytes.resize(static_cast<std::size_t>(taken));
         VDISK_CHECK(read_exact(file_, at, bytes));
-        for (std::uint64_t i = 0; i < taken; i += unit) {
+        for (std::uint64_t i = 0; i < taken; i += unit_) {
             const auto piece = std::span(bytes).subspan(static_cast<std::size_t>(i),
-                                                        static_cast<std::size_t>(std::min(unit, taken - i)));
+                                                        static_cast<std::size_t>(std::min(unit_, taken - i)));
             if (std::ranges::any_of(piece, [](std::byte byte) { return byte != std::byte{0}; }))
                 found.add(at + i, piece.size());
         }

@@ -20,6 +20,12 @@ struct Claim {
     [[nodiscard]] std::uint64_t end() const noexcept { return offset + length; } // no claim reaches beyond 2^64
 };
 
+/// What a block of `whole` bytes at `offset` claims: all of it, though the disk may end within it and need no more than
+/// `needed`, as all writers store it so. Where the file ends, at `end`, within what the disk does not need, up to
+/// there.
+[[nodiscard]] Claim block_claim(std::uint64_t offset, std::uint64_t whole, std::uint64_t needed, std::uint64_t end,
+                                std::uint32_t owner) noexcept;
+
 /// Ranges of a file in ascending order, none of which touches another.
 class HostRanges {
 public:
@@ -27,6 +33,7 @@ public:
     void add(std::uint64_t offset, std::uint64_t length);
 
     [[nodiscard]] bool touch(std::uint64_t offset, std::uint64_t length) const noexcept;
+    [[nodiscard]] std::uint64_t bytes() const noexcept; ///< of all
     [[nodiscard]] const std::vector<HostRange>& list() const noexcept { return ranges_; }
 
 private:
@@ -39,35 +46,35 @@ private:
 /// The bytes of [start, end) that none of `claims`, sorted by offset, has.
 [[nodiscard]] HostRanges unclaimed(const std::vector<Claim>& claims, std::uint64_t start, std::uint64_t end);
 
-/// Bytes that no disk shows, from all over a file, in any order.
+/// Bytes of a file that no disk shows and that are no zeros: an examiner wants to see these, and only these. Looks at
+/// Limits::audit_look_bytes in all, and takes what lies behind for such bytes. One thread.
 class Leaks {
 public:
-    explicit Leaks(const Limits& limits) : most_(limits.audit_ranges) {}
+    /// `unit`: bytes that are looked at as one, a sector.
+    Leaks(const ByteSource& file, std::uint64_t unit, const Limits& limits)
+        : file_(file), unit_(unit), left_(limits.audit_look_bytes), most_(limits.audit_ranges) {}
 
-    /// Error: `limit_exceeded` beyond Limits::audit_ranges.
+    /// Adds to `found` the parts of [offset, offset + length), in whole units from `offset` on, that are not zeros.
+    /// What lies past the file's end is not there. Error: `io`.
+    [[nodiscard]] Result<void> look(std::uint64_t offset, std::uint64_t length, HostRanges& found);
+
+    /// Keeps ranges, in any order, for tell(). None may be added twice. Error: `limit_exceeded` beyond
+    /// Limits::audit_ranges.
     [[nodiscard]] Result<void> add(const HostRanges& ranges);
 
-    /// Tells `report` of all of them. None may have been added twice.
+    /// Looks at all that none of `claims`, sorted by offset, has: a finding "leaked" for each range. Errors: as look()
+    /// and add().
+    [[nodiscard]] Result<void> find_unclaimed(const std::vector<Claim>& claims, AuditReport& report);
+
+    /// Tells `report` of all ranges.
     [[nodiscard]] Result<void> tell(AuditReport& report);
 
 private:
+    const ByteSource& file_;
+    std::uint64_t unit_;
+    std::uint64_t left_; ///< bytes that may still be read
     std::size_t most_;
     std::vector<HostRange> ranges_;
-};
-
-/// Of the bytes in a range of a file, those that are not zeros: an examiner wants to see these, and only these. Reads
-/// Limits::audit_look_bytes in all, and takes what lies behind for such bytes. One thread.
-class WrittenBytes {
-public:
-    WrittenBytes(const ByteSource& file, const Limits& limits) : file_(file), left_(limits.audit_look_bytes) {}
-
-    /// Adds to `found` the parts of [offset, offset + length), in whole units of `unit` bytes from `offset` on, that
-    /// are not zeros. What lies past the file's end is not there. Error: `io`.
-    [[nodiscard]] Result<void> look(std::uint64_t offset, std::uint64_t length, std::uint64_t unit, HostRanges& found);
-
-private:
-    const ByteSource& file_;
-    std::uint64_t left_;
 };
 
 } // namespace vdisk

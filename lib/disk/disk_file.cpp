@@ -9,7 +9,7 @@ Result<DirtyBitmap> DiskFile::bitmap(std::string_view /*name*/) const {
     return fail(ErrorKind::usage, "{} images hold no bitmaps", format().name);
 }
 
-Result<AuditReport> DiskFile::audit(const Progress& /*progress*/) const {
+Result<AuditReport> DiskFile::audit(const AuditRequest& /*request*/) const {
     return fail(ErrorKind::unsupported, "format '{}' has nothing to audit", format().name);
 }
 

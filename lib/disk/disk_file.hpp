@@ -115,9 +115,10 @@ public:
     /// The stored bitmap of this name. Errors: `usage` if there is none.
     [[nodiscard]] virtual Result<DirtyBitmap> bitmap(std::string_view name) const;
 
-    /// Checks the file's bookkeeping as a whole, without its parents: reads all metadata, no guest data. Damage is a
-    /// finding; errors: `unsupported` where the format has no bookkeeping, `limit_exceeded`, `cancelled`, `io`.
-    [[nodiscard]] virtual Result<AuditReport> audit(const Progress& progress) const;
+    /// Checks the file's bookkeeping as a whole, without its parents: reads all metadata, and no bytes that the disk
+    /// shows. Damage is a finding; errors: `unsupported` where the format has no bookkeeping, `limit_exceeded`,
+    /// `cancelled`, `io`.
+    [[nodiscard]] virtual Result<AuditReport> audit(const AuditRequest& request) const;
 
     /// The machine state saved together with `disks()[index]`. Errors: `usage` if there is none.
     [[nodiscard]] virtual Result<SavedState> saved_state(std::size_t index) const;

@@ -61,7 +61,7 @@ private:
         const std::string text = fmt::format("{} {}", file.name(), why);
         nearby_.looked_at(text);
         if (std::ranges::find(passed_over_, text, &Remark::text) == passed_over_.end())
-            passed_over_.push_back({Remark::Weight::note, text});
+            passed_over_.push_back(Remark::note(text));
     }
 
     FoundFile taken(FoundFile found) {
@@ -137,6 +137,20 @@ Error NearbyFiles::not_found() const {
     if (forbidden_ > 0) text += fmt::format("; {} files were not opened because of VDISK_REFERENCES", forbidden_);
     if (cut_short_) text += fmt::format("; stopped after {} files", limits_.search_files);
     return fail(forbidden_ > 0 ? ErrorKind::usage : ErrorKind::io, "{}", text);
+}
+
+std::string relative_path(std::string windows_path) {
+    std::ranges::replace(windows_path, '\\', '/');
+    return fs::path(windows_path).lexically_normal().native();
+}
+
+std::string last_part(std::string_view path) {
+    return std::string(path.substr(path.find_last_of("\\/") + 1));
+}
+
+std::string described_parent(std::string_view identifier, std::string_view name) {
+    return name.empty() ? fmt::format("parent {}", identifier)
+                        : fmt::format("parent {} ({})", identifier, shown_name(name));
 }
 
 Result<FoundFile> find_identified(const IdentifiedParent& parent, const References& gate, const Limits& limits) {

@@ -52,6 +52,15 @@ private:
     bool cut_short_ = false;
 };
 
+/// A relative path as Windows writes it, as one of this system.
+[[nodiscard]] std::string relative_path(std::string windows_path);
+
+/// The last part of a path of Windows or of this system.
+[[nodiscard]] std::string last_part(std::string_view path);
+
+/// What a link to a parent is called: "parent", the identifier in words, and the name if there is one.
+[[nodiscard]] std::string described_parent(std::string_view identifier, std::string_view name);
+
 /// A parent by its identifier.
 struct IdentifiedParent {
     std::string_view identifier;                  ///< what its identifier is called: "unique ID"

@@ -2,6 +2,8 @@
 /// Bitmaps with a bit for each sector.
 #pragma once
 
+#include "image/block_cache.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -35,5 +37,10 @@ struct BitRun {
     }
     return {set, at - first};
 }
+
+/// run_of_bits() of a bitmap that is stored at `place` of the table's source: of no more bits than a read of 512 bytes
+/// gives. Errors: those of reading it.
+[[nodiscard]] Result<BitRun> read_run_of_bits(const CachedTable& table, std::uint64_t place, std::uint64_t first,
+                                              std::uint64_t end, BitOrder order);
 
 } // namespace vdisk

@@ -51,7 +51,7 @@ Result<Distrust> find_distrusted(const OpenedDisk& disk, const Progress& progres
     Distrust distrust;
     for (const ChainLink& link : disk.chain) {
         if (!link.disks) continue;
-        const auto report = link.disks->audit(progress);
+        const auto report = link.disks->audit({.progress = progress, .leftovers = false});
         if (report.has_value()) add(distrust, link, report.value(), disk.image->size());
         else if (report.error().kind == ErrorKind::cancelled) return report.error();
         else if (report.error().kind != ErrorKind::unsupported)

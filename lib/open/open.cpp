@@ -3,6 +3,7 @@
 
 #include "base/nearest.hpp"
 #include "base/text.hpp"
+#include "disk/nearby_files.hpp"
 #include "format/raw/raw.hpp"
 #include "image/uniform_layout.hpp"
 #include "io/memory_source.hpp"
@@ -96,16 +97,12 @@ Result<Seen> look_inside(const OpenedFile& opened) {
 // Whether a file that a person named is called a raw disk by its name or its kind. Anything may be one, so some of that
 // has to be there.
 bool is_called_raw(const FileSource& file) {
-    constexpr std::array<std::string_view, 3> kExtensions{".raw", ".dd", ".img"};
     std::filesystem::path name = file.path().filename();
     const auto is_digit = [](char c) { return '0' <= c && c <= '9'; };
     if (const std::string part = name.extension().native();
         part.size() > 2 && std::all_of(part.begin() + 1, part.end(), is_digit))
         name = name.stem(); // of a disk that was cut into parts
-    std::string extension = name.extension().native();
-    std::ranges::transform(extension, extension.begin(),
-                           [](char c) { return 'A' <= c && c <= 'Z' ? c - 'A' + 'a' : c; });
-    return std::ranges::find(kExtensions, extension) != kExtensions.end() || !file.is_regular();
+    return NearbyFiles::has_extension(name, {".raw", ".dd", ".img"}) || !file.is_regular();
 }
 
 // The format of a file of which nobody said it. Raw is what nothing that is known contradicts, and only of a parent, of
@@ -548,7 +545,7 @@ Result<OpenLayer> open_layer_below(const std::vector<OpenLayer>& chain, const Op
     add(std::move(parent.remarks));
     if (child.layer.parent->remarks) {
         Facts facts = layer.file.disks->facts();
-        facts[std::string(kFactSize)] = layer.link.size;
+        facts[kFactSize] = layer.link.size;
         add(child.layer.parent->remarks(facts));
     }
     if (doubt) layer.link.remarks.push_back(*doubt);
@@ -581,17 +578,6 @@ Result<void> refuse_needless_root(const OpenedFile& file) {
                 file.source->name());
 }
 
-// Detects the format of what the file and its parts are together; of the first alone where they can't be joined, which
-// opening them tells.
-Result<const Format*> identify(const FilePtr& file);
-
-Result<const Format*> identify_whole(const FilePtr& first, const Selector& selector, std::span<const std::string> more,
-                                     const OpenOptions& options) {
-    VDISK_TRY(context, context_of(first, selector, FileKinds::regular_or_block_device, options));
-    const auto whole = whole_file(first, selector, *context.references, more);
-    return identify(whole.has_value() ? whole.value().file : first);
-}
-
 Result<const Format*> identify(const FilePtr& file) {
     VDISK_TRY(compression, detect_compression(*file));
     if (!compression) return detect_format(*file, Match::sure);
@@ -602,6 +588,15 @@ Result<const Format*> identify(const FilePtr& file) {
     if (head.has_error()) return nullptr;
     const FirstLook look = FirstLook::at_start(head.value());
     return detect_format(look, MemorySource(std::move(head).value(), std::string(file->name())), Match::sure);
+}
+
+// Detects the format of what the file and its parts are together; of the first alone where they can't be joined, which
+// opening them tells.
+Result<const Format*> identify_whole(const FilePtr& first, const Selector& selector, std::span<const std::string> more,
+                                     const OpenOptions& options) {
+    VDISK_TRY(context, context_of(first, selector, FileKinds::regular_or_block_device, options));
+    const auto whole = whole_file(first, selector, *context.references, more);
+    return identify(whole.has_value() ? whole.value().file : first);
 }
 
 // What no format is sure of.

@@ -90,7 +90,7 @@ WholeFile joined(const std::vector<Found>& found, const std::vector<PartPlace>& 
             part.file = found[i].file.value();
         } else {
             part.why = std::make_shared<const Error>(why_lost(found[i], places[i]));
-            whole.remarks.push_back({Remark::Weight::doubt, part.why->what});
+            whole.remarks.push_back(Remark::doubt(part.why->what));
         }
         parts.push_back(std::move(part));
     }
@@ -115,15 +115,15 @@ Result<WholeFile> join(const std::vector<Found>& found, const std::optional<std:
     }
     WholeFile whole = joined(found, places.value());
     if (!even && is_all(said))
-        whole.remarks.push_back({Remark::Weight::doubt,
-                                 "its parts are joined as they are, as who named it says, though "
-                                 "their lengths are not those of a file that was cut"});
-    for (const Found& part : found)
-        if (&part != &found.front() && begins_a_disk(part) && begins_a_disk(found.front()))
-            whole.remarks.push_back({Remark::Weight::doubt,
-                                     fmt::format("its part {} begins with a partition table, as a disk does and a part "
-                                                 "of one seldom",
-                                                 shown(part.path))});
+        whole.remarks.push_back(Remark::doubt("its parts are joined as they are, as who named it says, though "
+                                              "their lengths are not those of a file that was cut"));
+    const bool is_disk = begins_a_disk(found.front());
+    for (const Found& part : std::span(found).subspan(1))
+        if (is_disk && begins_a_disk(part))
+            whole.remarks.push_back(
+                Remark::doubt(fmt::format("its part {} begins with a partition table, as a disk does and a part "
+                                          "of one seldom",
+                                          shown(part.path))));
     return whole;
 }
 
@@ -180,6 +180,37 @@ Result<void> check_word(const FileSource& file, const std::optional<std::string>
                 kAll);
 }
 
+// Of parts that a person lists nothing but the list says where they lie, so a short one that is not the last shows that
+// one is damaged or the order is wrong.
+Result<void> refuse_short_parts(const std::vector<Found>& found) {
+    const std::uint64_t full = found.front().file.value()->size();
+    const auto places = place_parts(sizes_of(found));
+    if (places.has_error()) return ok(); // joining them tells
+    for (std::size_t i = 0; i < found.size(); ++i)
+        if (!places.value()[i].sound)
+            return fail(ErrorKind::corrupt, "{}: {} has {} bytes and is not the last part, but the first has {}{}",
+                        found.front().file.value()->name(), shown(found[i].path), found[i].file.value()->size(), full,
+                        kAdvice);
+    return ok();
+}
+
+// Whoever lists files by hand, or by a shell's pattern, may leave one out or take them in another order: what the first
+// difference from the names beside the first one is.
+std::optional<Remark> remark_of_order(const FileSource& first, const std::vector<Found>& found) {
+    const auto beside = numbered_files(first.path());
+    if (!beside) return std::nullopt;
+    const auto& names = beside->names;
+    const auto same = [](const NumberedNames::Name& name, const Found& part) { return part.path == name.text; };
+    const auto differ = static_cast<std::size_t>(std::ranges::mismatch(names, found, same).in1 - names.begin());
+    if (differ < names.size())
+        return Remark::doubt(fmt::format("{} is by its name part {} of it, and was not given as that",
+                                         printable(names[differ].text), differ + 1));
+    if (differ < found.size())
+        return Remark::doubt(fmt::format("{} was given as part {} of it, which it is not by its name",
+                                         shown(found[differ].path), differ + 1));
+    return std::nullopt;
+}
+
 } // namespace
 
 Result<WholeFile> with_parts(const FilePtr& first, const References& gate, const std::optional<std::string>& parts) {
@@ -196,29 +227,11 @@ Result<WholeFile> with_parts(const FilePtr& first, const References& gate, const
     if (!is_all(parts) && are_files(std::span(found).subspan(1))) return beside_files(found);
     VDISK_TRY(whole, none_follows ? Result<WholeFile>(WholeFile{.file = first}) : join(found, parts));
     if (names->beyond)
-        whole.remarks.push_back({Remark::Weight::doubt, fmt::format("{} is by its name a part of it too, but most of "
-                                                                    "those before it are missing: it is not read",
-                                                                    printable(names->beyond->text))});
+        whole.remarks.push_back(Remark::doubt(fmt::format("{} is by its name a part of it too, but most of "
+                                                          "those before it are missing: it is not read",
+                                                          printable(names->beyond->text))));
     return std::move(whole);
 }
-
-namespace {
-
-// Of parts that a person lists nothing but the list says where they lie, so a short one that is not the last shows that
-// one is damaged or the order is wrong.
-Result<void> refuse_short_parts(const std::vector<Found>& found) {
-    const std::uint64_t full = found.front().file.value()->size();
-    const auto places = place_parts(sizes_of(found));
-    if (places.has_error()) return ok(); // joining them tells
-    for (std::size_t i = 0; i < found.size(); ++i)
-        if (!places.value()[i].sound)
-            return fail(ErrorKind::corrupt, "{}: {} has {} bytes and is not the last part, but the first has {}{}",
-                        found.front().file.value()->name(), shown(found[i].path), found[i].file.value()->size(), full,
-                        kAdvice);
-    return ok();
-}
-
-} // namespace
 
 Result<WholeFile> with_given_parts(const FilePtr& first, std::span<const std::string> more, const References& gate,
                                    const std::optional<std::string>& parts) {
@@ -238,18 +251,7 @@ Result<WholeFile> with_given_parts(const FilePtr& first, std::span<const std::st
                     shown(found.back().path), first->name());
     if (!is_all(parts)) VDISK_CHECK(refuse_short_parts(found));
     VDISK_TRY(whole, join(found, parts));
-    // Whoever lists files by hand, or by a shell's pattern, may leave one out or take them in another order.
-    const auto names = numbered_files(first->path());
-    for (std::size_t i = 0; names && i < std::max(names->names.size(), found.size()); ++i) {
-        const bool named = i < names->names.size();
-        if (named && i < found.size() && fs::path(names->names[i].text) == found[i].path) continue;
-        whole.remarks.push_back(
-            {Remark::Weight::doubt, named ? fmt::format("{} is by its name part {} of it, and was not given as that",
-                                                        printable(names->names[i].text), i + 1)
-                                          : fmt::format("{} was given as part {} of it, which it is not by its name",
-                                                        shown(found[i].path), i + 1)});
-        break;
-    }
+    if (auto remark = remark_of_order(*first, found)) whole.remarks.push_back(std::move(*remark));
     return std::move(whole);
 }
 

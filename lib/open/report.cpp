@@ -160,10 +160,8 @@ std::string to_text(const OpenedFile& file, Facts facts) {
 }
 
 Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {
-    VDISK_TRY(report, file.disks->audit(options.progress));
-    for (const Remark& remark : file.remarks())
-        report.add(remark.weight == Remark::Weight::doubt ? Severity::error : Severity::note,
-                   remark.weight == Remark::Weight::doubt ? "not-vouched-for" : "format-note", {}, "{}", remark.text);
+    VDISK_TRY(report, file.disks->audit({.progress = options.progress}));
+    report.add(file.remarks(), "not-vouched-for", "format-note");
     if (has_parent(file)) add_chain(report, file, options);
     return std::move(report);
 }

@@ -75,12 +75,12 @@ BOOST_AUTO_TEST_CASE(written_bytes_are_found_in_units_and_within_a_budget) {
     bytes[5000] = std::byte{1};
     const SourcePtr file = memory(bytes);
     HostRanges found;
-    BOOST_TEST(WrittenBytes(*file, {}).look(0, 20000, 512, found).has_value());
+    BOOST_TEST(Leaks(*file, 512, {}).look(0, 20000, found).has_value());
     BOOST_REQUIRE_EQUAL(found.list().size(), 1U);
     BOOST_TEST(found.list()[0].offset.value == 4608U);
     BOOST_TEST(found.list()[0].length == 512U);
     HostRanges unknown;
-    BOOST_TEST(WrittenBytes(*file, Limits{.audit_look_bytes = 100}).look(0, 10000, 512, unknown).has_value());
+    BOOST_TEST(Leaks(*file, 512, Limits{.audit_look_bytes = 100}).look(0, 10000, unknown).has_value());
     BOOST_REQUIRE_EQUAL(unknown.list().size(), 1U);
     BOOST_TEST(unknown.list()[0].length == 10000U);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/uuid.hpp"
 #include "format/vdi/vdi.hpp"
+#include "format_in_memory.hpp"
 #include "open/open.hpp"
 #include "open/report.hpp"
 #include "temporary_folder.hpp"
@@ -13,43 +14,7 @@ using namespace vdisk::test;
 
 namespace {
 
-OpenContext context() {
-    OpenContext context;
-    context.caches = std::make_shared<Caches>(context.limits);
-    context.references = std::make_shared<const References>("image.vdi", ReferencePolicy::deny, context.limits);
-    return context;
-}
-
-Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) {
-    return kVdiFormat.open(memory(file), context());
-}
-
-ImagePtr image_of(const DiskFile& file, ImagePtr parent = nullptr) {
-    Layer layer = file.layer(0).value();
-    return std::make_shared<const Image>(Image::Parts{.name = "image",
-                                                      .layout = layer.layout,
-                                                      .sources = layer.sources,
-                                                      .parent = std::move(parent),
-                                                      .caches = context().caches});
-}
-
-ImagePtr image_of(const Bytes& file, ImagePtr parent = nullptr) {
-    return image_of(*parse(file).value(), std::move(parent));
-}
-
-Result<std::size_t> read_some(const Image& image, std::uint64_t at, std::size_t length) {
-    Bytes out(length);
-    return image.read_at(at, out);
-}
-
-AuditReport audit(const Bytes& file) {
-    return parse(file).value()->audit({}).value();
-}
-
-std::uint64_t count(const AuditReport& report, std::string_view kind) {
-    const auto found = report.counts().find(kind);
-    return found == report.counts().end() ? 0 : found->second.number;
-}
+const FormatInMemory kInMemory(kVdiFormat);
 
 VdiBuilder small_disk() {
     VdiBuilder disk{.disk_size = 10 * 4096};
@@ -90,7 +55,8 @@ BOOST_AUTO_TEST_CASE(random_disks_of_every_geometry_read_as_their_model) {
             Bytes model;
             fill_randomly(disk, model, random);
             BOOST_TEST_CONTEXT("block size " << geometry.block_size << ", header " << geometry.header_size)
-            check_against_model(*image_of(disk.build()), model, std::max(geometry.block_size, 65536U), random);
+            check_against_model(*kInMemory.image_of(disk.build()), model, std::max(geometry.block_size, 65536U),
+                                random);
         }
 }
 
@@ -99,7 +65,7 @@ BOOST_AUTO_TEST_CASE(zero_blocks_hide_the_parent_and_free_blocks_show_it) {
     VdiBuilder base{.disk_size = 60 * 4096};
     Bytes model;
     fill_randomly(base, model, random);
-    ImagePtr image = image_of(base.build());
+    ImagePtr image = kInMemory.image_of(base.build());
     // Layers of other block sizes; the last is larger than what lies below it.
     for (const std::uint32_t block_size : {4096U, 1024U, 16384U}) {
         VdiBuilder child{.type = block_size == 1024 ? 3U : 4U,
@@ -107,7 +73,7 @@ BOOST_AUTO_TEST_CASE(zero_blocks_hide_the_parent_and_free_blocks_show_it) {
                          .block_size = block_size,
                          .data_offset = 8192};
         fill_randomly(child, model, random);
-        image = image_of(child.build(), image);
+        image = kInMemory.image_of(child.build(), image);
     }
     check_against_model(*image, model, 4096, random);
 }
@@ -118,7 +84,7 @@ BOOST_AUTO_TEST_CASE(extents_tile_the_disk_and_runs_are_joined) {
     disk.set(4, VdiBuilder::kZero);
     disk.set(5, VdiBuilder::kZero);
     disk.store(6, Bytes(4096, std::byte{2}));
-    const ImagePtr image = image_of(disk.build());
+    const ImagePtr image = kInMemory.image_of(disk.build());
     std::vector<std::pair<Extent::Kind, std::uint64_t>> runs;
     for (std::uint64_t at = 0; at < image->size(); at += runs.back().second) {
         const Extent extent = image->resolve(GuestOffset{at}, image->size()).value().extent;
@@ -137,7 +103,7 @@ BOOST_AUTO_TEST_CASE(disks_beyond_two_tebibytes_are_read_at_their_ends) {
     disk.set(last, 0);
     Bytes file = disk.build();
     file.resize((1 << 20) + 512, std::byte{0x5A});
-    const ImagePtr image = image_of(file);
+    const ImagePtr image = kInMemory.image_of(file);
     Bytes out(1024);
     BOOST_TEST(image->read_at(disk.disk_size - 512, out).value() == 512U);
     BOOST_TEST((out[0] == std::byte{0x5A} && out[511] == std::byte{0x5A}));
@@ -146,7 +112,7 @@ BOOST_AUTO_TEST_CASE(disks_beyond_two_tebibytes_are_read_at_their_ends) {
 }
 
 BOOST_AUTO_TEST_CASE(what_no_header_may_say_is_refused_at_opening) {
-    const auto kind_of = [](const Bytes& file) { return parse(file).error().kind; };
+    const auto kind_of = [](const Bytes& file) { return kInMemory.parse(file).error().kind; };
     const auto changed = [&](auto change) {
         VdiBuilder disk = small_disk();
         change(disk);
@@ -187,7 +153,7 @@ BOOST_AUTO_TEST_CASE(a_bad_map_entry_costs_its_block_alone) {
     VdiBuilder disk = small_disk();
     disk.set(2, 0xFFFFFFFD); // the largest index there is
     disk.set(4, 1000);       // past the end
-    const ImagePtr image = image_of(disk.build());
+    const ImagePtr image = kInMemory.image_of(disk.build());
     BOOST_TEST((read_some(*image, 2 * 4096, 1).error().kind == ErrorKind::truncated));
     BOOST_TEST((read_some(*image, 4 * 4096 + 4095, 1).error().kind == ErrorKind::truncated));
     BOOST_TEST(read_some(*image, 4 * 4096, 8192).error().offset.value() == 4 * 4096U);
@@ -201,15 +167,15 @@ BOOST_AUTO_TEST_CASE(places_that_no_writer_chooses_are_believed_only_if_all_agre
         VdiBuilder disk = small_disk();
         disk.data_offset = 5120; // not the first place behind the map at any alignment
         change(disk);
-        const auto layer = parse(disk.build()).value()->layer(0);
+        const auto layer = kInMemory.parse(disk.build()).value()->layer(0);
         BOOST_REQUIRE_MESSAGE(layer.has_error(), said);
         BOOST_TEST((layer.error().kind == ErrorKind::corrupt));
         BOOST_TEST(layer.error().what.find(said) != std::string::npos, layer.error().what);
-        BOOST_TEST(count(audit(disk.build()), "header") >= 1U);
+        BOOST_TEST(count(kInMemory.audit(disk.build()), "header") >= 1U);
     };
     VdiBuilder unusual = small_disk();
     unusual.data_offset = 5120;
-    BOOST_TEST(parse(unusual.build()).value()->layer(0).has_value());
+    BOOST_TEST(kInMemory.parse(unusual.build()).value()->layer(0).has_value());
     refused("data offset is 5120", [](VdiBuilder& d) { d.allocated = 4; });
     refused("data offset is 5120", [](VdiBuilder& d) { d.set(1, 0); });
     refused("data offset is 5120", [](VdiBuilder& d) { d.set(1, 77); });
@@ -223,13 +189,13 @@ BOOST_AUTO_TEST_CASE(places_that_no_writer_chooses_are_believed_only_if_all_agre
     overflowing.map = {0xFFFFFFFD};
     Bytes file = overflowing.build();
     for (std::size_t i = 380; i < 384; ++i) file[i] = std::byte{0xFF}; // 4 GiB before each block
-    BOOST_TEST((parse(file).value()->layer(0).error().kind == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.parse(file).value()->layer(0).error().kind == ErrorKind::corrupt));
 }
 
 BOOST_AUTO_TEST_CASE(two_entries_for_one_block_cost_both_of_what_they_describe) {
     VdiBuilder disk = small_disk();
     disk.set(1, 2); // as entry 4
-    const ImagePtr image = image_of(disk.build());
+    const ImagePtr image = kInMemory.image_of(disk.build());
     for (const std::uint64_t block : {1U, 4U})
         BOOST_TEST((read_some(*image, block * 4096, 1).error().kind == ErrorKind::corrupt));
     BOOST_TEST(read_some(*image, 0, 4096).has_value());
@@ -241,7 +207,7 @@ BOOST_AUTO_TEST_CASE(a_cut_file_reads_up_to_its_end) {
     VdiBuilder disk = small_disk();
     Bytes file = disk.build();
     file.resize(file.size() - 1000);
-    const ImagePtr image = image_of(file);
+    const ImagePtr image = kInMemory.image_of(file);
     BOOST_TEST(read_some(*image, 8 * 4096, 3096).has_value());
     BOOST_TEST((read_some(*image, 8 * 4096 + 3096, 1).error().kind == ErrorKind::truncated));
     BOOST_TEST(read_some(*image, 9 * 4096, 4096).has_value());
@@ -250,7 +216,7 @@ BOOST_AUTO_TEST_CASE(a_cut_file_reads_up_to_its_end) {
 BOOST_AUTO_TEST_CASE(a_map_that_is_too_short_costs_what_lies_behind_it) {
     VdiBuilder disk = small_disk();
     disk.blocks = 7;
-    const ImagePtr image = image_of(disk.build());
+    const ImagePtr image = kInMemory.image_of(disk.build());
     BOOST_TEST(read_some(*image, 0, 7 * 4096).has_value());
     BOOST_TEST((read_some(*image, 7 * 4096, 1).error().kind == ErrorKind::corrupt));
     BOOST_TEST((image->resolve(GuestOffset{7 * 4096}, 100000).value().extent.length == 3 * 4096U));
@@ -259,7 +225,7 @@ BOOST_AUTO_TEST_CASE(a_map_that_is_too_short_costs_what_lies_behind_it) {
 BOOST_AUTO_TEST_CASE(a_map_that_can_not_be_read_now_is_a_passing_error) {
     const auto faulty = std::make_shared<FaultySource>(memory(small_disk().build()), 512, 552);
     faulty->broken = false;
-    const ImagePtr image = image_of(*kVdiFormat.open(faulty, context()).value());
+    const ImagePtr image = kInMemory.image_of(*kVdiFormat.open(faulty, kInMemory.context()).value());
     faulty->broken = true;
     BOOST_TEST((read_some(*image, 0, 1).error().kind == ErrorKind::io));
     faulty->broken = false;
@@ -267,7 +233,7 @@ BOOST_AUTO_TEST_CASE(a_map_that_can_not_be_read_now_is_a_passing_error) {
 }
 
 BOOST_AUTO_TEST_CASE(a_sound_image_audits_clean) {
-    const AuditReport report = audit(small_disk().build());
+    const AuditReport report = kInMemory.audit(small_disk().build());
     BOOST_TEST(report.counts().empty());
     BOOST_TEST(report.leaked().empty());
     BOOST_TEST(report.facts["UUID"] == text_of(vdi_uuid(1)));
@@ -280,7 +246,7 @@ BOOST_AUTO_TEST_CASE(an_audit_finds_each_kind_of_damage) {
     disk.set(6, VdiBuilder::kFree);
     disk.set(8, VdiBuilder::kFree); // blocks 3 and 4 are no one's
     disk.allocated = 9;
-    const AuditReport report = audit(disk.build());
+    const AuditReport report = kInMemory.audit(disk.build());
     BOOST_TEST(count(report, "shared-block") == 1U);
     BOOST_TEST(count(report, "past-end") == 1U);
     BOOST_TEST(count(report, "wrong-count") == 1U);
@@ -299,7 +265,7 @@ BOOST_AUTO_TEST_CASE(a_leaked_block_takes_its_extra_bytes_along_and_ends_with_th
     disk.set(8, VdiBuilder::kFree);
     Bytes file = disk.build();
     file.resize(file.size() - 96);
-    const AuditReport report = audit(file);
+    const AuditReport report = kInMemory.audit(file);
     BOOST_TEST(report.leaked().size() == 2U);
     BOOST_TEST(report.leaked()[0].length == 4608U);
     BOOST_TEST(report.leaked()[1].offset.value == 4096U + 4 * 4608);
@@ -318,19 +284,22 @@ BOOST_AUTO_TEST_CASE(random_damage_leaves_each_block_named_or_leaked) {
             disk.map[below(random, disk.map.size())] = static_cast<std::uint32_t>(below(random, disk.data.size() + 3));
         for (const std::uint32_t entry : disk.map)
             if (entry < named.size()) named[entry] = true;
-        const AuditReport report = audit(disk.build());
+        const AuditReport report = kInMemory.audit(disk.build());
         const std::uint64_t lost = static_cast<std::uint64_t>(std::ranges::count(named, false));
         BOOST_TEST(report.leaked_bytes() == lost * (4096 + disk.block_extra));
     }
 }
 
 BOOST_AUTO_TEST_CASE(an_audit_that_is_told_to_stop_stops) {
-    const auto stopped = parse(small_disk().build()).value()->audit([](std::uint64_t, std::uint64_t) { return false; });
+    const auto stopped =
+        kInMemory.parse(small_disk().build()).value()->audit({.progress = [](std::uint64_t, std::uint64_t) {
+            return false;
+        }});
     BOOST_TEST((stopped.error().kind == ErrorKind::cancelled));
 }
 
 BOOST_AUTO_TEST_CASE(an_audit_counts_more_than_it_keeps) {
-    OpenContext few = context();
+    OpenContext few = kInMemory.context();
     few.limits.audit_findings = 3;
     VdiBuilder disk{.disk_size = 20 * 4096};
     for (std::uint32_t i = 0; i < 20; ++i) disk.set(i, 1000);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vhd/vhd.hpp"
+#include "format_in_memory.hpp"
 #include "open/open.hpp"
 #include "open/report.hpp"
 #include "temporary_folder.hpp"
@@ -12,53 +13,7 @@ using namespace vdisk::test;
 
 namespace {
 
-OpenContext context() {
-    OpenContext context;
-    context.caches = std::make_shared<Caches>(context.limits);
-    context.references = std::make_shared<const References>("image.vhd", ReferencePolicy::deny, context.limits);
-    return context;
-}
-
-Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) {
-    return kVhdFormat.open(memory(file), context());
-}
-
-ErrorKind refused(const Bytes& file) {
-    const auto parsed = parse(file);
-    BOOST_REQUIRE(parsed.has_error());
-    return parsed.error().kind;
-}
-
-ImagePtr image_of(const Bytes& file, ImagePtr parent = nullptr) {
-    Layer layer = required(required(parse(file))->layer(0));
-    return std::make_shared<const Image>(Image::Parts{.name = "image",
-                                                      .layout = layer.layout,
-                                                      .sources = layer.sources,
-                                                      .parent = std::move(parent),
-                                                      .caches = context().caches});
-}
-
-Result<std::size_t> read_some(const Image& image, std::uint64_t at, std::size_t length) {
-    Bytes out(length);
-    return image.read_at(at, out);
-}
-
-std::vector<Remark> remarks(const Bytes& file) {
-    return required(required(parse(file))->layer(0)).remarks;
-}
-
-bool doubts(const Bytes& file) {
-    return std::ranges::any_of(remarks(file), [](const Remark& each) { return each.weight == Remark::Weight::doubt; });
-}
-
-AuditReport audit(const Bytes& file) {
-    return required(required(parse(file))->audit({}));
-}
-
-std::uint64_t count(const AuditReport& report, std::string_view kind) {
-    const auto found = report.counts().find(kind);
-    return found == report.counts().end() ? 0 : found->second.number;
-}
+const FormatInMemory kInMemory(kVhdFormat);
 
 // Blocks 0, 2 and 4 of five.
 VhdBuilder small_disk() {
@@ -116,7 +71,7 @@ BOOST_AUTO_TEST_CASE(random_chains_of_every_geometry_read_as_their_model) {
                                 .parent_id = layer,
                                 .low_bit_first = low_bits};
                 fill_randomly(disk, model, random);
-                image = image_of(disk.build(), image);
+                image = kInMemory.image_of(disk.build(), image);
             }
             check_against_model(*image, model, std::min(block_size, 65536U), random);
         }
@@ -126,10 +81,10 @@ BOOST_AUTO_TEST_CASE(a_fixed_disk_ends_where_its_footer_begins) {
     Random random(2);
     VhdBuilder disk{.type = 2, .disk_size = 5000 * 512};
     disk.fixed = random_bytes(random, disk.disk_size);
-    check_against_model(*image_of(disk.build()), disk.fixed, 4096, random);
-    BOOST_TEST(remarks(disk.build()).empty());
+    check_against_model(*kInMemory.image_of(disk.build()), disk.fixed, 4096, random);
+    BOOST_TEST(kInMemory.remarks(disk.build()).empty());
     disk.short_footer = true;
-    check_against_model(*image_of(disk.build()), disk.fixed, 4096, random);
+    check_against_model(*kInMemory.image_of(disk.build()), disk.fixed, 4096, random);
 }
 
 BOOST_AUTO_TEST_CASE(a_fixed_disk_that_claims_more_than_there_is_never_shows_its_footer) {
@@ -138,17 +93,17 @@ BOOST_AUTO_TEST_CASE(a_fixed_disk_that_claims_more_than_there_is_never_shows_its
     Bytes file = disk.build();
     put_big(file, file.size() - 512 + 48, 12 * 512, 8);
     VhdBuilder::sum(file, file.size() - 512, 512, 64);
-    const ImagePtr image = image_of(file);
+    const ImagePtr image = kInMemory.image_of(file);
     BOOST_TEST(read_some(*image, 0, 10 * 512).has_value());
     BOOST_TEST((read_some(*image, 10 * 512, 1).error().kind == ErrorKind::truncated));
-    BOOST_TEST(count(audit(file), "past-end") == 1U);
+    BOOST_TEST(count(kInMemory.audit(file), "past-end") == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(bytes_between_a_fixed_disk_and_its_footer_are_told_and_leaked) {
     VhdBuilder disk{.type = 2, .disk_size = 10 * 512};
     disk.fixed = Bytes(14 * 512, std::byte{1});
-    BOOST_TEST(remarks(disk.build()).size() == 1U);
-    BOOST_TEST(audit(disk.build()).leaked_bytes() == 4U * 512);
+    BOOST_TEST(kInMemory.remarks(disk.build()).size() == 1U);
+    BOOST_TEST(kInMemory.audit(disk.build()).leaked_bytes() == 4U * 512);
 }
 
 BOOST_AUTO_TEST_CASE(one_sound_footer_is_enough) {
@@ -159,9 +114,9 @@ BOOST_AUTO_TEST_CASE(one_sound_footer_is_enough) {
         std::fill_n(model.begin() + static_cast<std::ptrdiff_t>(number * 4096), 4096, std::byte(number + 1));
     const std::size_t end = file.size() - 512;
     const auto check = [&](Bytes damaged) {
-        check_against_model(*image_of(damaged), model, 4096, random);
-        BOOST_TEST(remarks(damaged).size() == 1U);
-        BOOST_TEST(!doubts(damaged));
+        check_against_model(*kInMemory.image_of(damaged), model, 4096, random);
+        BOOST_TEST(kInMemory.remarks(damaged).size() == 1U);
+        BOOST_TEST(!kInMemory.doubts(damaged));
     };
     for (const std::size_t at : {std::size_t{0}, end})
         for (const std::size_t place : {0U, 20U, 50U, 60U, 64U, 200U}) {
@@ -171,7 +126,7 @@ BOOST_AUTO_TEST_CASE(one_sound_footer_is_enough) {
         }
     check(Bytes(file.begin(), file.end() - 512));
     check(Bytes(file.begin(), file.end() - 100));
-    BOOST_TEST(remarks(file).empty());
+    BOOST_TEST(kInMemory.remarks(file).empty());
 }
 
 BOOST_AUTO_TEST_CASE(damaged_checksums_are_a_doubt_and_two_different_damaged_footers_an_error) {
@@ -179,13 +134,13 @@ BOOST_AUTO_TEST_CASE(damaged_checksums_are_a_doubt_and_two_different_damaged_foo
     const std::size_t end = file.size() - 512;
     file[200] ^= std::byte{1};
     file[end + 200] ^= std::byte{1};
-    BOOST_TEST(doubts(file));
-    BOOST_TEST(tells_damage(required(parse(file))->facts()));
+    BOOST_TEST(kInMemory.doubts(file));
+    BOOST_TEST(tells_damage(required(kInMemory.parse(file))->facts()));
     file[201] ^= std::byte{1};
-    BOOST_TEST((refused(file) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(file) == ErrorKind::corrupt));
     Bytes header = small_disk().build();
     header[700] ^= std::byte{1};
-    BOOST_TEST(doubts(header));
+    BOOST_TEST(kInMemory.doubts(header));
 }
 
 BOOST_AUTO_TEST_CASE(what_begins_a_fixed_disk_is_its_guests_choice) {
@@ -195,8 +150,8 @@ BOOST_AUTO_TEST_CASE(what_begins_a_fixed_disk_is_its_guests_choice) {
     disk.fixed = inner.build();
     disk.fixed.resize(disk.disk_size);
     Random random(4);
-    check_against_model(*image_of(disk.build()), disk.fixed, 512, random);
-    BOOST_TEST(doubts(disk.build()));
+    check_against_model(*kInMemory.image_of(disk.build()), disk.fixed, 512, random);
+    BOOST_TEST(kInMemory.doubts(disk.build()));
 }
 
 BOOST_AUTO_TEST_CASE(impossible_headers_are_refused_by_name) {
@@ -207,27 +162,27 @@ BOOST_AUTO_TEST_CASE(impossible_headers_are_refused_by_name) {
         return file;
     };
     for (const std::uint64_t block_size : {0ULL, 256ULL, 1000000ULL, 0x80000000ULL})
-        BOOST_TEST((refused(changed(544, block_size, 4)) == ErrorKind::corrupt));
-    BOOST_TEST((refused(changed(528, std::uint64_t{1} << 63, 8)) == ErrorKind::corrupt));
-    BOOST_TEST((refused(changed(512, 0, 8)) == ErrorKind::corrupt));
-    BOOST_TEST(parse(changed(540, 0xFFFFFFFE, 4)).has_value());
+        BOOST_TEST((kInMemory.refused(changed(544, block_size, 4)) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(changed(528, std::uint64_t{1} << 63, 8)) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(changed(512, 0, 8)) == ErrorKind::corrupt));
+    BOOST_TEST(kInMemory.parse(changed(540, 0xFFFFFFFE, 4)).has_value());
     for (const std::uint32_t type : {0U, 1U, 5U, 6U}) {
         VhdBuilder disk = small_disk();
         disk.type = type;
-        BOOST_TEST((refused(disk.build()) == ErrorKind::unsupported));
+        BOOST_TEST((kInMemory.refused(disk.build()) == ErrorKind::unsupported));
     }
-    BOOST_TEST((refused(Bytes(4096)) == ErrorKind::not_this_format));
-    BOOST_TEST((refused(Bytes{}) == ErrorKind::not_this_format));
+    BOOST_TEST((kInMemory.refused(Bytes(4096)) == ErrorKind::not_this_format));
+    BOOST_TEST((kInMemory.refused(Bytes{}) == ErrorKind::not_this_format));
 }
 
 BOOST_AUTO_TEST_CASE(a_table_that_is_too_short_costs_what_it_does_not_have) {
     Bytes file = small_disk().build();
     put_big(file, 540, 3, 4);
     VhdBuilder::sum(file, 512, 1024, 36);
-    const ImagePtr image = image_of(file);
+    const ImagePtr image = kInMemory.image_of(file);
     BOOST_TEST(read_some(*image, 0, 3 * 4096).has_value());
     BOOST_TEST((read_some(*image, 3 * 4096, 1).error().kind == ErrorKind::corrupt));
-    BOOST_TEST(count(audit(file), "map-too-short") == 1U);
+    BOOST_TEST(count(kInMemory.audit(file), "map-too-short") == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(blocks_that_share_a_byte_are_unreadable_both) {
@@ -235,11 +190,11 @@ BOOST_AUTO_TEST_CASE(blocks_that_share_a_byte_are_unreadable_both) {
         VhdBuilder disk = small_disk();
         const auto first = static_cast<std::uint32_t>(disk.first_block() / 512);
         disk.table[2] = first + shift; // block 4 lies there, 9 sectors long
-        const ImagePtr image = image_of(disk.build());
+        const ImagePtr image = kInMemory.image_of(disk.build());
         BOOST_TEST((read_some(*image, 2 * 4096, 1).error().kind == ErrorKind::corrupt));
         BOOST_TEST((read_some(*image, 4 * 4096, 1).error().kind == ErrorKind::corrupt));
         BOOST_TEST(read_some(*image, 3 * 4096, 4096).has_value());
-        BOOST_TEST(count(audit(disk.build()), "shared-block") >= 2U);
+        BOOST_TEST(count(kInMemory.audit(disk.build()), "shared-block") >= 2U);
     }
 }
 
@@ -248,7 +203,7 @@ BOOST_AUTO_TEST_CASE(blocks_over_headers_table_or_footer_and_behind_the_end_are_
     for (const std::uint32_t entry : {0U, 1U, 3U, file_end - 1, file_end, 0xFFFFFFFEU}) {
         VhdBuilder disk = small_disk();
         disk.table[1] = entry;
-        const ImagePtr image = image_of(disk.build());
+        const ImagePtr image = kInMemory.image_of(disk.build());
         BOOST_TEST(read_some(*image, 4096, 1).has_error());
         BOOST_TEST(read_some(*image, 8192, 4096).has_value());
     }
@@ -258,11 +213,11 @@ BOOST_AUTO_TEST_CASE(a_file_that_was_cut_off_reads_up_to_there) {
     const VhdBuilder disk = small_disk();
     Bytes file = disk.build();
     file.resize(file.size() - 512 - 1000); // into block 2, the last one
-    const ImagePtr image = image_of(file);
+    const ImagePtr image = kInMemory.image_of(file);
     BOOST_TEST(read_some(*image, 2 * 4096, 4096 - 1000).has_value());
     BOOST_TEST((read_some(*image, 3 * 4096 - 1000, 1).error().kind == ErrorKind::truncated));
     BOOST_TEST(read_some(*image, 3 * 4096, 2 * 4096).has_value());
-    BOOST_TEST(count(audit(file), "past-end") == 1U);
+    BOOST_TEST(count(kInMemory.audit(file), "past-end") == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(bytes_under_cleared_bits_are_zeros_for_the_disk_and_leaked) {
@@ -271,12 +226,12 @@ BOOST_AUTO_TEST_CASE(bytes_under_cleared_bits_are_zeros_for_the_disk_and_leaked)
     Bytes model(4096);
     std::fill_n(model.begin(), 1024, std::byte{7});
     Random random(6);
-    check_against_model(*image_of(disk.build()), model, 512, random);
-    const AuditReport report = audit(disk.build());
+    check_against_model(*kInMemory.image_of(disk.build()), model, 512, random);
+    const AuditReport report = kInMemory.audit(disk.build());
     BOOST_TEST(count(report, "stale-sectors") == 1U);
     BOOST_REQUIRE_EQUAL(report.leaked().size(), 1U);
     BOOST_TEST(report.leaked()[0].length == 6U * 512);
-    BOOST_TEST(audit(small_disk().build()).findings().empty());
+    BOOST_TEST(kInMemory.audit(small_disk().build()).findings().empty());
 }
 
 BOOST_AUTO_TEST_CASE(every_changed_bit_of_a_table_gives_the_same_bytes_an_error_or_a_doubt) {
@@ -286,14 +241,15 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_a_table_gives_the_same_bytes_an_error_
         for (std::uint32_t i = 0; i < disk.table_entries(); i += 2) disk.store(i, random_bytes(random, 4096));
         const Bytes good = disk.build();
         Bytes right(disk.disk_size);
-        BOOST_REQUIRE(image_of(good)->read_at(0, right).has_value());
-        BOOST_TEST(!doubts(good));
+        BOOST_REQUIRE(kInMemory.image_of(good)->read_at(0, right).has_value());
+        BOOST_TEST(!kInMemory.doubts(good));
         for (std::uint64_t number = 0; number < disk.table_entries(); number += 2)
             for (std::size_t bit = 0; bit < 32; ++bit) {
                 Bytes changed = good;
                 changed[disk.table_offset() + number * 4 + bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
                 Bytes got(disk.disk_size);
-                const bool read = !doubts(changed) && image_of(changed)->read_at(0, got).has_value();
+                const bool read =
+                    !kInMemory.doubts(changed) && kInMemory.image_of(changed)->read_at(0, got).has_value();
                 BOOST_TEST((!read || got == right), "bit " << bit << " of entry " << number);
             }
     }
@@ -305,8 +261,8 @@ BOOST_AUTO_TEST_CASE(the_size_that_the_footer_states_counts_and_the_geometry_is_
         disk.creator = creator;
         disk.geometry = 1U << 16 | 4U << 8 | 3U; // 12 sectors
         const bool told = creator == "vpc " || creator == "xxxx";
-        BOOST_TEST(image_of(disk.build())->size() == 5U * 4096);
-        BOOST_TEST(remarks(disk.build()).size() == (told ? 1U : 0U), creator);
+        BOOST_TEST(kInMemory.image_of(disk.build())->size() == 5U * 4096);
+        BOOST_TEST(kInMemory.remarks(disk.build()).size() == (told ? 1U : 0U), creator);
     }
 }
 
@@ -441,8 +397,8 @@ BOOST_AUTO_TEST_CASE(xenserver_batmaps_are_no_leaks) {
     put_bytes(with, with.size(), std::span(file).subspan(disk.first_block()));
     for (std::uint64_t i = 0; i < 3; ++i)
         put_big(with, disk.table_offset() + std::array{4U, 0U, 2U}[i] * 4, at / 512 + 2 + i * 9, 4);
-    BOOST_TEST(read_some(*image_of(with), 0, 5 * 4096).has_value());
-    BOOST_TEST(audit(with).findings().empty());
+    BOOST_TEST(read_some(*kInMemory.image_of(with), 0, 5 * 4096).has_value());
+    BOOST_TEST(kInMemory.audit(with).findings().empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vhdx/vhdx.hpp"
+#include "format_in_memory.hpp"
 #include "open/open.hpp"
 #include "open/report.hpp"
 #include "temporary_folder.hpp"
@@ -15,58 +16,12 @@ namespace {
 constexpr std::uint64_t kMiB = VhdxBuilder::kMiB;
 constexpr std::uint64_t kSectorsOfBlock = kMiB / 512;
 
-OpenContext context() {
-    OpenContext context;
-    context.caches = std::make_shared<Caches>(context.limits);
-    context.references = std::make_shared<const References>("image.vhdx", ReferencePolicy::deny, context.limits);
-    return context;
-}
-
-Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) {
-    return kVhdxFormat.open(memory(file), context());
-}
-
-ErrorKind refused(const Bytes& file) {
-    const auto parsed = parse(file);
-    BOOST_REQUIRE(parsed.has_error());
-    return parsed.error().kind;
-}
-
-ImagePtr image_of(const Bytes& file, ImagePtr parent = nullptr) {
-    Layer layer = required(required(parse(file))->layer(0));
-    return std::make_shared<const Image>(Image::Parts{.name = "image",
-                                                      .layout = layer.layout,
-                                                      .sources = layer.sources,
-                                                      .parent = std::move(parent),
-                                                      .caches = context().caches});
-}
-
-Result<std::size_t> read_some(const Image& image, std::uint64_t at, std::size_t length) {
-    Bytes out(length);
-    return image.read_at(at, out);
-}
+const FormatInMemory kInMemory(kVhdxFormat);
 
 std::byte byte_at(const Image& image, std::uint64_t at) {
     Bytes out(1);
     BOOST_REQUIRE(image.read_at(at, out).has_value());
     return out[0];
-}
-
-std::vector<Remark> remarks(const Bytes& file) {
-    return required(required(parse(file))->layer(0)).remarks;
-}
-
-bool doubts(const Bytes& file) {
-    return std::ranges::any_of(remarks(file), [](const Remark& each) { return each.weight == Remark::Weight::doubt; });
-}
-
-AuditReport audit(const Bytes& file) {
-    return required(required(parse(file))->audit({}));
-}
-
-std::uint64_t count(const AuditReport& report, std::string_view kind) {
-    const auto found = report.counts().find(kind);
-    return found == report.counts().end() ? 0 : found->second.number;
 }
 
 // Blocks 0 and 2 of four.
@@ -94,7 +49,7 @@ VhdxBuilder dirty_disk() {
 }
 
 void check_small(const Bytes& file) {
-    const ImagePtr image = image_of(file);
+    const ImagePtr image = kInMemory.image_of(file);
     BOOST_TEST((byte_at(*image, 0) == std::byte{1}));
     BOOST_TEST((byte_at(*image, kMiB) == std::byte{0}));
     BOOST_TEST((byte_at(*image, 2 * kMiB) == std::byte{3}));
@@ -172,7 +127,7 @@ BOOST_AUTO_TEST_CASE(random_chains_with_both_sector_sizes_read_as_their_model) {
                         }
                     }
                 }
-                image = image_of(disk.build(), image);
+                image = kInMemory.image_of(disk.build(), image);
             }
             check_against_model(*image, model, kMiB / 2, random);
         }
@@ -181,23 +136,23 @@ BOOST_AUTO_TEST_CASE(random_chains_with_both_sector_sizes_read_as_their_model) {
 BOOST_AUTO_TEST_CASE(sectors_of_4096_bytes_are_the_disks_own) {
     VhdxBuilder disk = small_disk();
     disk.sector_size = 4096;
-    BOOST_TEST(required(parse(disk.build()))->disks()[0].sector_size == 4096U);
+    BOOST_TEST(required(kInMemory.parse(disk.build()))->disks()[0].sector_size == 4096U);
 }
 
 BOOST_AUTO_TEST_CASE(of_two_headers_the_sound_one_with_the_higher_number_holds) {
     VhdxBuilder disk = small_disk();
     disk.sequences = {6, 7};
     check_small(disk.build());
-    BOOST_TEST(required(parse(disk.build()))->facts()["header offset"] == 131072);
+    BOOST_TEST(required(kInMemory.parse(disk.build()))->facts()["header offset"] == 131072);
     disk.sequences = {7, 7};
     check_small(disk.build());
     Bytes file = small_disk().build();
     file[65536 + 100] ^= std::byte{1};
     check_small(file);
-    BOOST_TEST(remarks(file).size() == 1U);
-    BOOST_TEST(!doubts(file));
+    BOOST_TEST(kInMemory.remarks(file).size() == 1U);
+    BOOST_TEST(!kInMemory.doubts(file));
     file[131072 + 100] ^= std::byte{1};
-    BOOST_TEST((refused(file) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(file) == ErrorKind::corrupt));
 }
 
 BOOST_AUTO_TEST_CASE(two_headers_with_one_number_and_different_content_are_refused) {
@@ -205,19 +160,19 @@ BOOST_AUTO_TEST_CASE(two_headers_with_one_number_and_different_content_are_refus
     Bytes file = disk.build();
     disk.data_write = 2;
     disk.put_header(file, 131072, 7);
-    BOOST_TEST((refused(file) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(file) == ErrorKind::corrupt));
 }
 
 BOOST_AUTO_TEST_CASE(a_damaged_header_is_a_doubt_where_the_log_was_ever_used) {
     Bytes pending = dirty_disk().build();
     pending[65536 + 100] ^= std::byte{1};
-    BOOST_TEST(doubts(pending));
+    BOOST_TEST(kInMemory.doubts(pending));
     VhdxBuilder disk = small_disk();
     disk.entries = {{.log = 8}};
     Bytes clean = disk.build();
-    BOOST_TEST(!doubts(clean));
+    BOOST_TEST(!kInMemory.doubts(clean));
     clean[65536 + 100] ^= std::byte{1};
-    BOOST_TEST(doubts(clean));
+    BOOST_TEST(kInMemory.doubts(clean));
 }
 
 BOOST_AUTO_TEST_CASE(one_sound_region_table_is_enough) {
@@ -225,12 +180,12 @@ BOOST_AUTO_TEST_CASE(one_sound_region_table_is_enough) {
         Bytes file = small_disk().build();
         file[at + 20] ^= std::byte{1};
         check_small(file);
-        BOOST_TEST(remarks(file).size() == 1U);
+        BOOST_TEST(kInMemory.remarks(file).size() == 1U);
     }
     Bytes file = small_disk().build();
     file[196608 + 20] ^= std::byte{1};
     file[262144 + 20] ^= std::byte{1};
-    BOOST_TEST((refused(file) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(file) == ErrorKind::corrupt));
 }
 
 BOOST_AUTO_TEST_CASE(what_regions_and_metadata_can_not_say_is_refused) {
@@ -240,7 +195,7 @@ BOOST_AUTO_TEST_CASE(what_regions_and_metadata_can_not_say_is_refused) {
             put_little(file, table + at, value, size);
             VhdxBuilder::sum(file, table, 65536);
         }
-        return refused(file);
+        return kInMemory.refused(file);
     };
     BOOST_TEST((regions(8, 2048, 4) == ErrorKind::corrupt));
     BOOST_TEST((regions(8, 1, 4) == ErrorKind::corrupt));                         // no metadata region
@@ -252,7 +207,7 @@ BOOST_AUTO_TEST_CASE(what_regions_and_metadata_can_not_say_is_refused) {
     const auto metadata = [](std::uint64_t at, std::uint64_t value, std::size_t size) {
         Bytes file = small_disk().build();
         put_little(file, VhdxBuilder::kMetadataAt + at, value, size);
-        return refused(file);
+        return kInMemory.refused(file);
     };
     BOOST_TEST((metadata(0, 0, 1) == ErrorKind::corrupt));
     BOOST_TEST((metadata(10, 65535, 2) == ErrorKind::corrupt));
@@ -271,7 +226,7 @@ BOOST_AUTO_TEST_CASE(what_regions_and_metadata_can_not_say_is_refused) {
 BOOST_AUTO_TEST_CASE(every_changed_bit_of_headers_regions_and_parameters_is_refused_or_reads_the_same) {
     const Bytes good = dirty_disk().build();
     Bytes right(4 * kMiB);
-    BOOST_REQUIRE(image_of(good)->read_at(0, right).has_value());
+    BOOST_REQUIRE(kInMemory.image_of(good)->read_at(0, right).has_value());
     std::vector<std::size_t> places;
     for (const std::size_t start : {65536UL, 131072UL, 196608UL, 262144UL, VhdxBuilder::kLogAt})
         for (std::size_t at = 0; at < 80; ++at) places.push_back(start + at);
@@ -281,10 +236,10 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_headers_regions_and_parameters_is_refu
     for (const std::size_t place : places)
         for (unsigned bit = 0; bit < 8; bit += 3) {
             changed[place] ^= static_cast<std::byte>(1U << bit);
-            const auto file = parse(changed);
-            if (file.has_value() && !doubts(changed)) {
+            const auto file = kInMemory.parse(changed);
+            if (file.has_value() && !kInMemory.doubts(changed)) {
                 Bytes got(right.size());
-                BOOST_TEST((image_of(changed)->read_at(0, got).has_value() && got == right),
+                BOOST_TEST((kInMemory.image_of(changed)->read_at(0, got).has_value() && got == right),
                            "bit " << bit << " of byte " << place);
             }
             changed[place] = good[place];
@@ -298,15 +253,15 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_the_block_table_gives_the_same_bytes_a
     for (const VhdxBuilder& disk : {small_disk(), large}) {
         const Bytes good = disk.build();
         Bytes right(disk.disk_size);
-        BOOST_REQUIRE(image_of(good)->read_at(0, right).has_value());
-        BOOST_TEST(!doubts(good));
+        BOOST_REQUIRE(kInMemory.image_of(good)->read_at(0, right).has_value());
+        BOOST_TEST(!kInMemory.doubts(good));
         for (std::uint64_t entry = 0; entry < disk.disk_size / kMiB && entry < 3; ++entry)
             for (std::size_t bit = 0; bit < 64; ++bit) {
                 Bytes changed = good;
                 changed[VhdxBuilder::kTableAt + entry * 8 + bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-                if (doubts(changed)) continue;
+                if (kInMemory.doubts(changed)) continue;
                 Bytes got(right.size());
-                const bool read = image_of(changed)->read_at(0, got).has_value();
+                const bool read = kInMemory.image_of(changed)->read_at(0, got).has_value();
                 BOOST_TEST((!read || got == right), "bit " << bit << " of entry " << entry);
             }
     }
@@ -321,15 +276,15 @@ BOOST_AUTO_TEST_CASE(damaged_entries_cost_their_block) {
     for (const std::uint64_t entry :
          {4ULL, 5ULL, 7ULL | 8 * kMiB, 6ULL, 6ULL | 1 * kMiB, 6ULL | 2 * kMiB, 6ULL | 3 * kMiB, 6ULL | 4 * kMiB,
           6ULL | 100 * kMiB, 6ULL | 0xFFFFFFFFFFF00000ULL}) {
-        const ImagePtr image = image_of(with(entry));
+        const ImagePtr image = kInMemory.image_of(with(entry));
         BOOST_TEST(read_some(*image, kMiB, 1).has_error());
         BOOST_TEST(read_some(*image, 3 * kMiB, kMiB).has_value());
-        BOOST_TEST(audit(with(entry)).number_of(Severity::error) > 0U);
+        BOOST_TEST(kInMemory.audit(with(entry)).number_of(Severity::error) > 0U);
     }
     // Both of two blocks in one place.
-    BOOST_TEST(read_some(*image_of(with(6ULL | 4 * kMiB)), 2 * kMiB, 1).has_error());
-    BOOST_TEST(remarks(with(2 | 1ULL << 5)).size() == 1U);
-    BOOST_TEST(count(audit(with(2 | 1ULL << 5)), "reserved-bits") == 1U);
+    BOOST_TEST(read_some(*kInMemory.image_of(with(6ULL | 4 * kMiB)), 2 * kMiB, 1).has_error());
+    BOOST_TEST(kInMemory.remarks(with(2 | 1ULL << 5)).size() == 1U);
+    BOOST_TEST(count(kInMemory.audit(with(2 | 1ULL << 5)), "reserved-bits") == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(places_of_blocks_that_were_given_up_are_leaked) {
@@ -337,41 +292,41 @@ BOOST_AUTO_TEST_CASE(places_of_blocks_that_were_given_up_are_leaked) {
     const std::uint64_t at = disk.place(Bytes(kMiB, std::byte{8}));
     disk.set(1, at | 3);
     const Bytes file = disk.build();
-    BOOST_TEST((byte_at(*image_of(file), kMiB) == std::byte{0}));
-    BOOST_TEST(remarks(file).size() == 1U);
-    BOOST_TEST(!doubts(file));
-    const AuditReport report = audit(file);
+    BOOST_TEST((byte_at(*kInMemory.image_of(file), kMiB) == std::byte{0}));
+    BOOST_TEST(kInMemory.remarks(file).size() == 1U);
+    BOOST_TEST(!kInMemory.doubts(file));
+    const AuditReport report = kInMemory.audit(file);
     BOOST_TEST(count(report, "kept-block") == 1U);
     BOOST_TEST(report.leaked_bytes() == kMiB);
     disk.set(1, at | 2);
-    BOOST_TEST(doubts(disk.build()));
-    BOOST_TEST(audit(small_disk().build()).findings().empty());
+    BOOST_TEST(kInMemory.doubts(disk.build()));
+    BOOST_TEST(kInMemory.audit(small_disk().build()).findings().empty());
 }
 
 BOOST_AUTO_TEST_CASE(a_partially_present_block_needs_its_bitmap) {
     Pair pair({{"parent_linkage", text_of(5)}});
     const Bytes file = pair.child.build();
-    BOOST_TEST(count(audit(file), "stale-sectors") == 1U);
-    BOOST_TEST(audit(file).leaked_bytes() == kMiB - 512);
+    BOOST_TEST(count(kInMemory.audit(file), "stale-sectors") == 1U);
+    BOOST_TEST(kInMemory.audit(file).leaked_bytes() == kMiB - 512);
     pair.child.table.erase(pair.child.ratio());
-    BOOST_TEST(read_some(*image_of(pair.child.build()), 0, 1).has_error());
-    BOOST_TEST(count(audit(pair.child.build()), "no-bitmap") == 1U);
+    BOOST_TEST(read_some(*kInMemory.image_of(pair.child.build()), 0, 1).has_error());
+    BOOST_TEST(count(kInMemory.audit(pair.child.build()), "no-bitmap") == 1U);
 }
 
 BOOST_AUTO_TEST_CASE(a_fully_present_block_does_not_ask_its_bitmap) {
     Pair pair({{"parent_linkage", text_of(5)}});
     pair.child.table[0] += ~std::uint64_t{0}; // state 7 becomes 6
-    BOOST_TEST((byte_at(*image_of(pair.child.build()), 0) == std::byte{9}));
+    BOOST_TEST((byte_at(*kInMemory.image_of(pair.child.build()), 0) == std::byte{9}));
 }
 
 BOOST_AUTO_TEST_CASE(a_pending_log_is_replayed_in_memory) {
     VhdxBuilder disk = dirty_disk();
     check_small(disk.build());
-    BOOST_TEST(remarks(disk.build()).size() == 1U);
-    BOOST_TEST(!doubts(disk.build()));
-    BOOST_TEST(required(parse(disk.build()))->facts()["log entries replayed"] == 1);
+    BOOST_TEST(kInMemory.remarks(disk.build()).size() == 1U);
+    BOOST_TEST(!kInMemory.doubts(disk.build()));
+    BOOST_TEST(required(kInMemory.parse(disk.build()))->facts()["log entries replayed"] == 1);
     disk.log = 0;
-    BOOST_TEST((byte_at(*image_of(disk.build()), 0) == std::byte{0}));
+    BOOST_TEST((byte_at(*kInMemory.image_of(disk.build()), 0) == std::byte{0}));
 }
 
 BOOST_AUTO_TEST_CASE(entries_wrap_around_the_end_of_the_log) {
@@ -399,7 +354,7 @@ BOOST_AUTO_TEST_CASE(later_entries_of_a_sequence_hide_earlier_ones) {
     disk.entries = {
         right,
         {.page = 2, .sequence = 6, .tail = 0, .writes = {{.offset = VhdxBuilder::kTableAt, .zero_length = 4096}}}};
-    BOOST_TEST((byte_at(*image_of(disk.build()), 0) == std::byte{0}));
+    BOOST_TEST((byte_at(*kInMemory.image_of(disk.build()), 0) == std::byte{0}));
 }
 
 BOOST_AUTO_TEST_CASE(a_torn_entry_is_not_replayed_and_told) {
@@ -413,7 +368,7 @@ BOOST_AUTO_TEST_CASE(a_torn_entry_is_not_replayed_and_told) {
         Bytes torn = whole;
         torn[VhdxBuilder::kLogAt + place] ^= std::byte{1};
         check_small(torn);
-        BOOST_TEST(remarks(torn).size() == 2U);
+        BOOST_TEST(kInMemory.remarks(torn).size() == 2U);
     }
     // A data page of an older round, whose checksum is right.
     Bytes old = whole;
@@ -436,9 +391,9 @@ BOOST_AUTO_TEST_CASE(entries_of_other_rounds_are_not_replayed) {
 BOOST_AUTO_TEST_CASE(a_log_without_a_complete_sequence_is_refused) {
     VhdxBuilder disk = dirty_disk();
     disk.entries[0].tail = 7;
-    BOOST_TEST((refused(disk.build()) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(disk.build()) == ErrorKind::corrupt));
     disk.entries.clear();
-    BOOST_TEST((refused(disk.build()) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(disk.build()) == ErrorKind::corrupt));
 }
 
 BOOST_AUTO_TEST_CASE(descriptors_go_on_in_further_pages_without_a_second_header) {
@@ -459,9 +414,10 @@ BOOST_AUTO_TEST_CASE(the_log_may_write_only_where_it_may) {
     };
     for (const std::uint64_t offset : {0UL, 65536UL, 131072UL, VhdxBuilder::kLogAt, VhdxBuilder::kLogAt + kMiB - 4096,
                                        1UL << 62, 0xFFFFFFFFFFFFF000UL})
-        BOOST_TEST((refused(write(offset, 4096)) == ErrorKind::corrupt));
-    BOOST_TEST((refused(write(0, 1ULL << 60)) == ErrorKind::corrupt));
-    BOOST_TEST((refused(write(VhdxBuilder::kTableAt + 512, 4096)) == ErrorKind::corrupt)); // no sound entry then
+        BOOST_TEST((kInMemory.refused(write(offset, 4096)) == ErrorKind::corrupt));
+    BOOST_TEST((kInMemory.refused(write(0, 1ULL << 60)) == ErrorKind::corrupt));
+    BOOST_TEST(
+        (kInMemory.refused(write(VhdxBuilder::kTableAt + 512, 4096)) == ErrorKind::corrupt)); // no sound entry then
     check_small(write(VhdxBuilder::kTableAt + 4096, 4096));
 }
 
@@ -475,9 +431,9 @@ BOOST_AUTO_TEST_CASE(behind_the_end_there_are_zeros_where_the_log_makes_the_file
     check_small(disk.build());
     // But not where it once had bytes.
     disk.entries[0].flushed_end = disk.end + kMiB;
-    BOOST_TEST(doubts(disk.build()));
-    BOOST_TEST((read_some(*image_of(disk.build()), kMiB, 1).error().kind == ErrorKind::truncated));
-    BOOST_TEST((byte_at(*image_of(disk.build()), 0) == std::byte{1}));
+    BOOST_TEST(kInMemory.doubts(disk.build()));
+    BOOST_TEST((read_some(*kInMemory.image_of(disk.build()), kMiB, 1).error().kind == ErrorKind::truncated));
+    BOOST_TEST((byte_at(*kInMemory.image_of(disk.build()), 0) == std::byte{1}));
     disk.entries[0].flushed_end = 0;
     disk.entries[0].last_end = std::uint64_t{1} << 60;
     check_small(disk.build());
@@ -553,7 +509,7 @@ BOOST_AUTO_TEST_CASE(impossible_locators_are_refused) {
     const auto changed = [&](std::uint64_t within, std::uint64_t value, std::size_t size) {
         Bytes file = pair.child.build();
         put_little(file, at + within, value, size);
-        return refused(file);
+        return kInMemory.refused(file);
     };
     BOOST_TEST((changed(0, 0, 1) == ErrorKind::unsupported));
     BOOST_TEST((changed(18, 60000, 2) == ErrorKind::corrupt));

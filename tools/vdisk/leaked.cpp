@@ -88,7 +88,7 @@ struct Leaked {
         if (options.has_error()) return report(options.error());
         const auto file = image.open_file(options.value());
         if (file.has_error()) return report(file.error());
-        auto audited = wiped(file.value().disks->audit(options.value().progress));
+        auto audited = wiped(file.value().disks->audit({.progress = options.value().progress}));
         if (audited.has_error()) return report(std::move(audited).error().in(file.value().source->name()));
         find_inputs(file.value(), options.value());
         ProgressBar::wipe();

@@ -36,7 +36,7 @@ public:
     std::vector<ParentLink> links() const override;
     Facts facts() const override;
     Result<SavedState> saved_state(std::size_t index) const override;
-    Result<AuditReport> audit(const Progress& progress) const override;
+    Result<AuditReport> audit(const AuditRequest& request) const override;
     Result<DirtyBitmap> bitmap(std::string_view name) const override {
         return open_bitmap(source_, header_, name, context_.limits);
     }
@@ -162,8 +162,9 @@ Result<SavedState> File::saved_state(std::size_t index) const {
     return SavedState{.layer = std::move(layer), .start = GuestOffset{start}, .size = snapshot.vm_state_size};
 }
 
-Result<AuditReport> File::audit(const Progress& progress) const {
-    return qcow2::audit({.header = header_, .snapshots = table_, .file = source_, .context = context_}, progress);
+Result<AuditReport> File::audit(const AuditRequest& request) const {
+    return qcow2::audit({.header = header_, .snapshots = table_, .file = source_, .context = context_},
+                        request.progress);
 }
 
 std::optional<ParentLink> File::parent_link() const {
@@ -211,7 +212,7 @@ Facts File::facts() const {
 
 void File::add_features(Facts& facts) const {
     const auto add = [&](std::string_view key, FeatureType type, std::uint64_t bits) {
-        if (bits != 0) facts[std::string(key)] = feature_names(*source_, header_, type, bits);
+        if (bits != 0) facts[key] = feature_names(*source_, header_, type, bits);
     };
     add("incompatible features", FeatureType::incompatible, header_.incompatible_features);
     add("compatible features", FeatureType::compatible, header_.compatible_features);

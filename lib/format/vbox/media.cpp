@@ -51,9 +51,8 @@ Result<std::optional<Uuid>> identifier_of(const FileSource& file, std::string_vi
         return std::optional(header.uuid_create);
     }
     if (format == "vhd") {
-        std::vector<Remark> ignored;
-        VDISK_TRY(footer, vhd::find_footer(file, ignored));
-        return std::optional(Uuid::from_mixed(footer.raw.unique_id));
+        VDISK_TRY(footers, vhd::Footers::find(file));
+        return std::optional(Uuid::from_mixed(footers.believed.raw.unique_id));
     }
     return std::optional<Uuid>();
 }

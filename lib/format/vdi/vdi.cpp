@@ -39,7 +39,7 @@ public:
         return parent ? std::vector{std::move(*parent)} : std::vector<ParentLink>{};
     }
     Facts facts() const override;
-    Result<AuditReport> audit(const Progress& progress) const override;
+    Result<AuditReport> audit(const AuditRequest& request) const override;
 
 private:
     std::optional<ParentLink> parent_link() const;
@@ -140,12 +140,12 @@ Facts File::facts() const {
     return facts;
 }
 
-Result<AuditReport> File::audit(const Progress& progress) const {
+Result<AuditReport> File::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     report.facts = facts();
     VDISK_TRY(found, find_contradictions(header_, *source_, context_.limits));
     for (const std::string& what : found) report.add(Severity::error, "header", {}, "{}", what);
-    VDISK_CHECK(audit_map(header_, *source_, context_.limits, progress, report));
+    VDISK_CHECK(audit_map(header_, *source_, context_.limits, request.progress, report));
     return report;
 }
 

@@ -20,10 +20,10 @@ static_assert(sizeof(RawBatmap) == 20);
 
 class TableAudit {
 public:
-    TableAudit(const Header& header, const ByteSource& file, const Limits& limits, const Progress& progress,
+    TableAudit(const Header& header, const ByteSource& file, const Limits& limits, const AuditRequest& request,
                AuditReport& report)
-        : header_(header), file_(file), limits_(limits), progress_(progress), report_(report), written_(file, limits),
-          leaks_(limits) {}
+        : header_(header), file_(file), limits_(limits), request_(request), report_(report),
+          leaks_(file, kSector, limits) {}
 
     Result<void> run() {
         check_header();
@@ -36,7 +36,9 @@ public:
         report_.facts["blocks named by the table"] = named_;
         shared_ = contested(claims_);
         for (const Claim& claim : claims_) VDISK_CHECK(check_claim(claim));
-        return find_leaks();
+        if (!request_.leftovers) return ok();
+        VDISK_CHECK(leaks_.find_unclaimed(claims_, report_));
+        return leaks_.tell(report_);
     }
 
 private:
@@ -64,7 +66,7 @@ private:
     }
 
     Result<void> take_entry(std::uint32_t number, std::uint32_t entry) {
-        if (++named_ % 4096 == 0) VDISK_CHECK(tell(progress_, number, header_.blocks()));
+        if (++named_ % 4096 == 0) VDISK_CHECK(tell(request_.progress, number, header_.blocks()));
         const std::uint64_t needed = header_.bitmap_bytes() + header_.bytes_of(number);
         const std::uint64_t offset = block_offset(entry);
         if (!fits(offset, needed, header_.data_end))
@@ -96,7 +98,7 @@ private:
                         claim.owner, claim.offset);
             return ok();
         }
-        if (!fits(claim.offset, header_.bitmap_bytes(), header_.data_end)) return ok();
+        if (!request_.leftovers || !fits(claim.offset, header_.bitmap_bytes(), header_.data_end)) return ok();
         return look_under_cleared_bits(claim);
     }
 
@@ -104,46 +106,27 @@ private:
     Result<void> look_under_cleared_bits(const Claim& claim) {
         VDISK_TRY(bits, read_bytes(file_, claim.offset, header_.bitmap_bytes(), "sector bitmap"));
         const std::uint64_t sectors = div_ceil(header_.bytes_of(claim.owner), kSector);
-        const BitOrder order = header_.low_bit_first ? BitOrder::lowest_first : BitOrder::highest_first;
         HostRanges found;
         for (std::uint64_t at = 0; at < sectors;) {
-            const BitRun run = run_of_bits(bits, at, sectors, order);
+            const BitRun run = run_of_bits(bits, at, sectors, header_.bit_order());
             const std::uint64_t offset = claim.offset + header_.bitmap_bytes() + at * kSector;
             if (!run.set && offset < header_.data_end)
-                VDISK_CHECK(
-                    written_.look(offset, std::min(run.length * kSector, header_.data_end - offset), kSector, found));
+                VDISK_CHECK(leaks_.look(offset, std::min(run.length * kSector, header_.data_end - offset), found));
             at += run.length;
         }
         if (found.list().empty()) return ok();
-        std::uint64_t bytes = 0;
-        for (const HostRange& range : found.list()) bytes += range.length;
         report_.add(Severity::note, "stale-sectors",
                     {.host = found.list().front().offset, .guest = guest_of(claim.owner)},
                     "the bitmap of block {} says of {} bytes that they were never written, but they are no zeros",
-                    claim.owner, bytes);
+                    claim.owner, found.bytes());
         return leaks_.add(found);
-    }
-
-    Result<void> find_leaks() {
-        const HostRanges gaps = unclaimed(claims_, 0, file_.size());
-        for (const HostRange& gap : gaps.list()) {
-            HostRanges found;
-            VDISK_CHECK(written_.look(gap.offset.value, gap.length, kSector, found));
-            for (const HostRange& range : found.list())
-                report_.add(Severity::warning, "leaked", {.host = range.offset, .length = range.length},
-                            "nothing refers to {} bytes at offset {}, which are no zeros", range.length,
-                            range.offset.value);
-            VDISK_CHECK(leaks_.add(found));
-        }
-        return leaks_.tell(report_);
     }
 
     const Header& header_;
     const ByteSource& file_;
     const Limits& limits_;
-    const Progress& progress_;
+    const AuditRequest& request_;
     AuditReport& report_;
-    WrittenBytes written_;
     std::vector<Claim> claims_;
     HostRanges shared_;
     Leaks leaks_;
@@ -152,9 +135,9 @@ private:
 
 } // namespace
 
-Result<void> audit_table(const Header& header, const ByteSource& file, const Limits& limits, const Progress& progress,
-                         AuditReport& report) {
-    return TableAudit(header, file, limits, progress, report).run();
+Result<void> audit_table(const Header& header, const ByteSource& file, const Limits& limits,
+                         const AuditRequest& request, AuditReport& report) {
+    return TableAudit(header, file, limits, request, report).run();
 }
 
 Result<void> audit_fixed(const Header& header, const ByteSource& file, AuditReport& report) {

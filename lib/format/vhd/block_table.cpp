@@ -37,11 +37,8 @@ std::vector<Claim> structures(const Header& header, const ByteSource& file) {
 }
 
 Claim claim_of(const Header& header, std::uint32_t number, std::uint32_t entry) noexcept {
-    const std::uint64_t offset = block_offset(entry);
-    const std::uint64_t needed = header.bitmap_bytes() + header.bytes_of(number);
-    const std::uint64_t whole = header.bitmap_bytes() + header.block_size;
-    const std::uint64_t there = offset < header.data_end ? header.data_end - offset : 0;
-    return {.offset = offset, .length = std::min(whole, std::max(needed, there)), .owner = number};
+    return block_claim(block_offset(entry), header.bitmap_bytes() + header.block_size,
+                       header.bitmap_bytes() + header.bytes_of(number), header.data_end, number);
 }
 
 Result<Survey> survey(const Header& header, const ByteSource& file, const Limits& limits) {
@@ -53,9 +50,8 @@ Result<Survey> survey(const Header& header, const ByteSource& file, const Limits
         // What one changed bit makes of an entry for the disk's last block may well lie inside the file.
         if (survey.remarks.size() < kMostTold && ends_with_footer && claim.end() <= header.data_end &&
             claim.length < header.bitmap_bytes() + header.block_size)
-            survey.remarks.push_back(
-                {Remark::Weight::doubt,
-                 fmt::format("block {} at offset {} is stored in part, which no writer does", number, claim.offset)});
+            survey.remarks.push_back(Remark::doubt(
+                fmt::format("block {} at offset {} is stored in part, which no writer does", number, claim.offset)));
         if (claims.size() < limits.table_bytes / sizeof(Claim)) claims.push_back(claim);
         return ok();
     };

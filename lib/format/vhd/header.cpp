@@ -58,14 +58,6 @@ bool same_content(const Footer& a, const Footer& b) {
     return std::memcmp(&a.raw, &b.raw, sizeof a.raw) == 0;
 }
 
-void note(std::vector<Remark>& remarks, std::string text) {
-    remarks.push_back({Remark::Weight::note, std::move(text)});
-}
-
-void doubt(std::vector<Remark>& remarks, std::string text) {
-    remarks.push_back({Remark::Weight::doubt, std::move(text)});
-}
-
 std::string wrong_sum(std::string_view what, const Checksum& sum) {
     return fmt::format("the checksum of {} is {:#010x}, its bytes come to {:#010x}", what, sum.stored, sum.computed);
 }
@@ -87,9 +79,10 @@ Result<Footer> choose(const ByteSource& file, const Footer& front, const Footer&
         if (!same)
             return fail(ErrorKind::corrupt, "{}: both footers are damaged: {}; {}", file.name(),
                         wrong_sum("that at the start", front.checksum), wrong_sum("that at the end", end.checksum));
-        doubt(remarks, wrong_sum("both footers", end.checksum));
+        remarks.push_back(Remark::doubt(wrong_sum("both footers", end.checksum)));
     } else if (!same) {
-        doubt(remarks, "the footer at the start is another one than that at the end, which was taken");
+        remarks.push_back(
+            Remark::doubt("the footer at the start is another one than that at the end, which was taken"));
     }
     return end;
 }
@@ -107,9 +100,9 @@ void compare_sizes(Header& header) {
     const std::string creator = trimmed(header.footer.raw.creator);
     const std::uint64_t chs = header.chs_size();
     if (chs == kLargestChs || chs >= header.disk_size || std::ranges::find(kKnow, creator) != kKnow.end()) return;
-    note(header.remarks,
-         fmt::format("its geometry comes to {} bytes, of which its guest may have seen no more; the size is {}", chs,
-                     header.disk_size));
+    header.remarks.push_back(Remark::note(
+        fmt::format("its geometry comes to {} bytes, of which its guest may have seen no more; the size is {}", chs,
+                    header.disk_size)));
 }
 
 Result<void> read_fixed(const ByteSource& file, Header& header) {
@@ -117,8 +110,9 @@ Result<void> read_fixed(const ByteSource& file, Header& header) {
         return fail(ErrorKind::corrupt, "{}: {}, and its size of {} bytes does not fit the file", file.name(),
                     wrong_sum("the footer", header.footer.checksum), header.disk_size);
     if (header.data_end > header.disk_size)
-        note(header.remarks, fmt::format("{} bytes behind the disk's end are not shown, from offset {}",
-                                         header.data_end - header.disk_size, header.disk_size));
+        header.remarks.push_back(
+            Remark::note(fmt::format("{} bytes behind the disk's end are not shown, from offset {}",
+                                     header.data_end - header.disk_size, header.disk_size)));
     return ok();
 }
 
@@ -138,8 +132,8 @@ void read_locator(const ByteSource& file, const RawLocator& raw, const Limits& l
                            ? Result<std::vector<std::byte>>(fail(ErrorKind::corrupt, "out of range"))
                            : read_bytes(file, raw.offset.value(), length, "parent locator");
     if (bytes.has_error() || (wide && length % 2 != 0)) {
-        note(header.remarks, fmt::format("the parent locator {} can't be a name: {} bytes at offset {}", platform,
-                                         length, raw.offset.value()));
+        header.remarks.push_back(Remark::note(fmt::format(
+            "the parent locator {} can't be a name: {} bytes at offset {}", platform, length, raw.offset.value())));
         return;
     }
     std::string name = wide ? decode_utf16(bytes.value()).utf8
@@ -166,7 +160,8 @@ Result<void> read_dynamic(const ByteSource& file, const Limits& limits, Header& 
     if (text_of(raw.cookie) != kHeaderCookie)
         return fail_at(header.header_offset, ErrorKind::corrupt, "{}: no dynamic header at offset {}", file.name(),
                        header.header_offset);
-    if (const Checksum sum = sum_of(raw); !sum.good()) doubt(header.remarks, wrong_sum("the dynamic header", sum));
+    if (const Checksum sum = sum_of(raw); !sum.good())
+        header.remarks.push_back(Remark::doubt(wrong_sum("the dynamic header", sum)));
     header.table_offset = raw.table_offset.value();
     header.entries = raw.entries.value();
     header.block_size = raw.block_size.value();
@@ -193,31 +188,35 @@ std::string_view to_string(Type type) noexcept {
     return "unknown";
 }
 
-Result<Footer> find_footer(const ByteSource& file, std::vector<Remark>& remarks) {
+Result<Footers> Footers::find(const ByteSource& file) {
     VDISK_TRY(front, footer_at(file, 0, sizeof(RawFooter)));
     VDISK_TRY(end, footer_at_end(file));
+    Footers found{.at_start = front.has_value(), .data_end = end ? end->offset : file.size()};
     if (end && end->offset == 0) front.reset(); // a file of nothing but a footer
     if (!front && !end) return fail(ErrorKind::not_this_format, "{}: no VHD: it has no footer", file.name());
-    if (front && end) return choose(file, *front, *end, remarks);
-    const Footer& footer = front ? *front : *end;
-    if (!footer.checksum.good()) doubt(remarks, wrong_sum("the only footer", footer.checksum));
-    if (front) note(remarks, "it has no footer at its end; the copy at its start was taken");
-    return footer;
+    if (front && end) {
+        VDISK_TRY(chosen, choose(file, *front, *end, found.remarks));
+        found.believed = chosen;
+        return found;
+    }
+    found.believed = front ? *front : *end;
+    if (const Checksum& sum = found.believed.checksum; !sum.good())
+        found.remarks.push_back(Remark::doubt(wrong_sum("the only footer", sum)));
+    if (front) found.remarks.push_back(Remark::note("it has no footer at its end; the copy at its start was taken"));
+    return found;
 }
 
 Result<Header> Header::parse(const ByteSource& file, const Limits& limits) {
-    Header header;
-    VDISK_TRY(footer, find_footer(file, header.remarks));
-    header.footer = footer;
-    VDISK_TRY(type, read_type(file, footer.raw.type.value()));
+    VDISK_TRY(found, Footers::find(file));
+    Header header{.footer = found.believed, .data_end = found.data_end, .remarks = std::move(found.remarks)};
+    const RawFooter& raw = header.footer.raw;
+    VDISK_TRY(type, read_type(file, raw.type.value()));
     header.type = type;
-    header.disk_size = footer.raw.current_size.value();
-    header.unique_id = Uuid::from_mixed(footer.raw.unique_id);
-    VDISK_TRY(end, footer_at_end(file));
-    header.data_end = end ? end->offset : file.size();
-    if (footer.raw.version.value() >> 16 != 1)
+    header.disk_size = raw.current_size.value();
+    header.unique_id = Uuid::from_mixed(raw.unique_id);
+    if (raw.version.value() >> 16 != 1)
         return fail(ErrorKind::unsupported, "{}: version is {:#010x}, known is 0x00010000", file.name(),
-                    footer.raw.version.value());
+                    raw.version.value());
     if (header.disk_size > std::uint64_t{1} << 62)
         return fail(ErrorKind::corrupt, "{}: size is {}, is beyond 2^62", file.name(), header.disk_size);
     compare_sizes(header);
@@ -225,11 +224,9 @@ Result<Header> Header::parse(const ByteSource& file, const Limits& limits) {
         VDISK_CHECK(read_fixed(file, header));
         return header;
     }
-    if (footer.offset != 0) { // the copy at the start is no use to a fixed disk
-        VDISK_TRY(front, footer_at(file, 0, sizeof(RawFooter)));
-        if (!front)
-            note(header.remarks, "the copy of its footer at its start is missing; the one at its end was taken");
-    }
+    if (!found.at_start) // which is no use to a fixed disk
+        header.remarks.push_back(
+            Remark::note("the copy of its footer at its start is missing; the one at its end was taken"));
     VDISK_CHECK(read_dynamic(file, limits, header));
     return header;
 }

@@ -6,6 +6,7 @@
 #include "base/limits.hpp"
 #include "base/uuid.hpp"
 #include "disk/remark.hpp"
+#include "image/sector_bitmap.hpp"
 #include "io/byte_source.hpp"
 
 #include <boost/endian/buffers.hpp>
@@ -129,6 +130,9 @@ struct Header {
     [[nodiscard]] bool has_parent() const noexcept { return type == Type::differencing; }
     /// Of the sector bitmap before each block's data.
     [[nodiscard]] std::uint64_t bitmap_bytes() const noexcept;
+    [[nodiscard]] BitOrder bit_order() const noexcept {
+        return low_bit_first ? BitOrder::lowest_first : BitOrder::highest_first;
+    }
     /// Entries that the disk needs.
     [[nodiscard]] std::uint64_t blocks() const noexcept { return div_ceil(disk_size, block_size); }
     /// Bytes of the disk that block `number` holds: fewer than the block size at the disk's end.
@@ -137,8 +141,15 @@ struct Header {
     [[nodiscard]] std::uint64_t chs_size() const noexcept;
 };
 
-/// The unique ID and the time stamp of a VHD by its footer alone, whatever else is wrong with it. Errors: as
-/// Header::parse.
-[[nodiscard]] Result<Footer> find_footer(const ByteSource& file, std::vector<Remark>& remarks);
+/// What the footers of a VHD come to, whatever else is wrong with it.
+struct Footers {
+    Footer believed{};
+    bool at_start = false;      ///< there is one
+    std::uint64_t data_end = 0; ///< where the one at the file's end begins; without one the end itself
+    std::vector<Remark> remarks{};
+
+    /// Errors: as Header::parse.
+    [[nodiscard]] static Result<Footers> find(const ByteSource& file);
+};
 
 } // namespace vdisk::vhd

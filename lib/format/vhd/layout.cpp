@@ -11,8 +11,6 @@ namespace {
 
 // Entries that one look-up follows at most: a block of the cache; 2 GiB of disk at 2 MiB blocks.
 constexpr std::uint64_t kMostEntries = CachedTable::kBlockBytes / kEntryBytes;
-// Bytes of a bitmap that one look-up reads: those of a block of 2 MiB.
-constexpr std::uint64_t kBitmapAtOnce = 512;
 
 } // namespace
 
@@ -61,12 +59,7 @@ Result<Mapping> BlockLayout::map_block(std::uint32_t number, std::uint32_t entry
                       fmt::format("its block does not lie inside the file of {} bytes", table_.source().size()));
     const std::uint64_t sector = within / kSector;
     const std::uint64_t end = div_ceil(within + std::min(left, wanted), kSector);
-    std::array<std::byte, kBitmapAtOnce> bits;
-    const std::uint64_t skipped = sector / 8 * 8;
-    const std::uint64_t read = std::min(div_ceil(end - skipped, 8), kBitmapAtOnce);
-    VDISK_CHECK(table_.read(host + skipped / 8, std::span(bits).first(static_cast<std::size_t>(read))));
-    const BitRun run = run_of_bits(bits, sector - skipped, std::min(end - skipped, read * 8),
-                                   header_.low_bit_first ? BitOrder::lowest_first : BitOrder::highest_first);
+    VDISK_TRY(run, read_run_of_bits(table_, host, sector, end, header_.bit_order()));
     const std::uint64_t length = std::min((sector + run.length) * kSector - within, left);
     if (!run.set) return Mapping::ask_parent(length);
     return Extent::stored(length, HostOffset{host + header_.bitmap_bytes() + within});

@@ -15,17 +15,6 @@ bool is_vhd(const std::filesystem::path& path) {
     return NearbyFiles::has_extension(path, {".vhd", ".avhd"});
 }
 
-// Windows's relative path with the folders of this system.
-std::string relative_name(std::string name) {
-    std::ranges::replace(name, '\\', '/');
-    return std::filesystem::path(name).lexically_normal().native();
-}
-
-std::string file_name(std::string name) {
-    std::ranges::replace(name, '\\', '/');
-    return std::filesystem::path(name).filename().native();
-}
-
 void add_name(std::vector<std::string>& names, std::string name) {
     if (!name.empty() && std::ranges::find(names, name) == names.end()) names.push_back(std::move(name));
 }
@@ -34,22 +23,21 @@ void add_name(std::vector<std::string>& names, std::string name) {
 std::vector<std::string> names_of(const Header& header) {
     std::vector<std::string> names;
     for (const Locator& locator : header.locators)
-        if (locator.platform == "W2ru") add_name(names, relative_name(locator.name));
+        if (locator.platform == "W2ru") add_name(names, relative_path(locator.name));
     for (const Locator& locator : header.locators)
         if (locator.platform == "MacX") add_name(names, locator.name);
     for (const Locator& locator : header.locators)
         if (locator.platform == "W2ku")
-            add_name(names, locator.name.starts_with('.') ? relative_name(locator.name) : locator.name);
-    add_name(names, file_name(header.parent_name));
+            add_name(names, locator.name.starts_with('.') ? relative_path(locator.name) : locator.name);
+    add_name(names, last_part(header.parent_name));
     return names;
 }
 
 std::string objection(const ByteSource& file, const Uuid& wanted) {
-    std::vector<Remark> ignored;
-    const auto footer = find_footer(file, ignored);
-    if (footer.has_error())
-        return footer.error().kind == ErrorKind::not_this_format ? "is no VHD" : footer.error().what;
-    const Uuid id = Uuid::from_mixed(footer.value().raw.unique_id);
+    const auto footers = Footers::find(file);
+    if (footers.has_error())
+        return footers.error().kind == ErrorKind::not_this_format ? "is no VHD" : footers.error().what;
+    const Uuid id = Uuid::from_mixed(footers.value().believed.raw.unique_id);
     if (id == wanted) return "";
     return fmt::format("has the unique ID {}, not {}", to_string(id), to_string(wanted));
 }
@@ -92,9 +80,7 @@ std::string time_of(std::uint32_t stamp) {
 
 ParentLink parent_link(const Header& header, const Limits& limits) {
     ParentLink link;
-    const std::string name = file_name(header.parent_name);
-    link.described = fmt::format("parent {}{}{}{}", to_string(header.parent_id), name.empty() ? "" : " (",
-                                 shown_name(name), name.empty() ? "" : ")");
+    link.described = described_parent(to_string(header.parent_id), last_part(header.parent_name));
     link.key = "parent";
     link.locate = [header, limits](const References& references) { return find_parent(header, references, limits); };
     link.remarks = [header](const Facts& parent) { return compare(header, parent); };

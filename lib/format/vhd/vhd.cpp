@@ -32,7 +32,7 @@ public:
         return {parent_link(header_, context_.limits)};
     }
     Facts facts() const override;
-    Result<AuditReport> audit(const Progress& progress) const override;
+    Result<AuditReport> audit(const AuditRequest& request) const override;
 
 private:
     void add_table_facts(Facts& facts) const;
@@ -77,10 +77,7 @@ Facts File::facts() const {
     facts["geometry"] = fmt::format("{}/{}/{}", raw.cylinders.value(), raw.heads, raw.sectors);
     if (raw.saved_state != 0) facts["saved state"] = true;
     if (header_.type != Type::fixed) add_table_facts(facts);
-    std::vector<std::string> damage;
-    for (const Remark& remark : header_.remarks)
-        if (remark.weight == Remark::Weight::doubt) damage.push_back(remark.text);
-    if (!damage.empty()) facts["damage"] = damage;
+    if (const auto doubts = doubts_of(header_.remarks); !doubts.empty()) facts["damage"] = doubts;
     return facts;
 }
 
@@ -98,17 +95,14 @@ void File::add_table_facts(Facts& facts) const {
     if (!locators.empty()) facts["parent locators"] = locators;
 }
 
-Result<AuditReport> File::audit(const Progress& progress) const {
+Result<AuditReport> File::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     report.facts = facts();
-    for (const Remark& remark : header_.remarks) {
-        const bool doubt = remark.weight == Remark::Weight::doubt;
-        report.add(doubt ? Severity::error : Severity::note, doubt ? "header" : "footer", {}, "{}", remark.text);
-    }
+    report.add(header_.remarks, "header", "footer");
     if (header_.type == Type::fixed) {
         VDISK_CHECK(audit_fixed(header_, *source_, report));
     } else {
-        VDISK_CHECK(audit_table(header_, *source_, context_.limits, progress, report));
+        VDISK_CHECK(audit_table(header_, *source_, context_.limits, request, report));
     }
     return report;
 }

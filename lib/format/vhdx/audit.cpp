@@ -11,10 +11,10 @@ namespace {
 
 class TableAudit {
 public:
-    TableAudit(const BlockTable& table, const ByteSource& file, const Limits& limits, const Progress& progress,
+    TableAudit(const BlockTable& table, const ByteSource& file, const Limits& limits, const AuditRequest& request,
                AuditReport& report)
-        : table_(table), disk_(table.metadata), file_(file), limits_(limits), progress_(progress), report_(report),
-          written_(file, limits), leaks_(limits) {}
+        : table_(table), disk_(table.metadata), file_(file), limits_(limits), request_(request), report_(report),
+          leaks_(file, table.metadata.sector_size, limits) {}
 
     Result<void> run() {
         claims_ = table_.structures;
@@ -27,7 +27,9 @@ public:
         shared_ = contested(claims_);
         for (const Claim& claim : claims_) check_claim(claim);
         for (const auto& [number, entry] : partial_) VDISK_CHECK(look_at_bitmap(number, entry));
-        return find_leaks();
+        if (!request_.leftovers) return ok();
+        VDISK_CHECK(leaks_.find_unclaimed(claims_, report_));
+        return leaks_.tell(report_);
     }
 
 private:
@@ -40,7 +42,7 @@ private:
     }
 
     Result<void> take_entry(bool bitmap, std::uint64_t number, Entry entry) {
-        if (++seen_ % 4096 == 0) VDISK_CHECK(tell(progress_, std::min(number, disk_.blocks()), disk_.blocks()));
+        if (++seen_ % 4096 == 0) VDISK_CHECK(tell(request_.progress, std::min(number, disk_.blocks()), disk_.blocks()));
         if (!bitmap && number >= disk_.blocks()) {
             report_.add(Severity::note, "beyond-disk", {.host = HostOffset{table_.offset_of_block(number)}},
                         "the entry of block {}, behind the disk's end, is {:#018x}", number, entry.raw);
@@ -105,7 +107,8 @@ private:
         }
         const std::uint64_t sectors = disk_.block_size / disk_.sector_size;
         const std::uint64_t at = bitmap->second + number % disk_.chunk_ratio() * sectors / 8;
-        if (!fits(at, sectors / 8, file_.size()) || shared_.touch(claim.offset, claim.length)) return ok();
+        if (!request_.leftovers || !fits(at, sectors / 8, file_.size()) || shared_.touch(claim.offset, claim.length))
+            return ok();
         VDISK_TRY(bits, read_bytes(file_, at, sectors / 8, "sector bitmap"));
         return look_under_cleared_bits(number, claim, bits);
     }
@@ -117,40 +120,22 @@ private:
         for (std::uint64_t at = 0; at < sectors;) {
             const BitRun run = run_of_bits(bits, at, sectors, BitOrder::lowest_first);
             if (!run.set)
-                VDISK_CHECK(written_.look(claim.offset + at * disk_.sector_size, run.length * disk_.sector_size,
-                                          disk_.sector_size, found));
+                VDISK_CHECK(leaks_.look(claim.offset + at * disk_.sector_size, run.length * disk_.sector_size, found));
             at += run.length;
         }
         if (found.list().empty()) return ok();
-        std::uint64_t bytes = 0;
-        for (const HostRange& range : found.list()) bytes += range.length;
         report_.add(Severity::note, "stale-sectors", {.host = found.list().front().offset, .guest = guest_of(number)},
                     "of block {}, {} bytes are the parent's by the sector bitmap, but their places here are no zeros",
-                    number, bytes);
+                    number, found.bytes());
         return leaks_.add(found);
-    }
-
-    Result<void> find_leaks() {
-        const HostRanges gaps = unclaimed(claims_, 0, file_.size());
-        for (const HostRange& gap : gaps.list()) {
-            HostRanges found;
-            VDISK_CHECK(written_.look(gap.offset.value, gap.length, disk_.sector_size, found));
-            for (const HostRange& range : found.list())
-                report_.add(Severity::warning, "leaked", {.host = range.offset, .length = range.length},
-                            "nothing refers to {} bytes at offset {}, which are no zeros", range.length,
-                            range.offset.value);
-            VDISK_CHECK(leaks_.add(found));
-        }
-        return leaks_.tell(report_);
     }
 
     const BlockTable& table_;
     const Metadata& disk_;
     const ByteSource& file_;
     const Limits& limits_;
-    const Progress& progress_;
+    const AuditRequest& request_;
     AuditReport& report_;
-    WrittenBytes written_;
     std::vector<Claim> claims_;
     std::map<std::uint64_t, std::uint64_t> bitmaps_; ///< by chunk: where they are
     std::vector<std::pair<std::uint64_t, Entry>> partial_;
@@ -163,8 +148,8 @@ private:
 } // namespace
 
 Result<void> audit_table(const BlockTable& table, const ByteSource& file, const Limits& limits,
-                         const Progress& progress, AuditReport& report) {
-    return TableAudit(table, file, limits, progress, report).run();
+                         const AuditRequest& request, AuditReport& report) {
+    return TableAudit(table, file, limits, request, report).run();
 }
 
 } // namespace vdisk::vhdx

@@ -12,6 +12,6 @@ namespace vdisk::vhdx {
 /// between the blocks, in places of blocks that were given up, and in sectors that are the parent's. Errors: as
 /// DiskFile::audit.
 [[nodiscard]] Result<void> audit_table(const BlockTable& table, const ByteSource& file, const Limits& limits,
-                                       const Progress& progress, AuditReport& report);
+                                       const AuditRequest& request, AuditReport& report);
 
 } // namespace vdisk::vhdx

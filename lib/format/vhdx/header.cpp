@@ -36,10 +36,6 @@ const Uuid& metadata_region() {
     return id;
 }
 
-void note(std::vector<Remark>& remarks, std::string text) {
-    remarks.push_back({Remark::Weight::note, std::move(text)});
-}
-
 struct Copies {
     std::optional<RawHeader> first;
     std::optional<RawHeader> second;
@@ -104,8 +100,9 @@ Result<std::unique_ptr<RawRegionTable>> choose_table(const ByteSource& file, std
         return fail_at(kRegionsAt, ErrorKind::corrupt,
                        "{}: the two region tables differ: nothing tells which one holds", file.name());
     if (!first || !second)
-        note(remarks, fmt::format("the region table at offset {} is damaged; the other one is whole and was taken",
-                                  first ? kRegionsAt + kRegionBytes : kRegionsAt));
+        remarks.push_back(
+            Remark::note(fmt::format("the region table at offset {} is damaged; the other one is whole and was taken",
+                                     first ? kRegionsAt + kRegionBytes : kRegionsAt)));
     return first ? std::move(first) : std::move(second);
 }
 
@@ -120,7 +117,8 @@ Result<void> take_region(const ByteSource& file, const RawRegionEntry& raw, Regi
     if (!known && (raw.required.value() & 1) != 0)
         return fail(ErrorKind::unsupported, "{}: region {} must be known to read the file, and is not", file.name(),
                     to_string(id));
-    if (!known) note(regions.remarks, fmt::format("has a region {} that is not known here", to_string(id)));
+    if (!known)
+        regions.remarks.push_back(Remark::note(fmt::format("has a region {} that is not known here", to_string(id))));
     Region& place = id == table_region() ? regions.table : regions.metadata;
     if (known && place.length != 0)
         return fail(ErrorKind::corrupt, "{}: region {} is there twice", file.name(), to_string(id));

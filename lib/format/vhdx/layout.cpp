@@ -11,8 +11,6 @@ namespace {
 
 // Entries that one look-up follows at most: half a gigabyte of disk at blocks of a mebibyte.
 constexpr std::uint64_t kMostEntries = CachedTable::kBlockBytes / kEntryBytes;
-// Bytes of a bitmap that one look-up reads: 2 MiB of disk with sectors of 512 bytes.
-constexpr std::uint64_t kBitmapAtOnce = 512;
 
 } // namespace
 
@@ -83,11 +81,7 @@ Result<Mapping> BlockLayout::map_partial(const Piece& piece) const {
     const std::uint64_t start = piece.number % disk.chunk_ratio() * (disk.block_size / disk.sector_size);
     const std::uint64_t sector = start + piece.within / disk.sector_size;
     const std::uint64_t end = start + div_ceil(piece.within + std::min(left, piece.wanted), disk.sector_size);
-    std::array<std::byte, kBitmapAtOnce> bits;
-    const std::uint64_t skipped = align_down(sector, 8);
-    const std::uint64_t read = std::min(div_ceil(end - skipped, 8), kBitmapAtOnce);
-    VDISK_CHECK(cached_.read(bitmap.offset() + skipped / 8, std::span(bits).first(static_cast<std::size_t>(read))));
-    const BitRun run = run_of_bits(bits, sector - skipped, std::min(end - skipped, read * 8), BitOrder::lowest_first);
+    VDISK_TRY(run, read_run_of_bits(cached_, bitmap.offset(), sector, end, BitOrder::lowest_first));
     const std::uint64_t length = std::min((sector - start + run.length) * disk.sector_size - piece.within, left);
     if (!run.set) return Mapping::ask_parent(length);
     return Extent::stored(length, HostOffset{piece.entry.offset() + piece.within});

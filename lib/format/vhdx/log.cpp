@@ -271,18 +271,14 @@ private:
     Replayed finish(const Entry& head, std::size_t count, const std::vector<Overlay>& writes) const {
         Replayed replayed{.source = overlaid(file_, writes, {.lost = head.flushed_end, .size = head.last_end}),
                           .entries = count};
-        replayed.remarks.push_back(
-            {Remark::Weight::note,
-             fmt::format("its log was replayed in memory: {} entries up to number {}", count, head.sequence)});
+        replayed.remarks.push_back(Remark::note(
+            fmt::format("its log was replayed in memory: {} entries up to number {}", count, head.sequence)));
         if (head.flushed_end > file_->size())
-            replayed.remarks.push_back(
-                {Remark::Weight::doubt, fmt::format("was cut off: it had {} bytes when its log was written, it has {}",
-                                                    head.flushed_end, file_->size())});
+            replayed.remarks.push_back(Remark::doubt(fmt::format(
+                "was cut off: it had {} bytes when its log was written, it has {}", head.flushed_end, file_->size())));
         if (is_torn(head.page + head.pages, head.sequence + 1))
-            replayed.remarks.push_back(
-                {Remark::Weight::note,
-                 fmt::format("entry {} of its log is damaged or was never finished, and was not replayed",
-                             head.sequence + 1)});
+            replayed.remarks.push_back(Remark::note(fmt::format(
+                "entry {} of its log is damaged or was never finished, and was not replayed", head.sequence + 1)));
         return replayed;
     }
 

@@ -122,7 +122,7 @@ private:
                         file_.name(), to_string(id));
         if (known == nullptr) {
             metadata_.remarks.push_back(
-                {Remark::Weight::note, fmt::format("has a metadata item {} that is not known here", to_string(id))});
+                Remark::note(fmt::format("has a metadata item {} that is not known here", to_string(id))));
             return ok();
         }
         if (length < known->least || length > kLargestItem || offset < kTableBytes ||

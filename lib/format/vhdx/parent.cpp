@@ -37,17 +37,10 @@ std::vector<std::string> names_of(const Metadata& metadata) {
     std::vector<std::string> names;
     for (const std::string_view key : kPathKeys) {
         std::string name(metadata.locator_value(key));
-        if (key == kRelativePath) {
-            std::ranges::replace(name, '\\', '/');
-            name = std::filesystem::path(name).lexically_normal().native();
-        }
+        if (key == kRelativePath) name = relative_path(std::move(name));
         if (!name.empty()) names.push_back(std::move(name));
     }
     return names;
-}
-
-std::string file_name(std::string_view path) {
-    return std::string(path.substr(path.find_last_of("\\/") + 1));
 }
 
 std::string objection(const ByteSource& file, const std::vector<Uuid>& wanted) {
@@ -90,10 +83,9 @@ std::vector<Remark> compare(const std::vector<Uuid>& wanted, const Facts& parent
 ParentLink parent_link(const Metadata& metadata, const Limits& limits) {
     std::string name;
     for (const std::string_view key : kPathKeys)
-        if (name.empty()) name = file_name(metadata.locator_value(key));
+        if (name.empty()) name = last_part(metadata.locator_value(key));
     ParentLink link;
-    link.described = fmt::format("parent {}{}{}{}", in_words(linkages(metadata)), name.empty() ? "" : " (",
-                                 shown_name(name), name.empty() ? "" : ")");
+    link.described = described_parent(in_words(linkages(metadata)), name);
     link.key = "parent";
     link.locate = [metadata, limits](const References& references) {
         return find_parent(metadata, references, limits);

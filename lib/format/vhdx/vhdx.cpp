@@ -52,7 +52,7 @@ public:
         return {parent_link(metadata(), context_.limits)};
     }
     Facts facts() const override;
-    Result<AuditReport> audit(const Progress& progress) const override;
+    Result<AuditReport> audit(const AuditRequest& request) const override;
 
 private:
     const Metadata& metadata() const noexcept { return parsed_.table.metadata; }
@@ -98,21 +98,15 @@ Facts File::facts() const {
     for (const auto& [key, value] : metadata().locator)
         locator.push_back(fmt::format("{}: {}", printable(key), printable(value)));
     if (!locator.empty()) facts["parent locator"] = locator;
-    std::vector<std::string> damage;
-    for (const Remark& remark : parsed_.remarks)
-        if (remark.weight == Remark::Weight::doubt) damage.push_back(remark.text);
-    if (!damage.empty()) facts["damage"] = damage;
+    if (const auto doubts = doubts_of(parsed_.remarks); !doubts.empty()) facts["damage"] = doubts;
     return facts;
 }
 
-Result<AuditReport> File::audit(const Progress& progress) const {
+Result<AuditReport> File::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     report.facts = facts();
-    for (const Remark& remark : parsed_.remarks) {
-        const bool doubt = remark.weight == Remark::Weight::doubt;
-        report.add(doubt ? Severity::error : Severity::note, doubt ? "header" : "header-copy", {}, "{}", remark.text);
-    }
-    VDISK_CHECK(audit_table(parsed_.table, *parsed_.file.source, context_.limits, progress, report));
+    report.add(parsed_.remarks, "header", "header-copy");
+    VDISK_CHECK(audit_table(parsed_.table, *parsed_.file.source, context_.limits, request, report));
     return report;
 }
 

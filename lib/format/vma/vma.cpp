@@ -177,14 +177,13 @@ std::vector<Remark> doubts(const Archive& archive, std::size_t index) {
     std::vector<Remark> remarks;
     for (const GuestRange& range : std::span(ranges).first(std::min(ranges.size(), kRangesTold)))
         remarks.push_back(
-            {Remark::Weight::doubt,
-             fmt::format("device '{}': bytes {} to {} are read from an extent whose data can't be placed: "
-                         "some of them are others (VDISK_UNVERIFIED=read)",
-                         shown_name(archive.contents.devices[index].name), range.start, range.end - 1)});
+            Remark::doubt(fmt::format("device '{}': bytes {} to {} are read from an extent whose data can't be placed: "
+                                      "some of them are others (VDISK_UNVERIFIED=read)",
+                                      shown_name(archive.contents.devices[index].name), range.start, range.end - 1)));
     if (ranges.size() > kRangesTold)
-        remarks.push_back({Remark::Weight::doubt,
-                           fmt::format("device '{}': so are {} more ranges",
-                                       shown_name(archive.contents.devices[index].name), ranges.size() - kRangesTold)});
+        remarks.push_back(
+            Remark::doubt(fmt::format("device '{}': so are {} more ranges",
+                                      shown_name(archive.contents.devices[index].name), ranges.size() - kRangesTold)));
     return remarks;
 }
 
@@ -204,7 +203,7 @@ public:
     }
     Facts facts() const override;
     Result<std::vector<Configuration>> configurations() const override { return archive_->header.configurations; }
-    Result<AuditReport> audit(const Progress& /*progress*/) const override {
+    Result<AuditReport> audit(const AuditRequest& /*request*/) const override {
         return report_of(archive_, context_.limits);
     }
     Result<AuditReport> verify(const Progress& progress) const override;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Files of one format, opened in memory as nothing else would open them.
+#pragma once
+
+#include "disk/format.hpp"
+#include "model.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+
+namespace vdisk::test {
+
+class FormatInMemory {
+public:
+    explicit FormatInMemory(const Format& format) : format_(format) {}
+
+    /// Nothing that an image names is opened.
+    [[nodiscard]] static OpenContext context() {
+        OpenContext context;
+        context.caches = std::make_shared<Caches>(context.limits);
+        context.references = std::make_shared<const References>("image", ReferencePolicy::deny, context.limits);
+        return context;
+    }
+
+    [[nodiscard]] Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) const {
+        return format_.open(memory(file), context());
+    }
+
+    /// The kind of error that opening it ends with.
+    [[nodiscard]] ErrorKind refused(const Bytes& file) const {
+        const auto parsed = parse(file);
+        BOOST_REQUIRE(parsed.has_error());
+        return parsed.error().kind;
+    }
+
+    /// The file's only disk.
+    [[nodiscard]] static ImagePtr image_of(const DiskFile& file, ImagePtr parent = nullptr) {
+        Layer layer = required(file.layer(0));
+        return std::make_shared<const Image>(Image::Parts{.name = "image",
+                                                          .layout = layer.layout,
+                                                          .sources = layer.sources,
+                                                          .parent = std::move(parent),
+                                                          .caches = context().caches});
+    }
+    [[nodiscard]] ImagePtr image_of(const Bytes& file, ImagePtr parent = nullptr) const {
+        return image_of(*required(parse(file)), std::move(parent));
+    }
+
+    [[nodiscard]] std::vector<Remark> remarks(const Bytes& file) const {
+        return required(required(parse(file))->layer(0)).remarks;
+    }
+    [[nodiscard]] bool doubts(const Bytes& file) const { return !doubts_of(remarks(file)).empty(); }
+
+    [[nodiscard]] AuditReport audit(const Bytes& file) const { return required(required(parse(file))->audit({})); }
+
+private:
+    const Format& format_;
+};
+
+inline Result<std::size_t> read_some(const Image& image, std::uint64_t at, std::size_t length) {
+    Bytes out(length);
+    return image.read_at(at, out);
+}
+
+/// Findings of a kind.
+inline std::uint64_t count(const AuditReport& report, std::string_view kind) {
+    const auto found = report.counts().find(kind);
+    return found == report.counts().end() ? 0 : found->second.number;
+}
+
+} // namespace vdisk::test
