@@ -6,7 +6,6 @@ import gzip
 import io
 import json
 import os
-import struct
 import tarfile
 
 import harness
@@ -15,18 +14,6 @@ from harness import VDISK, outcome, run
 
 KIB, MIB = 1 << 10, 1 << 20
 FOREIGN = ("vmdk", "qcow", "qed", "parallels")
-
-
-def undeclared(image):
-    """Takes the backing format's extension out of a qcow2, as qemu-img wrote it before 6.1."""
-    data = bytearray(image.read_bytes())
-    at = 72 if struct.unpack_from(">I", data, 4)[0] == 2 else struct.unpack_from(">I", data, 100)[0]
-    while (kind := struct.unpack_from(">I", data, at)[0]) != 0:
-        length = 8 + (struct.unpack_from(">I", data, at + 4)[0] + 7) // 8 * 8
-        if kind == 0xE2792ACA:
-            data[at:at + length] = struct.pack(">II", 0x7FFFFFFF, length - 8) + bytes(length - 8)
-        at += length
-    image.write_bytes(data)
 
 
 class Opening(harness.FolderTest):
@@ -64,7 +51,7 @@ class Opening(harness.FolderTest):
                 base = self.folder / f"base.{form}"
                 run("qemu-img", "convert", "-f", "raw", "-O", form, self.disk, base)
                 image = self.overlay("old.qcow2", base.name, form)
-                undeclared(image)
+                harness.undeclared(image)
                 self.assert_refused(base.name, "is a", "which is not read here", image=image)
                 self.assert_refused("which is not read here", image=image, selector=f"#backing={base}")
 
@@ -81,12 +68,12 @@ class Opening(harness.FolderTest):
             with self.subTest(name):
                 (self.folder / name).write_bytes(content)
                 image = self.overlay("old.qcow2", name, "raw")
-                undeclared(image)
+                harness.undeclared(image)
                 self.assert_refused(word, image=image)
 
     def test_a_base_that_is_taken_as_raw_is_remarked(self):
         image = self.overlay("old.qcow2", self.disk.name, "raw")
-        undeclared(image)
+        harness.undeclared(image)
         said = self.assert_disk(image)
         self.assertIn("is taken as a raw disk", said)
         chain = json.loads(run(VDISK, "info", "--json", image))["chain"]
@@ -96,7 +83,7 @@ class Opening(harness.FolderTest):
 
     def test_an_undeclared_raw_base_that_is_smaller_than_its_overlay_is_a_doubt(self):
         image = self.overlay("old.qcow2", self.disk.name, "raw", 64 * MIB)
-        undeclared(image)
+        harness.undeclared(image)
         for command in ("hash", "info", "audit"):
             code, out, said = outcome(VDISK, command, image)
             self.assertEqual(code, 1, command)

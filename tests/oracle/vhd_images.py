@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-import struct
 import unittest
 
 import harness
@@ -53,18 +52,6 @@ def cases():
         for case in json.loads((folder / "MANIFEST.json").read_text())["cases"]:
             if case["format"] in ("vhd", "vhdx"):
                 yield folder, case
-
-
-def undeclared(image):
-    """Takes the backing format's extension out of a qcow2."""
-    data = bytearray(image.read_bytes())
-    at, = struct.unpack_from(">I", data, 100)
-    while (kind := struct.unpack_from(">I", data, at)[0]) != 0:
-        length = 8 + (struct.unpack_from(">I", data, at + 4)[0] + 7) // 8 * 8
-        if kind == 0xE2792ACA:
-            data[at:at + length] = struct.pack(">II", 0x7FFFFFFF, length - 8) + bytes(length - 8)
-        at += length
-    image.write_bytes(data)
 
 
 class Manifest(harness.FolderTest):
@@ -198,7 +185,7 @@ class Qemu(harness.FolderTest):
                 run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", form, top)
                 run("qemu-io", "-c", "write -P 7 1M 64k", top)
                 if not declared:
-                    undeclared(top)
+                    harness.undeclared(top)
                 status, _, said = outcome(VDISK, "export", "--force", top, out)
                 self.assertEqual(status, 0, said)
                 expected = bytearray(raw.read_bytes())
