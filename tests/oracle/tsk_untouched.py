@@ -49,11 +49,9 @@ class Untouched(tsk.TreeTest):
         self.check_disk(parts[0])  # libtsk finds the others by their names
 
     def test_formats_of_libtsk(self):
-        for name, options in (("disk.vmdk", ["-O", "vmdk"]), ("disk.vhd", ["-O", "vpc", "-o", "subformat=dynamic"]),
-                              ("fixed.vhd", ["-O", "vpc", "-o", "subformat=fixed,force_size=on"])):
-            image = self.folder / name
-            run("qemu-img", "convert", *options, self.raw, image)
-            self.check_disk(image)
+        image = self.folder / "disk.vmdk"
+        run("qemu-img", "convert", "-O", "vmdk", self.raw, image)
+        self.check_disk(image)
 
     @unittest.skipUnless(harness.have("ewfacquirestream"), "ewf-tools are missing")
     def test_e01(self):
