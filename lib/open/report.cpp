@@ -81,6 +81,14 @@ void add_chain(AuditReport& report, const OpenedFile& file, const OpenOptions& o
         for (const Remark& remark : link.remarks) add_remark(report, link, remark);
 }
 
+AuditReport nothing_to_audit(const DiskFile& disks) {
+    AuditReport report{Limits{}};
+    report.add(Severity::note, "no-bookkeeping", {},
+               "format '{}' has no bookkeeping that could be audited; 'vdisk verify' looks whether all can be read",
+               disks.format().name);
+    return report;
+}
+
 // A file with several disks has no chain of its own, and one without a parent nothing to look at.
 bool has_parent(const OpenedFile& file) {
     const auto index = select_disk(*file.disks, file.context.selector);
@@ -160,10 +168,12 @@ std::string to_text(const OpenedFile& file, Facts facts) {
 }
 
 Result<AuditReport> audit_file(const OpenedFile& file, const OpenOptions& options) {
-    VDISK_TRY(report, file.disks->audit({.progress = options.progress}));
+    auto audited = file.disks->audit({.progress = options.progress});
+    if (audited.has_error() && audited.error().kind != ErrorKind::unsupported) return std::move(audited).error();
+    AuditReport report = audited.has_value() ? std::move(audited).value() : nothing_to_audit(*file.disks);
     report.add(file.remarks(), "not-vouched-for", "format-note");
     if (has_parent(file)) add_chain(report, file, options);
-    return std::move(report);
+    return report;
 }
 
 } // namespace vdisk

@@ -281,7 +281,8 @@ class CompressedStreams(harness.FolderTest):
             for part in (0.3, 0.9):
                 cut = self.folder / "cut"
                 cut.write_bytes(whole[: int(len(whole) * part)])
-                self.assertIn(b"cut off", run(VDISK, "info", cut, status=1))
+                for look in ("info", "audit", "verify"):
+                    self.assertIn(b"cut off", run(VDISK, look, cut, status=1))
                 ours = self.folder / "ours"
                 run(VDISK, "export", cut, ours, status=1)
                 got = ours.read_bytes()

@@ -144,6 +144,13 @@ class WrongWords(harness.FolderTest):
             self.assertEqual(status, 2)
             self.assertRegex(error, rf"^{tool}: text: .*\n$")
 
+    def test_a_file_of_the_other_tool_is_named_with_that_tool(self):
+        for tool, command, further, _ in self.each_command():
+            other, file = ("hvconfig", "machine.vmcx") if tool == "vdisk" else ("vdisk", "disk.qcow2")
+            status, error = self.say(tool, command, file, *further)
+            self.assertEqual(status, 2)
+            self.assertRegex(error, rf"^{tool}: {file}: .*{other}.*\n$")
+
     @unittest.skipUnless(os.geteuid() == 0, "only root can become somebody else")
     def test_a_file_that_may_not_be_read(self):
         try:

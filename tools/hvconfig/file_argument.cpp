@@ -5,6 +5,7 @@
 #include "common/inputs.hpp"
 #include "hyperv/value.hpp"
 #include "io/file_source.hpp"
+#include "open/open.hpp"
 
 #include <algorithm>
 #include <unistd.h>
@@ -14,6 +15,16 @@ namespace {
 
 constexpr std::size_t kWarnings = 20;
 constexpr std::size_t kDeepestPath = 256;
+
+// A disk that was given by mistake is named, with the tool that reads it.
+Error with_the_right_tool(Error error, const std::string& path) {
+    if (error.kind != ErrorKind::not_this_format) return error;
+    const auto format = identify_file(path);
+    if (format.has_value() && format.value() != nullptr)
+        error.what +=
+            fmt::format(" but '{}' ({}): 'vdisk info' reads it", format.value()->name, format.value()->description);
+    return error;
+}
 
 bool is_damage(const hyperv::Finding& finding) {
     return finding.kind != hyperv::FindingKind::dirty;
@@ -38,7 +49,9 @@ Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::R
     VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
     inputs()->add(file);
     VDISK_CHECK(check_no_input(STDOUT_FILENO, "standard output"));
-    return hyperv::Storage::open(file, options);
+    auto storage = hyperv::Storage::open(file, options);
+    if (storage.has_error()) return with_the_right_tool(std::move(storage).error(), path);
+    return storage;
 }
 
 std::optional<std::string> short_path(const hyperv::Storage& storage, hyperv::KeyId key) {
