@@ -17,6 +17,7 @@ excused() {
         "vbox limits" | "reference limits") ;; # texts, whose length is limited at opening
         "vbox table" | "reference table") ;;   # README tells of them beside the images that they lead to
         "vbox tests" | "vbox oracle") ;;       # read with the disks of their machines, by the tests of vdi
+        "ova limits") ;;                       # a text and headers, whose number is limited at opening
         "vhdx oracle" | "vhdx limits") ;;      # together with vhd, in vhd_images.py and vhd_limits.cpp
         "reference man") ;;                    # vdisk(1) has a section on them
         *) return 1 ;;

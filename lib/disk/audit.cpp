@@ -50,6 +50,24 @@ void AuditReport::add(std::span<const Remark> remarks, std::string_view doubt_ki
     }
 }
 
+void AuditReport::add_disk(const AuditReport& part, std::string_view disk, std::optional<std::uint64_t> start) {
+    std::map<std::string_view, std::uint64_t> told;
+    for (const Finding& finding : part.findings_) {
+        ++told[finding.kind];
+        if (!count(finding.severity, finding.kind)) continue;
+        Finding own = finding;
+        own.place.disk = disk;
+        if (own.place.host) {
+            if (start) own.place.host->value += *start;
+            else own.place.host.reset();
+        }
+        for (DiskRange& range : own.read_at) range.disk = disk;
+        own.text = fmt::format("{}: {}", disk, finding.text);
+        findings_.push_back(std::move(own));
+    }
+    for (const auto& [kind, count] : part.counts_) count_more(count.severity, kind, count.number - told[kind]);
+}
+
 void AuditReport::count_more(Severity severity, std::string_view kind, std::uint64_t number) {
     if (number == 0) return;
     Count& so_far = counts_[kind];

@@ -85,6 +85,10 @@ public:
     /// Each of `remarks` as a finding: a doubt as an error of one kind, a note as a note of another.
     void add(std::span<const Remark> remarks, std::string_view doubt_kind, std::string_view note_kind);
 
+    /// The findings about one of the disks in a file, as an audit of the file that it is in `part` made them. `start`:
+    /// where that file lies in this one; nothing if it does not lie there in one piece.
+    void add_disk(const AuditReport& part, std::string_view disk, std::optional<std::uint64_t> start);
+
     /// Counts `number` more findings of `kind` of which nothing else is known any more.
     void count_more(Severity severity, std::string_view kind, std::uint64_t number);
 

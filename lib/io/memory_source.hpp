@@ -31,9 +31,10 @@ private:
 /// [start, start + length) of another source, which it keeps alive; shorter if that source ends before.
 class SliceSource final : public ByteSource {
 public:
-    SliceSource(SourcePtr source, std::uint64_t start, std::uint64_t length)
+    /// `name`: what messages call it; as the other one if it is empty.
+    SliceSource(SourcePtr source, std::uint64_t start, std::uint64_t length, std::string name = {})
         : source_(std::move(source)), start_(std::min(start, source_->size())),
-          length_(std::min(length, source_->size() - start_)) {}
+          length_(std::min(length, source_->size() - start_)), name_(std::move(name)) {}
 
     [[nodiscard]] std::uint64_t size() const noexcept override { return length_; }
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
@@ -45,12 +46,13 @@ public:
         offset = std::min(offset, length_);
         return source_->readability(start_ + offset, std::min(wanted, length_ - offset));
     }
-    [[nodiscard]] std::string_view name() const noexcept override { return source_->name(); }
+    [[nodiscard]] std::string_view name() const noexcept override { return name_.empty() ? source_->name() : name_; }
 
 private:
     SourcePtr source_;
     std::uint64_t start_;
     std::uint64_t length_;
+    std::string name_;
 };
 
 } // namespace vdisk

@@ -8,6 +8,7 @@
 #include "format/vhdx/vhdx.hpp"
 #include "format/vma/vma.hpp"
 #include "open/known_files.hpp"
+#include "open/ova/ova.hpp"
 #include "open/reference/reference.hpp"
 #include "open/vbox/vbox.hpp"
 
@@ -17,8 +18,8 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array kFormats{&kQcow2Format, &kVdiFormat, &kVhdFormat,       &kVhdxFormat,
-                              &kVboxFormat,  &kVmaFormat, &kReferenceFormat, &kRawFormat};
+constexpr std::array kFormats{&kQcow2Format, &kVdiFormat, &kVhdFormat,       &kVhdxFormat, &kVboxFormat,
+                              &kOvaFormat,   &kVmaFormat, &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };
