@@ -86,11 +86,22 @@ class JsonInterface(harness.FolderTest):
 
     def test_each_fixture(self):
         paths = [path for folder in ("qcow2", "vma") for path in sorted((FIXTURES / folder).iterdir())]
-        paths += sorted((FIXTURES / "vma" / "damaged").iterdir())[::4]
+        paths += sorted((FIXTURES / "vma" / "damaged").iterdir())[::9]
         images = [path for path in paths if path.is_file() and path.stat().st_size < MIB and outcome(VDISK, "ls", path)[0] == 0]
         self.assertGreater(len(images), 10)
         for path in images:
             self.check_every_command(path)
+
+    def test_disks_of_the_other_formats(self):
+        cases = json.loads((FIXTURES / "disks/MANIFEST.json").read_text())["cases"]
+        for form in sorted({case["format"] for case in cases}):
+            for kind in ("good", "edge", "damaged"):
+                for case in [each for each in cases if (each["format"], each["kind"]) == (form, kind)][:1]:
+                    for name in case["files"]:
+                        (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                        run("zstd", "-d", "-q", "-f", "--sparse", FIXTURES / "disks" / case["name"] / f"{name}.zst", "-o", self.folder / name)
+                    if (self.folder / case["top"]).stat().st_size < 64 * MIB:
+                        self.check_every_command(case["top"])
 
     def test_encrypted(self):
         (self.folder / "key").write_text("secret")
