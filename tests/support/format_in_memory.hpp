@@ -15,10 +15,11 @@ class FormatInMemory {
 public:
     explicit FormatInMemory(const Format& format) : format_(format) {}
 
-    /// Nothing that an image names is opened.
+    /// Nothing that an image names is opened. One set of caches, as the layers of a chain must share them.
     [[nodiscard]] static OpenContext context() {
+        static const CachesPtr caches = std::make_shared<Caches>(Limits{});
         OpenContext context;
-        context.caches = std::make_shared<Caches>(context.limits);
+        context.caches = caches;
         context.references = std::make_shared<const References>("image", ReferencePolicy::deny, context.limits);
         return context;
     }

@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/qcow2/encryption.hpp"
 
-#include "base/text.hpp"
+#include "disk/passphrase.hpp"
 #include "format/qcow2/luks.hpp"
 #include "io/memory_source.hpp"
-#include "io/pipe.hpp"
 
 #include <algorithm>
-#include <cstdlib>
-#include <map>
-#include <mutex>
 
 namespace vdisk::qcow2 {
 namespace {
@@ -23,52 +19,6 @@ struct RawEncryptionPointer {
     big_uint64_buf_t length;
 };
 static_assert(sizeof(RawEncryptionPointer) == 16);
-
-// A passphrase, and what to call its file in a message.
-struct Key {
-    std::string file;
-    SecretBytes bytes{};
-};
-
-// What came by a pipe can't be read again when the next layer of a chain, or another disk, asks for it.
-Result<SecretBytes> read_once(const std::string& path, std::uint64_t limit) {
-    static std::mutex mutex;
-    static std::map<std::string, SecretBytes> known;
-    const std::lock_guard lock(mutex);
-    if (const auto found = known.find(path); found != known.end()) return found->second;
-    SecretBytes key(static_cast<std::size_t>(limit));
-    VDISK_TRY(size, read_pipe(path, key));
-    key.resize(size);
-    return known.emplace(path, std::move(key)).first->second;
-}
-
-Result<SecretBytes> read_file(const std::string& path, const OpenContext& context) {
-    VDISK_TRY(found, context.references->open_given(path));
-    const std::uint64_t size = found.file->size();
-    if (size > context.limits.key_file_bytes)
-        return fail(ErrorKind::limit_exceeded, "has {} bytes, the limit is {}", size, context.limits.key_file_bytes);
-    SecretBytes key(static_cast<std::size_t>(size));
-    VDISK_CHECK(read_exact(*found.file, 0, key));
-    return key;
-}
-
-// A pipe only where a person named it: by a selector, whose given paths may be more than regular files, or in the
-// environment. Never where a reference file did.
-Result<Key> read_key_file(const OpenContext& context) {
-    const char* const common = std::getenv("VDISK_KEY_FILE");
-    const std::string path = context.selector.key_file ? *context.selector.key_file : common != nullptr ? common : "";
-    if (path.empty())
-        return fail(ErrorKind::usage,
-                    "the image is encrypted: name a file that holds the passphrase, as #key-file=FILE or in "
-                    "VDISK_KEY_FILE, or make a reference file that does with 'vdisk ref'");
-    const bool typed =
-        !context.selector.key_file || context.references->given_kinds() == FileKinds::regular_or_block_device;
-    auto bytes = typed && is_pipe(path) ? read_once(path, context.limits.key_file_bytes) : read_file(path, context);
-    Key key{.file = fmt::format("key file '{}'", printable(path))};
-    if (bytes.has_error()) return std::move(bytes).error().in(key.file);
-    key.bytes = std::move(bytes).value();
-    return key;
-}
 
 // How many bytes at the end of a passphrase an editor or another system may have put there: a newline, or CR LF.
 std::vector<std::size_t> line_endings(std::span<const std::byte> passphrase) {
@@ -102,7 +52,7 @@ Result<std::shared_ptr<const ByteSource>> luks_area(const Header& header, const 
     return std::make_shared<const SliceSource>(file, area.offset, area.length);
 }
 
-Result<Encryption> open_luks(const ByteSource& area, const Key& key, const OpenContext& context) {
+Result<Encryption> open_luks(const ByteSource& area, const Passphrase& key, const OpenContext& context) {
     VDISK_TRY(luks, LuksHeader::parse(area));
     const std::span<const std::byte> passphrase(key.bytes);
     VDISK_TRY(cipher, luks.unlock(area, passphrase, context.limits, context.progress));
@@ -118,17 +68,10 @@ Result<Encryption> open_luks(const ByteSource& area, const Key& key, const OpenC
     return Encryption{std::move(cipher), Encryption::Numbering::host};
 }
 
-// As QEMU does it: AES-128, although the specification's text says 256, keyed by the passphrase's first 16 bytes.
-Result<Encryption> open_legacy(SecretBytes passphrase) {
-    passphrase.resize(16);
-    VDISK_TRY(cipher, SectorCipher::aes({.mode = CipherMode::cbc, .iv = IvGenerator::plain64}, passphrase));
-    return Encryption{std::move(cipher), Encryption::Numbering::guest};
-}
-
 Result<Encryption> open_method(const Header& header, const SourcePtr& file, const OpenContext& context) {
     if (header.crypt_method == 0) return Encryption{};
-    VDISK_TRY(key, read_key_file(context));
-    if (header.crypt_method == kLegacyAes) return open_legacy(std::move(key.bytes));
+    VDISK_TRY(key, read_passphrase(context));
+    if (header.crypt_method == kLegacyAes) return open_qcow_aes(std::move(key.bytes));
     VDISK_TRY(area, luks_area(header, file));
     return open_luks(*area, key, context);
 }
@@ -162,12 +105,7 @@ Result<Encryption> open_encryption(const Header& header, const SourcePtr& file, 
 
 Facts describe_encryption(const Header& header, const SourcePtr& file) {
     if (header.crypt_method == 0) return nullptr;
-    if (header.crypt_method == kLegacyAes)
-        return {{"method", "aes"},
-                {"cipher", "aes"},
-                {"mode", "cbc-plain64"},
-                {"key bits", 128},
-                {"note", "nothing in the image tells a wrong passphrase from the right one"}};
+    if (header.crypt_method == kLegacyAes) return describe_qcow_aes();
     if (header.crypt_method != kLuks) return {{"method", header.crypt_method}, {"error", "unknown method"}};
     auto facts = describe_luks(header, file);
     if (facts.has_error()) return {{"method", "luks"}, {"error", facts.error().what}};

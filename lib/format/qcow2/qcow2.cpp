@@ -2,6 +2,7 @@
 #include "format/qcow2/qcow2.hpp"
 
 #include "base/text.hpp"
+#include "disk/backing_link.hpp"
 #include "format/qcow2/audit.hpp"
 #include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/consistency.hpp"
@@ -169,12 +170,7 @@ Result<AuditReport> File::audit(const AuditRequest& request) const {
 
 std::optional<ParentLink> File::parent_link() const {
     if (!header_.backing_file) return std::nullopt;
-    ParentLink link;
-    link.described = fmt::format("backing file '{}'", printable(*header_.backing_file));
-    link.format = header_.backing_format;
-    link.key = "backing";
-    link.locate = [name = *header_.backing_file](const References& references) { return references.open(name); };
-    return link;
+    return backing_link(*header_.backing_file, header_.backing_format);
 }
 
 std::vector<ParentLink> File::links() const {
