@@ -6,7 +6,7 @@
 namespace vdisk {
 
 Claim block_claim(std::uint64_t offset, std::uint64_t whole, std::uint64_t needed, std::uint64_t end,
-                  std::uint32_t owner) noexcept {
+                  std::uint64_t owner) noexcept {
     const std::uint64_t there = offset < end ? end - offset : 0;
     return {.offset = offset,
             .length = std::min({whole, std::max(needed, there), ~std::uint64_t{0} - offset}),

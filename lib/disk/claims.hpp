@@ -12,11 +12,11 @@ namespace vdisk {
 
 /// Bytes of a file and the number of who uses them.
 struct Claim {
-    static constexpr std::uint32_t kStructure = 0xFFFFFFFF; ///< a header or a table, no block of the disk
+    static constexpr std::uint64_t kStructure = ~std::uint64_t{0}; ///< a header or a table, no block of the disk
 
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
-    std::uint32_t owner = kStructure;
+    std::uint64_t owner = kStructure;
     [[nodiscard]] std::uint64_t end() const noexcept { return offset + length; } // no claim reaches beyond 2^64
 };
 
@@ -24,7 +24,7 @@ struct Claim {
 /// `needed`, as all writers store it so. Where the file ends, at `end`, within what the disk does not need, up to
 /// there.
 [[nodiscard]] Claim block_claim(std::uint64_t offset, std::uint64_t whole, std::uint64_t needed, std::uint64_t end,
-                                std::uint32_t owner) noexcept;
+                                std::uint64_t owner) noexcept;
 
 /// Ranges of a file in ascending order, none of which touches another.
 class HostRanges {

@@ -84,7 +84,7 @@ int main(int argc, char** argv) {
     int ran = 0;
     int failed = 0;
     for (const auto& limits :
-         {qcow2_limits(), vdi_limits(), vhd_limits(), vma_limits(), stream_limits(), hyperv_limits()})
+         {qcow_limits(), qcow2_limits(), vdi_limits(), vhd_limits(), vma_limits(), stream_limits(), hyperv_limits()})
         for (const LimitCase& limit : limits) {
             if (limit.name.find(wanted) == std::string::npos) continue;
             ++ran;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every single bit of the metadata of qcow2, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
+"""Every single bit of the metadata of qcow, qcow2, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
 
 Most are read by libvdisk in this process, which is ten times as fast as by a program each; of each byte one is read by the program
 too, and whatever the library reads that is not the disk."""
@@ -184,6 +184,20 @@ class Flips(harness.FolderTest):
         # Not the disk's size, between the parameters and its identifier.
         self.check(image, [*range(64 * KIB, 64 * KIB + 80), *range(192 * KIB, 192 * KIB + 80), *range(metadata, metadata + 80),
                            *range(parameters, parameters + 8), *range(parameters + 32, parameters + 36), *range(table, table + 16)])
+
+    def test_qcow_headers_and_tables(self):
+        image = self.folder / "disk.qcow"
+        run("qemu-img", "convert", "-O", "qcow", self.raw, image)
+        l2_table, = struct.unpack_from(">Q", image.read_bytes(), 48)
+        # Neither the disk's size, nor the time, nor what makes an encrypted disk of it or a plain one.
+        self.check(image, [*range(4, 20), *range(32, 36), *range(40, 64), *range(l2_table, l2_table + 16)])
+
+    def test_qcow_headers_and_tables_of_overlays(self):
+        image = self.folder / "overlay.qcow"
+        run("qemu-img", "create", "-q", "-f", "qcow", "-b", "content.raw", "-F", "raw", image)
+        run("qemu-io", "-f", "qcow", "-c", "write -P 9 512k 200k", image)
+        l2_table, = struct.unpack_from(">Q", image.read_bytes(), 64)
+        self.check(image, [*range(4, 20), *range(32, 36), *range(40, 72), *range(l2_table + 8192, l2_table + 8208)])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ private:
         return ok();
     }
 
-    GuestOffset guest_of(std::uint32_t number) const { return GuestOffset{std::uint64_t{number} * header_.block_size}; }
+    GuestOffset guest_of(std::uint64_t number) const { return GuestOffset{number * header_.block_size}; }
 
     Result<void> check_claim(const Claim& claim) {
         if (claim.owner == Claim::kStructure) return ok();

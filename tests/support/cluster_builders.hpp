@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Builds images whose clusters lie behind tables, byte by byte: what the formats have in common, and one builder each.
+#pragma once
+
+#include "put_bytes.hpp"
+#include "zlib_stream.hpp"
+
+#include <map>
+#include <string>
+
+namespace vdisk::test {
+
+/// What is to be in an image: clusters in the order in which they come in the file.
+struct Clusters {
+    struct Cluster {
+        std::uint64_t number = 0;
+        Bytes data{};
+        bool packed = false;
+    };
+    std::vector<Cluster> stored{};
+
+    void store(std::uint64_t number, Bytes data, bool packed = false) {
+        stored.push_back({number, std::move(data), packed});
+    }
+};
+
+/// A qcow image of version 1.
+struct QcowBuilder : Clusters {
+    std::uint64_t disk_size = 0;
+    std::uint32_t cluster_bits = 12;
+    std::uint32_t l2_bits = 9;
+    std::uint32_t crypt_method = 0;
+    std::string backing{};
+
+    std::uint64_t cluster_size() const { return std::uint64_t{1} << cluster_bits; }
+    std::uint64_t l2_entries() const { return std::uint64_t{1} << l2_bits; }
+    std::uint64_t l1_offset() const { return *align_up(48 + backing.size(), std::uint64_t{8}); }
+
+    /// Where in `file` the entry of a cluster stands, whose table is there.
+    std::uint64_t entry_of(const Bytes& file, std::uint64_t number) const {
+        std::uint64_t table = 0;
+        for (std::size_t i = 0; i < 8; ++i)
+            table = table << 8 | std::to_integer<std::uint64_t>(file[l1_offset() + number / l2_entries() * 8 + i]);
+        return table + number % l2_entries() * 8;
+    }
+
+    Bytes build() const {
+        const std::uint64_t tables = div_ceil(disk_size, cluster_size() << l2_bits);
+        Bytes file(*align_up(l1_offset() + tables * 8, cluster_size()));
+        put_text(file, 0, "QFI\xFB");
+        put_big(file, 4, 1, 4);
+        put_big(file, 8, backing.empty() ? 0 : 48, 8);
+        put_big(file, 16, backing.size(), 4);
+        put_text(file, 48, backing);
+        put_big(file, 24, disk_size, 8);
+        put_big(file, 32, cluster_bits, 1);
+        put_big(file, 33, l2_bits, 1);
+        put_big(file, 36, crypt_method, 4);
+        put_big(file, 40, l1_offset(), 8);
+        std::map<std::uint64_t, std::uint64_t> places;
+        for (const Cluster& cluster : stored) {
+            std::uint64_t& table = places[cluster.number / l2_entries()];
+            if (table == 0) {
+                table = *align_up(file.size(), cluster_size());
+                file.resize(table + l2_entries() * 8);
+                put_big(file, l1_offset() + cluster.number / l2_entries() * 8, table, 8);
+            }
+            const std::uint64_t place = cluster.packed ? file.size() : *align_up(file.size(), cluster_size());
+            std::uint64_t entry = place;
+            Bytes data = cluster.data;
+            data.resize(cluster_size());
+            if (cluster.packed) {
+                data = zlib_stream(data);
+                entry |= std::uint64_t{1} << 63 | data.size() << (63 - cluster_bits);
+            }
+            put_bytes(file, place, data);
+            put_big(file, table + cluster.number % l2_entries() * 8, entry, 8);
+        }
+        return file;
+    }
+};
+
+/// A random layer over `below`, which becomes what a reader must get; `kinds`: 2 with compressed clusters, else 1.
+template<class Builder> void fill_clusters(Builder& image, Bytes& below, Random& random, std::uint64_t kinds) {
+    below.resize(image.disk_size);
+    const std::uint64_t size = image.cluster_size();
+    std::vector<std::uint64_t> order(div_ceil(image.disk_size, size));
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+    for (std::size_t i = 0; i + 1 < order.size(); i += 1 + test::below(random, 4))
+        std::swap(order[i], order[test::below(random, order.size())]);
+    for (const std::uint64_t number : order) {
+        if (test::below(random, 3) == 0) continue;
+        const bool packed = test::below(random, kinds) == 1;
+        Bytes data(size, static_cast<std::byte>(number + 1));
+        if (!packed) data = random_bytes(random, size);
+        std::copy_n(data.begin(), std::min(size, below.size() - number * size),
+                    below.begin() + static_cast<std::ptrdiff_t>(number * size));
+        image.store(number, std::move(data), packed);
+    }
+}
+
+} // namespace vdisk::test
