@@ -225,7 +225,7 @@ Result<Account> look_at(const ClusterImage& image, const ByteSource& file, const
 Result<std::vector<std::string>> contradictions(const ClusterImage& image, const Account& account,
                                                 const ByteSource& file, const Limits& limits) {
     std::vector<std::string> found = image.problems;
-    const bool empty = account.named_tables() == 0 || account.clusters() == 0;
+    const bool empty = account.clusters() == 0 && account.broken() == 0 && account.doubts.tables.empty();
     if ((image.unusual.empty() && !empty) || !found.empty()) return found;
     VDISK_TRY(balance, balance_of(account, file, limits));
     if (!image.unusual.empty() && !balance.is_even())

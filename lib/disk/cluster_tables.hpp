@@ -30,8 +30,8 @@ struct ClusterEntry {
     [[nodiscard]] bool in_file() const noexcept { return kind == Kind::stored || kind == Kind::packed; }
 };
 
-/// Where an image's tables lie and how they are read. Numbers that have passed the format's checks: none is zero, the
-/// disk has at most 2^62 bytes, and the directory lies in the file.
+/// Where an image's tables lie and how they are read. Numbers that have passed the format's checks: none but the disk's
+/// size is zero, the disk has at most 2^62 bytes, and the directory lies in the file.
 struct ClusterTables {
     std::uint64_t disk_size = 0;
     std::uint64_t cluster_size = 0;

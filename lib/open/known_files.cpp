@@ -56,7 +56,6 @@ constexpr std::array kKnown{
     KnownFile{.what = "a VMDK disk (SESPARSE extent)",
               .signature = {.magic = "\xBE\xBA\xFE\xCA\0\0\0\0"sv, .least_size = 512}},
     KnownFile{.what = "a VMDK descriptor, which names the files of a disk", .test = is_vmdk_descriptor},
-    KnownFile{.what = "a QED disk", .signature = {.magic = "QED\0"sv, .least_size = 64}},
     KnownFile{.what = "a Parallels disk", .signature = {.magic = "WithoutFreeSpace"sv, .least_size = 64}},
     KnownFile{.what = "a Parallels disk", .signature = {.magic = "WithouFreSpacExt"sv, .least_size = 64}},
     KnownFile{.what = "a Parallels disk's description", .test = is_parallels_xml},

@@ -3,6 +3,7 @@
 
 #include "format/qcow/qcow.hpp"
 #include "format/qcow2/qcow2.hpp"
+#include "format/qed/qed.hpp"
 #include "format/raw/raw.hpp"
 #include "format/vdi/vdi.hpp"
 #include "format/vhd/vhd.hpp"
@@ -19,7 +20,7 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array kFormats{&kQcow2Format, &kQcowFormat, &kVdiFormat, &kVhdFormat,       &kVhdxFormat,
+constexpr std::array kFormats{&kQcow2Format, &kQcowFormat, &kQedFormat, &kVdiFormat,       &kVhdFormat, &kVhdxFormat,
                               &kVboxFormat,  &kOvaFormat,  &kVmaFormat, &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every single bit of the metadata of qcow, qcow2, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
+"""Every single bit of the metadata of qcow, qcow2, QED, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
 
 Most are read by libvdisk in this process, which is ten times as fast as by a program each; of each byte one is read by the program
 too, and whatever the library reads that is not the disk."""
@@ -198,6 +198,20 @@ class Flips(harness.FolderTest):
         run("qemu-io", "-f", "qcow", "-c", "write -P 9 512k 200k", image)
         l2_table, = struct.unpack_from(">Q", image.read_bytes(), 64)
         self.check(image, [*range(4, 20), *range(32, 36), *range(40, 72), *range(l2_table + 8192, l2_table + 8208)])
+
+    def test_qed_headers_and_tables(self):
+        image = self.folder / "disk.qed"
+        run("qemu-img", "convert", "-O", "qed", self.raw, image)
+        l2_table, = struct.unpack_from("<Q", image.read_bytes(), 65536)
+        # Not the disk's size.
+        self.check(image, [*range(0, 48), *range(56, 64), *range(65536, 65552), *range(l2_table, l2_table + 16)])
+
+    def test_qed_headers_and_tables_of_overlays(self):
+        image = self.folder / "overlay.qed"
+        run("qemu-img", "create", "-q", "-f", "qed", "-b", "content.raw", "-F", "raw", image)
+        run("qemu-io", "-f", "qed", "-c", "write -P 9 512k 200k", image)
+        l2_table, = struct.unpack_from("<Q", image.read_bytes(), 65536)
+        self.check(image, [*range(0, 48), *range(56, 64), *range(65536, 65552), *range(l2_table + 64, l2_table + 80)])
 
 
 if __name__ == "__main__":

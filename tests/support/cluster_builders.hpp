@@ -80,6 +80,56 @@ struct QcowBuilder : Clusters {
     }
 };
 
+/// A QED image.
+struct QedBuilder : Clusters {
+    std::uint64_t disk_size = 0;
+    std::uint64_t cluster_bytes = 4096;
+    std::uint64_t table_clusters = 1;
+    std::uint64_t features = 0;
+    std::string backing{};
+    std::vector<std::uint64_t> zeros{}; ///< clusters that are zeros also over a parent
+
+    std::uint64_t cluster_size() const { return cluster_bytes; }
+    std::uint64_t l1_offset() const { return cluster_bytes; }
+    std::uint64_t entries() const { return table_clusters * cluster_bytes / 8; }
+
+    /// Where in `file` the entry of a cluster stands; its table is made if it is not there.
+    std::uint64_t entry_of(Bytes& file, std::uint64_t number) const {
+        const std::uint64_t place = l1_offset() + number / entries() * 8;
+        std::uint64_t table = 0;
+        for (std::size_t i = 8; i-- > 0;) table = table << 8 | std::to_integer<std::uint64_t>(file[place + i]);
+        if (table == 0) {
+            table = file.size();
+            put_little(file, place, table, 8);
+            file.resize(table + table_clusters * cluster_bytes);
+        }
+        return table + number % entries() * 8;
+    }
+
+    Bytes build() const {
+        Bytes file(cluster_bytes * (1 + table_clusters));
+        put_text(file, 0, "QED");
+        put_little(file, 4, cluster_bytes, 4);
+        put_little(file, 8, table_clusters, 4);
+        put_little(file, 12, 1, 4);
+        put_little(file, 16, features, 8);
+        put_little(file, 40, l1_offset(), 8);
+        put_little(file, 48, disk_size, 8);
+        put_little(file, 56, backing.empty() ? 0 : 64, 4);
+        put_little(file, 60, backing.size(), 4);
+        put_text(file, 64, backing);
+        for (const Cluster& cluster : stored) {
+            const std::uint64_t entry = entry_of(file, cluster.number);
+            put_little(file, entry, file.size(), 8);
+            Bytes data = cluster.data;
+            data.resize(cluster_bytes);
+            put_bytes(file, file.size(), data);
+        }
+        for (const std::uint64_t number : zeros) put_little(file, entry_of(file, number), 1, 8);
+        return file;
+    }
+};
+
 /// A random layer over `below`, which becomes what a reader must get; `kinds`: 2 with compressed clusters, else 1.
 template<class Builder> void fill_clusters(Builder& image, Bytes& below, Random& random, std::uint64_t kinds) {
     below.resize(image.disk_size);

@@ -155,3 +155,51 @@ class Qemu(harness.FolderTest):
             status, _, said = outcome(VDISK, "export", "--force", top, out)
             self.assertEqual(status, 0, said)
             self.assertEqual(out.read_bytes(), bytes(expected))
+
+    def chain(self, forms):
+        """Images over one another, each with writes of its own: [(image, its content)]"""
+        raw = self.disk(8 * MIB)
+        content, below, layers = bytearray(raw.read_bytes()), raw, []
+        for number, (form, below_form) in enumerate(zip(forms, ["raw", *forms])):
+            image = self.folder / f"layer{number}.{form}"
+            run("qemu-img", "create", "-q", "-f", form, "-b", below.name, "-F", below_form, image)
+            for _ in range(5):
+                at, length, value = self.random.randrange(15000) * 512, self.random.randrange(1, 200) * 512, self.random.randrange(256)
+                run("qemu-io", "-f", form, "-c", f"write -P {value} {at} {length}", image)
+                content[at:at + length] = bytes([value]) * length
+            layers.append((image, bytes(content)))
+            below = image
+        return layers
+
+    def check_chain(self, forms):
+        """Each layer reads as what was written, and as qemu-img reads it."""
+        out = self.folder / "out.raw"
+        for image, content in self.chain(forms):
+            with self.subTest(forms=forms, image=image.name):
+                status, _, said = outcome(VDISK, "export", "--force", image, out)
+                self.assertEqual(status, 0, said)
+                self.assertEqual(out.read_bytes(), content)
+                run("qemu-img", "convert", "-O", "raw", image, self.folder / "theirs.raw")
+                self.assert_same_file(out, self.folder / "theirs.raw")
+
+    def check_without_parent(self, form):
+        (_, _), (image, _) = self.chain([form, form])
+        (self.folder / f"layer0.{form}").unlink()
+        status, _, said = outcome(VDISK, "export", "--force", image, self.folder / "out.raw")
+        self.assertEqual(status, 2)
+        self.assertIn(f"layer0.{form}", said)
+
+    def check_changed_bytes(self, form, places):
+        """What is read of a damaged image is the right disk, or an error for what is not, or one byte that is the guest's."""
+        image, content = self.chain([form])[0]
+        good = image.read_bytes()
+        out = self.folder / "out.raw"
+        for at in places:
+            changed = bytearray(good)
+            changed[at] ^= 1 << self.random.randrange(8)
+            image.write_bytes(changed)
+            status, _, said = outcome(VDISK, "export", "--force", image, out)
+            self.assertIn(status, (0, 1, 2), said)
+            if status == 0:
+                differing = sum(a != b for a, b in zip(out.read_bytes(), content))
+                self.assertLessEqual(differing, 1, f"byte {at}: {differing} bytes differ")
