@@ -19,7 +19,7 @@ excused() {
         "vbox tests" | "vbox oracle") ;;       # read with the disks of their machines, by the tests of vdi
         "ova limits") ;;                       # a text and headers, whose number is limited at opening
         "vhdx oracle" | "vhdx limits") ;;      # together with vhd, in vhd_images.py and vhd_limits.cpp
-        "qed limits") ;;                       # together with qcow, in qcow_limits.cpp
+        "qed limits" | "parallels limits") ;;  # together with qcow, in qcow_limits.cpp
         "reference man") ;;                    # vdisk(1) has a section on them
         *) return 1 ;;
     esac

@@ -33,6 +33,7 @@ constexpr std::array kNumbers{
     Numbered{0x10000, "vhdx", "vhdx", ""},
     Numbered{0x20000, "qcow", "qcow", ""},
     Numbered{0x40000, "qed", "qed", ""},
+    Numbered{0x80000, "parallels", "parallels", ""},
     Numbered{0x100000, "ova", "ova", ""},
     Numbered{0x0002, "rawz", "raw", "Raw image, compressed (.zst, .gz, .lzo)", true},
 };

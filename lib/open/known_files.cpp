@@ -38,9 +38,6 @@ bool is_xml(std::span<const std::byte> head) {
 bool is_ovf(std::span<const std::byte> head) {
     return is_xml_with(head, "<Envelope") || is_xml_with(head, "<ovf:Envelope");
 }
-bool is_parallels_xml(std::span<const std::byte> head) {
-    return is_xml_with(head, "<Parallels_disk_image");
-}
 bool is_html(std::span<const std::byte> head) {
     return begins(head, "<!doctype html") || begins(head, "<html");
 }
@@ -56,9 +53,6 @@ constexpr std::array kKnown{
     KnownFile{.what = "a VMDK disk (SESPARSE extent)",
               .signature = {.magic = "\xBE\xBA\xFE\xCA\0\0\0\0"sv, .least_size = 512}},
     KnownFile{.what = "a VMDK descriptor, which names the files of a disk", .test = is_vmdk_descriptor},
-    KnownFile{.what = "a Parallels disk", .signature = {.magic = "WithoutFreeSpace"sv, .least_size = 64}},
-    KnownFile{.what = "a Parallels disk", .signature = {.magic = "WithouFreSpacExt"sv, .least_size = 64}},
-    KnownFile{.what = "a Parallels disk's description", .test = is_parallels_xml},
     KnownFile{.what = "a Bochs disk", .signature = {.magic = "Bochs Virtual HD Image"sv}},
     KnownFile{.what = "an OVF description of a machine", .test = is_ovf},
     // Forensic images.

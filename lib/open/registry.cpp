@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/registry.hpp"
 
+#include "format/parallels/parallels.hpp"
 #include "format/qcow/qcow.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qed/qed.hpp"
@@ -20,8 +21,9 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array kFormats{&kQcow2Format, &kQcowFormat, &kQedFormat, &kVdiFormat,       &kVhdFormat, &kVhdxFormat,
-                              &kVboxFormat,  &kOvaFormat,  &kVmaFormat, &kReferenceFormat, &kRawFormat};
+constexpr std::array kFormats{&kQcow2Format, &kQcowFormat, &kQedFormat,       &kParallelsFormat,
+                              &kVdiFormat,   &kVhdFormat,  &kVhdxFormat,      &kVboxFormat,
+                              &kOvaFormat,   &kVmaFormat,  &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every single bit of the metadata of qcow, qcow2, QED, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
+"""Every single bit of the metadata of qcow, qcow2, QED, Parallels, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
 
 Most are read by libvdisk in this process, which is ten times as fast as by a program each; of each byte one is read by the program
 too, and whatever the library reads that is not the disk."""
@@ -212,6 +212,12 @@ class Flips(harness.FolderTest):
         run("qemu-io", "-f", "qed", "-c", "write -P 9 512k 200k", image)
         l2_table, = struct.unpack_from("<Q", image.read_bytes(), 65536)
         self.check(image, [*range(0, 48), *range(56, 64), *range(65536, 65552), *range(l2_table + 64, l2_table + 80)])
+
+    def test_parallels_headers_and_tables(self):
+        image = self.folder / "disk.hds"
+        run("qemu-img", "convert", "-O", "parallels", "-o", "cluster_size=64k", self.raw, image)
+        # Neither the geometry nor the size, nor what tells of extensions and the place of the data.
+        self.check(image, [*range(0, 20), *range(28, 36), *range(44, 48), *range(64, 72)])
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import tsk
 from harness import VDISK, outcome, run
 
 KIB, MIB = 1 << 10, 1 << 20
-FOREIGN = ("vmdk", "parallels")
+FOREIGN = ("vmdk",)
 
 
 class Opening(harness.FolderTest):

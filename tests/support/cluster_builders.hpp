@@ -130,6 +130,37 @@ struct QedBuilder : Clusters {
     }
 };
 
+/// A Parallels image.
+struct ParallelsBuilder : Clusters {
+    std::uint64_t disk_size = 0;
+    std::uint64_t tracks = 8; ///< sectors of a cluster
+    bool counts_clusters = true;
+    std::uint32_t in_use = 0x312e3276;
+    std::uint32_t cylinders = 1;
+
+    std::uint64_t cluster_size() const { return tracks * 512; }
+    std::uint64_t entries() const { return div_ceil(disk_size, cluster_size()); }
+    static std::uint64_t entry_of(std::uint64_t number) { return 64 + 4 * number; }
+
+    Bytes build() const {
+        Bytes file(*align_up(64 + 4 * entries(), counts_clusters ? cluster_size() : std::uint64_t{512}));
+        put_text(file, 0, counts_clusters ? "WithouFreSpacExt" : "WithoutFreeSpace");
+        put_little(file, 16, 2, 4);
+        put_little(file, 24, cylinders, 4);
+        put_little(file, 28, tracks, 4);
+        put_little(file, 32, entries(), 4);
+        put_little(file, 36, div_ceil(disk_size, 512), 8);
+        put_little(file, 44, in_use, 4);
+        for (const Cluster& cluster : stored) {
+            put_little(file, entry_of(cluster.number), file.size() / (counts_clusters ? cluster_size() : 512), 4);
+            Bytes data = cluster.data;
+            data.resize(cluster_size());
+            put_bytes(file, file.size(), data);
+        }
+        return file;
+    }
+};
+
 /// A random layer over `below`, which becomes what a reader must get; `kinds`: 2 with compressed clusters, else 1.
 template<class Builder> void fill_clusters(Builder& image, Bytes& below, Random& random, std::uint64_t kinds) {
     below.resize(image.disk_size);
