@@ -22,14 +22,16 @@ struct Numbered {
 // 0x0400 is what later versions of The Sleuth Kit use for QCOW themselves; 0x0800 and 0x2000 are free in every version
 // up to 4.15, and so is 0x0002, which Java knows as a raw image in several files; 0x8000 is a folder of files
 // since 4.12. With that all 16 bits are taken, so the others have the next ones. A number must never change its
-// meaning: case databases keep it. "vhd" is libtsk's own word and number, and what its library, where it has it, reads
-// under it is read here instead: it knows no chains, cuts disks that were enlarged, and takes a VHDX for what it was
-// before its log.
+// meaning: case databases keep it. "vhd" and "vmdk" are libtsk's own words and numbers, and what its libraries, where
+// it has them, read under these is read here instead: they know no chains, cut disks that were enlarged, take a VHDX
+// for what it was before its log, a child of VirtualBox for a whole disk, and of some descriptors the text for the
+// disk.
 constexpr std::array kNumbers{
     Numbered{0x0400, "qcow2", "qcow2", ""},
     Numbered{0x0800, "vdi", "vdi", ""},
     Numbered{0x2000, "vma", "vma", ""},
     Numbered{0x0100, "vhd", "vhd", "", false, "vhdx"},
+    Numbered{0x0080, "vmdk", "vmdk", ""},
     Numbered{0x10000, "vhdx", "vhdx", ""},
     Numbered{0x20000, "qcow", "qcow", ""},
     Numbered{0x40000, "qed", "qed", ""},

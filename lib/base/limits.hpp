@@ -16,6 +16,15 @@ struct Limits {
     /// accepts (QCOW_MAX_L1_SIZE): 4 Mi entries, 2 EiB of disk with 64 KiB clusters.
     std::size_t table_bytes = 32U << 20;
 
+    /// Bytes of a VMDK's grain tables that are looked at when it is opened, for grains that two entries claim: those of
+    /// 128 GiB of disk at 64 KiB grains, some 10 ms of reading. An audit looks at all.
+    std::size_t survey_bytes = 8U << 20;
+
+    /// Bytes of a VMDK's descriptor, QEMU's limit and as much again, and extents that it may name: 16 TiB in files of 2
+    /// GiB. Each has a file descriptor.
+    std::size_t descriptor_bytes = 2U << 20;
+    std::size_t extents = 8192;
+
     /// Bytes of metadata slices (L2 tables) kept per image: covers 64 GiB of disk at 64 KiB clusters.
     std::size_t metadata_cache_bytes = 8U << 20;
 

@@ -7,12 +7,16 @@
 
 #include <limits>
 #include <memory>
+#include <vector>
 
 namespace vdisk {
 namespace {
 
 // Windows of 2^27 are what `zstd --long` may use at most by default; a 2 MiB cluster never needs more than 2^21.
 constexpr int kZstdWindowLogMax = 27;
+// What a zlib stream may expand to beyond what is wanted of it: the largest of the clusters that only end on the disk.
+constexpr std::size_t kZlibBeyond = 2U << 20;
+constexpr std::size_t kZlibBeyondAtOnce = 32U << 10;
 
 Error out_of_memory() {
     return fail(ErrorKind::io, "no memory for a decompressor");
@@ -36,15 +40,52 @@ Result<void> inflate_prefix(std::span<const std::byte> packed, std::span<std::by
                 out.size(), stream.msg != nullptr ? ": " : "", stream.msg != nullptr ? stream.msg : "");
 }
 
-Result<void> expand_deflate(std::span<const std::byte> packed, std::span<std::byte> out) {
+libdeflate_decompressor* inflater() {
     static thread_local const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> decoder(
         libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
-    if (!decoder) return out_of_memory();
+    return decoder.get();
+}
+
+Result<void> expand_deflate(std::span<const std::byte> packed, std::span<std::byte> out) {
+    if (inflater() == nullptr) return out_of_memory();
     std::size_t used = 0;
-    const auto status = libdeflate_deflate_decompress_ex(decoder.get(), packed.data(), packed.size(), out.data(),
+    const auto status = libdeflate_deflate_decompress_ex(inflater(), packed.data(), packed.size(), out.data(),
                                                          out.size(), &used, nullptr);
     if (status == LIBDEFLATE_SUCCESS) return ok();
     return inflate_prefix(packed, out);
+}
+
+// zlib itself, for a stream that goes on beyond what is wanted: its checksum is that of all of it.
+Result<void> inflate_checked(std::span<const std::byte> packed, std::span<std::byte> out) {
+    if (packed.size() > std::numeric_limits<uInt>::max() || out.size() > std::numeric_limits<uInt>::max())
+        return fail(ErrorKind::limit_exceeded, "a compressed cluster of {} bytes", packed.size());
+    z_stream stream{};
+    if (inflateInit2(&stream, MAX_WBITS) != Z_OK) return out_of_memory();
+    const std::unique_ptr<z_stream, decltype(&inflateEnd)> ender(&stream, inflateEnd);
+    stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(packed.data()));
+    stream.avail_in = static_cast<uInt>(packed.size());
+    stream.next_out = reinterpret_cast<Bytef*>(out.data());
+    stream.avail_out = static_cast<uInt>(out.size());
+    int status = inflate(&stream, Z_NO_FLUSH);
+    std::vector<Bytef> beyond(stream.avail_out == 0 ? kZlibBeyondAtOnce : 0);
+    while (status == Z_OK && !beyond.empty() && stream.total_out < out.size() + kZlibBeyond) {
+        stream.next_out = beyond.data();
+        stream.avail_out = static_cast<uInt>(beyond.size());
+        status = inflate(&stream, Z_NO_FLUSH);
+    }
+    if (status == Z_STREAM_END && stream.total_out >= out.size()) return ok();
+    return fail(ErrorKind::corrupt, "zlib data expands to {} bytes of {}{}{}{}", stream.total_out, out.size(),
+                status == Z_OK ? " without an end" : "", stream.msg != nullptr ? ": " : "",
+                stream.msg != nullptr ? stream.msg : "");
+}
+
+Result<void> expand_zlib(std::span<const std::byte> packed, std::span<std::byte> out) {
+    if (inflater() == nullptr) return out_of_memory();
+    std::size_t used = 0;
+    const auto status =
+        libdeflate_zlib_decompress_ex(inflater(), packed.data(), packed.size(), out.data(), out.size(), &used, nullptr);
+    if (status == LIBDEFLATE_SUCCESS) return ok();
+    return inflate_checked(packed, out);
 }
 
 Result<void> expand_zstd(std::span<const std::byte> packed, std::span<std::byte> out) {
@@ -75,6 +116,7 @@ Result<void> expand(Codec codec, std::span<const std::byte> packed, std::span<st
     switch (codec) {
     case Codec::deflate: return expand_deflate(packed, out);
     case Codec::zstd: return expand_zstd(packed, out);
+    case Codec::zlib: return expand_zlib(packed, out);
     }
     return fail(ErrorKind::unsupported, "unknown codec");
 }

@@ -51,6 +51,9 @@ struct Format {
     Result<Redirection> (*follow)(const ByteSource& source, const OpenContext& context) = nullptr;
     /// A file that shows one of these is surely of this format, if `probe` does not say otherwise.
     std::span<const Signature> signatures{};
+    /// Of a file that no format knows: the name of the file beside it that describes it as a part of a disk, empty if
+    /// there is none. May be null.
+    std::string (*described_by)(const ByteSource& file, const References& gate, const Limits& limits) = nullptr;
     std::string_view alias{}; ///< the name by which QEMU's images state the format, where that is another one
 };
 

@@ -41,18 +41,10 @@ bool is_ovf(std::span<const std::byte> head) {
 bool is_html(std::span<const std::byte> head) {
     return begins(head, "<!doctype html") || begins(head, "<html");
 }
-bool is_vmdk_descriptor(std::span<const std::byte> head) {
-    return begins(head, "# disk descriptorfile");
-}
 
 // The first row that fits is what a file is: what is said first is more than what is said later.
 constexpr std::array kKnown{
     // Disks of hypervisors.
-    KnownFile{.what = "a VMDK disk (sparse extent)", .signature = {.magic = "KDMV"sv, .least_size = 512}},
-    KnownFile{.what = "a VMDK disk (COWD extent of ESX)", .signature = {.magic = "COWD"sv, .least_size = 512}},
-    KnownFile{.what = "a VMDK disk (SESPARSE extent)",
-              .signature = {.magic = "\xBE\xBA\xFE\xCA\0\0\0\0"sv, .least_size = 512}},
-    KnownFile{.what = "a VMDK descriptor, which names the files of a disk", .test = is_vmdk_descriptor},
     KnownFile{.what = "a Bochs disk", .signature = {.magic = "Bochs Virtual HD Image"sv}},
     KnownFile{.what = "an OVF description of a machine", .test = is_ovf},
     // Forensic images.

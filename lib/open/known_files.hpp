@@ -14,7 +14,7 @@ struct KnownFile {
         disk,  ///< a disk's or disc's bytes as they are, which may well stand on a raw disk: LUKS, ISO 9660
     };
 
-    std::string_view what; ///< goes behind "is": "a VMDK disk (sparse extent)"
+    std::string_view what; ///< goes behind "is": "a Bochs disk"
     Signature signature{}; ///< no magic: only `test` tells
     Content content = Content::other;
     std::string_view advice{}; ///< a sentence's end on how to get at the disk; may be empty
@@ -29,7 +29,7 @@ struct KnownFile {
 /// The kind that `look` shows at the file's end alone, or nullptr: what a file is whatever its start looks like.
 [[nodiscard]] const KnownFile* known_by_its_end(const FirstLook& look) noexcept;
 
-/// "is a VMDK disk (sparse extent), which is not read here", with the advice behind it.
+/// "is a Bochs disk, which is not read here", with the advice behind it.
 [[nodiscard]] std::string in_words(const KnownFile& known);
 
 /// What can be said of a file that is in no row: that it is empty, that its start is all zeros, or nothing.

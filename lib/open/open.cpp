@@ -54,6 +54,22 @@ Result<const Format*> format_named(const Expectation& expected) {
     return format;
 }
 
+// What belongs to a disk is best read as that.
+std::optional<Error> part_of_disk(const OpenedFile& opened) {
+    for (const Format* format : formats()) {
+        if (format->described_by == nullptr) continue;
+        const std::string other =
+            format->described_by(*opened.source, *opened.context.references, opened.context.limits);
+        if (!other.empty())
+            return fail(
+                ErrorKind::not_this_format,
+                "{}: is a part of the disk that {} describes: open that; '#format=raw' behind its name reads it "
+                "as it is",
+                opened.source->name(), other);
+    }
+    return std::nullopt;
+}
+
 Error unknown_format(std::string_view name, const FirstLook& look) {
     const std::string_view words = plain_words(look);
     return fail(ErrorKind::not_this_format, "{}: {}{}; '#format=raw' behind its name says that it is a raw disk", name,
@@ -114,7 +130,10 @@ Result<const Format*> detect_inside(OpenedFile& opened, const Expectation& expec
     const bool may_be_raw = compressed || expected.called_raw;
     const bool is_disk = seen.known != nullptr && seen.known->content == KnownFile::Content::disk;
     if (seen.known != nullptr && !(may_be_raw && is_disk)) return other_kind(opened, in_words(*seen.known));
-    if (!may_be_raw && !expected.raw_if_unknown) return unknown_format(opened.source->name(), seen.look);
+    if (!may_be_raw && !expected.raw_if_unknown) {
+        if (auto part = part_of_disk(opened)) return std::move(*part);
+        return unknown_format(opened.source->name(), seen.look);
+    }
     if (!compressed && seen.look.size() == 0U) return other_kind(opened, "is empty");
     opened.taken_as_raw = true;
     return &kRawFormat;

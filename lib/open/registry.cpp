@@ -10,6 +10,7 @@
 #include "format/vhd/vhd.hpp"
 #include "format/vhdx/vhdx.hpp"
 #include "format/vma/vma.hpp"
+#include "format/vmdk/vmdk.hpp"
 #include "open/known_files.hpp"
 #include "open/ova/ova.hpp"
 #include "open/reference/reference.hpp"
@@ -21,9 +22,9 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array kFormats{&kQcow2Format, &kQcowFormat, &kQedFormat,       &kParallelsFormat,
-                              &kVdiFormat,   &kVhdFormat,  &kVhdxFormat,      &kVboxFormat,
-                              &kOvaFormat,   &kVmaFormat,  &kReferenceFormat, &kRawFormat};
+constexpr std::array kFormats{&kQcow2Format, &kQcowFormat,      &kQedFormat,  &kParallelsFormat, &kVdiFormat,
+                              &kVhdFormat,   &kVhdxFormat,      &kVmdkFormat, &kVboxFormat,      &kOvaFormat,
+                              &kVmaFormat,   &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };

@@ -31,6 +31,7 @@ std::vector<LimitCase> qcow2_limits();
 std::vector<LimitCase> vdi_limits();
 std::vector<LimitCase> vhd_limits();
 std::vector<LimitCase> vma_limits();
+std::vector<LimitCase> vmdk_limits();
 std::vector<LimitCase> stream_limits();
 std::vector<LimitCase> hyperv_limits();
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Every single bit of the metadata of qcow, qcow2, QED, Parallels, VDI, VHD and VHDX images, changed: the disk is the right one or an error, never another one.
+"""Every single bit of the metadata of qcow, qcow2, QED, Parallels, VDI, VHD, VHDX and VMDK images, changed: the disk is the right one or an error, never another one.
 
 Most are read by libvdisk in this process, which is ten times as fast as by a program each; of each byte one is read by the program
 too, and whatever the library reads that is not the disk."""
@@ -218,6 +218,26 @@ class Flips(harness.FolderTest):
         run("qemu-img", "convert", "-O", "parallels", "-o", "cluster_size=64k", self.raw, image)
         # Neither the geometry nor the size, nor what tells of extensions and the place of the data.
         self.check(image, [*range(0, 20), *range(28, 36), *range(44, 48), *range(64, 72)])
+
+    def test_vmdk_headers_descriptors_and_tables(self):
+        image = self.folder / "disk.vmdk"
+        for options in ("subformat=monolithicSparse", "subformat=streamOptimized"):
+            run("qemu-img", "convert", "-O", "vmdk", "-o", options, self.raw, image)
+            with self.subTest(options=options):
+                text = image.read_bytes()[512:21 * 512].rstrip(b"\0")
+                directory = 26 * 512
+                self.check(image, [*range(4, 72), *range(73, 79), *range(512, 512 + len(text)), *range(21 * 512, 21 * 512 + 4), *range(22 * 512, 22 * 512 + 8),
+                                   *range(directory, directory + 4), *range(directory + 512, directory + 520)])
+
+    def test_vmdk_descriptors_of_their_own_and_of_children(self):
+        run("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=monolithicFlat", self.raw, self.folder / "flat.vmdk")
+        text = (self.folder / "flat.vmdk").read_bytes().rstrip(b"\0")
+        self.check(self.folder / "flat.vmdk", range(len(text)))
+        image = self.folder / "child.vmdk"
+        run("qemu-img", "create", "-q", "-f", "vmdk", "-b", "flat.vmdk", "-F", "vmdk", image)
+        run("qemu-io", "-f", "vmdk", "-c", "write -P 7 512k 200k", image)
+        text = image.read_bytes()[512:21 * 512].rstrip(b"\0")
+        self.check(image, range(512, 512 + len(text)))
 
 
 if __name__ == "__main__":

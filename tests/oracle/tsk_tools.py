@@ -39,7 +39,7 @@ class Disk:
         tsk.make_ntfs(ntfs, 12 * MIB, self.ntfs, folder / "scratch")
         self.raw = folder / "disk.raw"
         self.starts = tsk.make_disk(self.raw, [ext4, ntfs])
-        self.images = [self.packed(), self.overlay(), self.vdi(), self.vma(), self.vhd(), self.vhdx(), *self.tables()]
+        self.images = [self.packed(), self.overlay(), self.vdi(), self.vma(), self.vhd(), self.vhdx(), self.vmdk(), *self.tables()]
 
     def packed(self):
         image = self.folder / "packed.qcow2"
@@ -81,6 +81,11 @@ class Disk:
         for image in images:
             run("qemu-img", "convert", "-O", image.suffix[1:], self.raw, image)
         return images
+
+    def vmdk(self):
+        image = self.folder / "disk.vmdk"
+        run("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", self.raw, image)
+        return image
 
     def vma(self):
         image = self.folder / "backup.vma"
@@ -204,7 +209,7 @@ class Tools(unittest.TestCase):
             self.assertEqual(dump(image, with_plugin), expected)
 
     def test_tsk_loaddb_keeps_the_type_and_the_path(self):
-        numbers = {"qcow2": 0x0400, "vdi": 0x0800, "vma": 0x2000, "vhd": 0x0100, "vhdx": 0x10000, "qcow": 0x20000, "qed": 0x40000, "parallels": 0x80000, "ova": 0x100000}
+        numbers = {"qcow2": 0x0400, "vdi": 0x0800, "vma": 0x2000, "vhd": 0x0100, "vmdk": 0x0080, "vhdx": 0x10000, "qcow": 0x20000, "qed": 0x40000, "parallels": 0x80000, "ova": 0x100000}
         for image in self.disk.images[1:]:
             database = self.folder / f"named-{image.name}.db"
             with_plugin("tsk_loaddb", "-k", "-d", database, image)

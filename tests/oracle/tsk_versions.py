@@ -38,13 +38,14 @@ class Versions(tsk.TreeTest):
     @classmethod
     def make_images(cls):
         """{type: path}"""
-        images = {kind: cls.folder / name for kind, name in (("qcow2", "disk.qcow2"), ("vdi", "disk.vdi"), ("vhd", "disk.vhd"), ("vhdx", "disk.vhdx"), ("qcow", "disk.qcow"), ("qed", "disk.qed"), ("parallels", "disk.hds"), ("vma", "disk.vma"),
+        images = {kind: cls.folder / name for kind, name in (("qcow2", "disk.qcow2"), ("vdi", "disk.vdi"), ("vhd", "disk.vhd"), ("vhdx", "disk.vhdx"), ("vmdk", "disk.vmdk"), ("qcow", "disk.qcow"), ("qed", "disk.qed"), ("parallels", "disk.hds"), ("vma", "disk.vma"),
                                                                  ("rawz", "disk.raw.gz"))}
         run("qemu-img", "convert", "-O", "qcow2", "-o", "cluster_size=4096", cls.raw, images["qcow2"])
         run("qemu-img", "convert", "-O", "vpc", "-o", "force_size=on", cls.raw, images["vhd"])
         run("qemu-img", "convert", "-O", "vhdx", "-o", "block_size=1M", cls.raw, images["vhdx"])
         for kind in ("qcow", "qed", "parallels"):
             run("qemu-img", "convert", "-O", kind, cls.raw, images[kind])
+        run("qemu-img", "convert", "-O", "vmdk", cls.raw, images["vmdk"])
         data = cls.raw.read_bytes()
         image = vdi_builder.Vdi(len(data))
         image.write_disk(data)

@@ -23,9 +23,9 @@ struct Kind {
     const char* name;
     int id;
 };
-constexpr Kind kKinds[] = {{"qcow2", 0x0400}, {"vdi", 0x0800},        {"vma", 0x2000},
-                           {"vhd", 0x0100},   {"vhdx", 0x10000},      {"qcow", 0x20000},
-                           {"qed", 0x40000},  {"parallels", 0x80000}, {"rawz", 0x0002}};
+constexpr Kind kKinds[] = {{"qcow2", 0x0400},      {"vdi", 0x0800},   {"vma", 0x2000},   {"vhd", 0x0100},
+                           {"vmdk", 0x0080},       {"vhdx", 0x10000}, {"qcow", 0x20000}, {"qed", 0x40000},
+                           {"parallels", 0x80000}, {"rawz", 0x0002}};
 std::atomic<int> wrong;
 
 TSK_IMG_TYPE_ENUM type_of(const Kind& kind) {

@@ -174,9 +174,9 @@ BOOST_AUTO_TEST_CASE(a_file_called_raw_is_raw_if_nothing_known_says_otherwise) {
     };
     for (const char* name : {"a.raw.gz", "raw", "a.qcow2", "a.raw.bak", ".raw", "a.vma", "a."})
         BOOST_TEST(refused(name, kSome), name);
-    Bytes vmdk(65536);
-    std::ranges::copy(std::as_bytes(std::span(std::string_view("KDMV"))), vmdk.begin());
-    BOOST_TEST(refused("vmdk.raw", vmdk));
+    Bytes image(65536);
+    std::ranges::copy(std::as_bytes(std::span(std::string_view("ADSEGMENTEDFILE"))), image.begin());
+    BOOST_TEST(refused("image.raw", image));
     Bytes dmg(8192);
     std::ranges::copy(std::as_bytes(std::span(std::string_view("koly"))), dmg.end() - 512);
     BOOST_TEST(refused("dmg.raw", dmg));                            // whose start a guest wrote

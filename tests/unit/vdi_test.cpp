@@ -567,7 +567,7 @@ BOOST_AUTO_TEST_CASE(a_machine_opens_as_the_disks_that_it_names) {
                   hard_disk(2, "Snapshots/" + MachineFolder::name(2) + ".vdi",
                             hard_disk(3, "Snapshots/" + MachineFolder::name(3) + ".vdi",
                                       hard_disk(4, "Snapshots/" + MachineFolder::name(4) + ".vdi")))) +
-        hard_disk(50, "gone.vdi") + hard_disk(51, "base.vmdk", "", "VMDK");
+        hard_disk(50, "gone.vdi") + hard_disk(51, "base.other", "", "Other");
     const std::string snapshots =
         "<Snapshot uuid=\"{00000011-0000-0000-0000-000000000000}\" name=\"first\" timeStamp=\"2024-01-02T03:04:05Z\">" +
         attached(1) +

@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 #include "format/vdi/header.hpp"
 #include "format/vhd/header.hpp"
+#include "format/vmdk/parsed.hpp"
 
 #include <algorithm>
 #include <cctype>
@@ -21,6 +22,7 @@ std::string format_of(const Medium& medium) {
     std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
     if (name.empty() || name == "VDI") return "vdi";
     if (name == "VHD") return "vhd";
+    if (name == "VMDK") return "vmdk";
     if (name == "QCOW") return "qcow2";
     if (name == "RAW") return "raw";
     return "";
@@ -44,7 +46,7 @@ std::vector<fs::path> candidates(const Machine& machine, const Medium& medium, c
     return once;
 }
 
-// The identifier in a file's own header; nothing for a format that has none.
+// The identifier in a file's own header; nothing for a format, or a VMDK of another program, that has none.
 Result<std::optional<Uuid>> identifier_of(const FileSource& file, std::string_view format) {
     if (format == "vdi") {
         VDISK_TRY(header, vdi::Header::parse(file));
@@ -53,6 +55,10 @@ Result<std::optional<Uuid>> identifier_of(const FileSource& file, std::string_vi
     if (format == "vhd") {
         VDISK_TRY(footers, vhd::Footers::find(file));
         return std::optional(Uuid::from_mixed(footers.believed.raw.unique_id));
+    }
+    if (format == "vmdk") {
+        VDISK_TRY(parsed, vmdk::Parsed::parse(file, Limits{}));
+        if (parsed.descriptor && !parsed.descriptor->image.is_null()) return std::optional(parsed.descriptor->image);
     }
     return std::optional<Uuid>();
 }
