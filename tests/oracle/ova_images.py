@@ -7,9 +7,9 @@ import hashlib
 import io
 import json
 import os
-import pathlib
 import tarfile
 
+import disk_cases
 import harness
 import tsk
 from harness import VDISK, outcome, run
@@ -36,17 +36,7 @@ def archive_of(members, form=tarfile.USTAR_FORMAT):
     return out.getvalue()
 
 
-def cases():
-    folders = [harness.FIXTURES / "disks"]
-    if "VDISK_DISK_FIXTURES" in os.environ:
-        folders.append(pathlib.Path(os.environ["VDISK_DISK_FIXTURES"]))
-    for folder in folders:
-        for case in json.loads((folder / "MANIFEST.json").read_text())["cases"]:
-            if case["format"] == "ova":
-                yield folder, case
-
-
-class Ova(harness.FolderTest):
+class Ova(disk_cases.Cases):
     def setUp(self):
         super().setUp()
         self.disk = self.folder / "disk.raw"
@@ -162,11 +152,11 @@ class Ova(harness.FolderTest):
         self.assertIn("an archive holds no parents", self.exported(self.image, status=2))
 
     def test_every_case(self):
-        for folder, case in cases():
+        for folder, case in disk_cases.cases([harness.FIXTURES / "ova"], ("ova",)):
             with self.subTest(case["name"]):
-                run("zstd", "-d", "-q", "-f", "--sparse", folder / case["name"] / "vm.ova.zst", "-o", self.image)
+                image = self.unpack(folder, case)
                 for member in case["members"]:
-                    status, out, said = outcome(VDISK, "export", f"{self.image}#{member['name']}", "-")
+                    status, out, said = outcome(VDISK, "export", f"{image}#{member['name']}", "-")
                     if member["name"].endswith(".gz"):
                         self.assertEqual(status, 2)
                         self.assertIn("is compressed by 'gzip' inside the archive", said)
@@ -175,7 +165,7 @@ class Ova(harness.FolderTest):
                     else:
                         self.assertNotEqual(status, 0)
                 for command in ("info", "audit", "ls", "verify"):
-                    self.assertNotIn(b"root:", run(VDISK, command, self.image, status=None))
+                    self.assertNotIn(b"root:", run(VDISK, command, image, status=None))
 
     def test_files_by_the_sleuth_kit(self):
         tsk.require_plugin()
