@@ -3,6 +3,7 @@
 """VDI images: those that qemu-img makes, compared with what it reads from them; chains and damage that it refuses, compared with
 the builder's flat model."""
 import json
+import types
 import uuid
 
 import harness
@@ -98,6 +99,18 @@ class VdiImages(harness.FolderTest):
             self.assertEqual(disk["size"], image.size)
         self.assert_reads_as(vbox, images[2].disk)
         self.assertIn(b"updated", run(harness.VDISK, "ls", vbox))
+
+    def test_a_machine_leads_to_disks_of_other_formats(self):
+        raw = self.folder / "other.raw"
+        raw.write_bytes(self.random_bytes(1 << 20))
+        for name, form in (("QCOW", "qcow"), ("QCOW", "qcow2"), ("QED", "qed"), ("Parallels", "parallels"), ("VMDK", "vmdk")):
+            with self.subTest(form):
+                image = self.folder / f"other.{form}"
+                run("qemu-img", "convert", "-f", "raw", "-O", form, raw, image)
+                medium = types.SimpleNamespace(create=uuid.uuid4(), parent=None)
+                machine = self.folder / "other.vbox"
+                machine.write_text(settings([(medium, image.name)], medium).replace('format="VDI"', f'format="{name}"'))
+                self.assertEqual(run(harness.VDISK, "export", machine, "-"), raw.read_bytes())
 
     def test_a_parent_modified_after_the_snapshot_is_told_and_read(self):
         images, paths = self.machine()

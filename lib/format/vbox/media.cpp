@@ -7,6 +7,7 @@
 #include "format/vmdk/parsed.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <optional>
 #include <system_error>
@@ -23,9 +24,19 @@ std::string format_of(const Medium& medium) {
     if (name.empty() || name == "VDI") return "vdi";
     if (name == "VHD") return "vhd";
     if (name == "VMDK") return "vmdk";
-    if (name == "QCOW") return "qcow2";
+    if (name == "QCOW") return "qcow2"; // or its first version
+    if (name == "QED") return "qed";
+    if (name == "PARALLELS") return "parallels";
     if (name == "RAW") return "raw";
     return "";
+}
+
+// VirtualBox has one name for all versions of QEMU's format, and writes the first one.
+std::string format_of(const FileSource& file, std::string format) {
+    std::array<std::byte, 8> start{};
+    const auto got = file.read_at(0, start);
+    const bool is_first = got.has_value() && got.value() == start.size() && start[7] == std::byte{1};
+    return format == "qcow2" && is_first ? "qcow" : std::move(format);
 }
 
 std::vector<fs::path> candidates(const Machine& machine, const Medium& medium, const References& gate) {
@@ -98,7 +109,7 @@ Result<FoundFile> open_medium(const Machine& machine, const Medium& medium, cons
             if (why.empty())
                 return FoundFile{.file = file.value(),
                                  .how = fmt::format("by {}", printable(machine.file.native())),
-                                 .format = format,
+                                 .format = format_of(*file.value(), format),
                                  .registry = machine.file};
             if (file.has_error()) kind = file.error().kind;
         }
