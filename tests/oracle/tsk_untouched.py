@@ -48,11 +48,6 @@ class Untouched(tsk.TreeTest):
         self.check_disk(*parts)
         self.check_disk(parts[0])  # libtsk finds the others by their names
 
-    def test_formats_of_libtsk(self):
-        image = self.folder / "disk.vmdk"
-        run("qemu-img", "convert", "-O", "vmdk", self.raw, image)
-        self.check_disk(image)
-
     @unittest.skipUnless(harness.have("ewfacquirestream"), "ewf-tools are missing")
     def test_e01(self):
         run("ewfacquirestream", "-q", "-t", self.folder / "disk", stdin=self.raw.read_bytes())
