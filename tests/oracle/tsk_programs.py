@@ -43,8 +43,8 @@ class Programs(harness.FolderTest):
 
     def other_kinds(self):
         """The same disk as a VDI, a VHDX, a qcow of version 1, a QED, a Parallels image, in a VMA archive, and as a reference file that leads to a disk of one: {type: path}."""
-        images = {kind: self.folder / f"disk.{kind}" for kind in ("vdi", "vhdx", "qcow", "qed", "parallels", "vma")}
-        for kind in ("vdi", "vhdx", "qcow", "qed", "parallels"):
+        images = {kind: self.folder / f"disk.{kind}" for kind in ("vdi", "vhdx", "vmdk", "qcow", "qed", "parallels", "vma")}
+        for kind in ("vdi", "vhdx", "vmdk", "qcow", "qed", "parallels"):
             run("qemu-img", "convert", "-O", kind, self.raw, images[kind])
         vma_writer.write(images["vma"], [("drive-scsi0", self.raw)])
         run(harness.VDISK, "ref", "-d", self.folder, images["vma"])

@@ -65,11 +65,10 @@ class Untouched(tsk.TreeTest):
         (self.folder / "empty").touch()
         (self.folder / "short").write_bytes(b"QFI")
         (self.folder / "text").write_text("some text\n" * 100)
-        (self.folder / "qcow1").write_bytes(b"QFI\xfb\0\0\0\1" + bytes(4088))
         (self.folder / "text.gz").write_bytes(gzip.compress(b"some text\n" * 100))
         for name, magic in (("not.gz", b"\x1f\x8b\x08\0"), ("not.zst", b"\x28\xb5\x2f\xfd"), ("not.lzo", b"\x89LZO\0\r\n\x1a\n")):
             (self.folder / name).write_bytes(magic + b"\xaa" * 5000)
-        for name in ("text.gz", "not.gz", "not.zst", "not.lzo", "empty", "short", "text", "qcow1", "missing", ".", "text#device=1", "missing#1"):
+        for name in ("text.gz", "not.gz", "not.zst", "not.lzo", "empty", "short", "text", "missing", ".", "text#device=1", "missing#1"):
             for program in ("img_stat", "fls", "tsk_gettimes"):
                 self.check(program, self.folder / name)
 
