@@ -29,16 +29,21 @@ configured() {
     folder=$1 flags=$2
     shift 2
     mkdir -p "$folder"
-    (cd "$folder" && ../configure --quiet CXX="$compiler" CXXFLAGS="$flags" LDFLAGS="$linker" "$@")
+    (cd "$folder" && ../configure --quiet CXX="$compiler" CXXFLAGS="$flags" "$@")
 }
 
-# The tests' own code is compiled as it stands: optimizing it takes twice as long and more, and nobody waits for it to run.
-as_it_stands="-g1 -O0 -U_FORTIFY_SOURCE"
+# make for the tests' own programs: their code is compiled as it stands, for optimizing it takes twice as long and more, and nobody
+# waits for it to run; and gold links each of some thirty that hold the whole library in a quarter of the time. What is installed is
+# linked as ever: gold leaves more symbols visible.
+make_tests() {
+    if command -v ld.gold >/dev/null; then set -- "$@" LDFLAGS=-fuse-ld=gold; fi
+    make -j"$jobs" "$@" CXXFLAGS="-g1 -O0 -U_FORTIFY_SOURCE"
+}
 
 # Warnings are errors in the plain build alone: g++ sees uninitialized variables where a sanitizer has rewritten the code.
 build_all() {
     configured build-test "-g -O2" --enable-werror && make -C build-test -j"$jobs" &&
-        make -C build-test -j"$jobs" check TESTS= CXXFLAGS="$as_it_stands"
+        make_tests -C build-test check TESTS=
 }
 
 check() { # TEST...: all of them if none is named
@@ -60,7 +65,7 @@ sanitized() {
         logs="$logs ${test%.sh}.log"
     done
     # shellcheck disable=SC2086 # the names are to be split
-    make -C "$folder" -j"$jobs" lib/libvdisk_all.la && make -C "$folder" -j"$jobs" $needed CXXFLAGS="$as_it_stands" &&
+    make -C "$folder" -j"$jobs" lib/libvdisk_all.la && make_tests -C "$folder" $needed &&
         make -C "$folder" -j"$jobs" -k $logs
 }
 
@@ -79,9 +84,6 @@ start=$(date +%s)
 [ -x configure ] || ./autogen.sh
 compiler=${CXX:-g++}
 case $compiler in ccache*) ;; *) ! command -v ccache >/dev/null || compiler="ccache $compiler" ;; esac
-# Some thirty programs hold the whole library: gold links each in a quarter of the time.
-linker=""
-! command -v ld.gold >/dev/null || linker="-fuse-ld=gold"
 times="$(printf '%6d s  packages' $(($(date +%s) - start)))
 "
 

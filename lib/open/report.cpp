@@ -158,6 +158,8 @@ std::string to_text(const Facts& facts) {
 }
 
 bool tells_damage(const Facts& facts) {
+    for (const Facts& disk : facts["disks"].elements())
+        if (disk.contains("unreadable")) return true;
     return facts.contains("problems") || facts.contains("damage") || facts["compression"].contains("damage");
 }
 

@@ -70,10 +70,10 @@ class Completion(harness.FolderTest):
 
     def test_options_of_a_command_and_their_values(self):
         self.assertLessEqual({"--format", "--force", "--help"}, self.offered("vdisk", "export", "--"))
-        self.assertEqual(self.offered("vdisk", "export", "--format", "qc"), {"qcow2"})
+        self.assertEqual(self.offered("vdisk", "export", "--format", "qc"), {"qcow", "qcow2"})
         self.assertEqual(self.offered("vdisk", "export", "--format", "=", "ra"), {"raw", "rawz"})
         self.assertEqual(self.offered("vdisk", "export", "--force", "x"), set())
-        self.assertEqual(self.offered("vdisk", "info", "-f", "qc"), {"qcow2"})
+        self.assertEqual(self.offered("vdisk", "info", "-f", "qc"), {"qcow", "qcow2"})
         self.assertEqual(self.offered("vdisk", "hash", "-a", "sha2"), {"sha256"})
         self.assertEqual(self.offered("vdisk", "hash", "-a", "md5,sha2"), {"md5,sha256"})
         self.assertEqual(self.offered("hvconfig", "dump", "-O", ""), {"tree", "flat", "json"})

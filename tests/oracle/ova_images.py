@@ -151,6 +151,13 @@ class Ova(disk_cases.Cases):
         self.write([("vm.ovf", descriptor(("top.qcow2", top.stat().st_size, MIB))), ("top.qcow2", top.read_bytes())])
         self.assertIn("an archive holds no parents", self.exported(self.image, status=2))
 
+    def test_a_disk_that_is_not_there_is_listed_and_told(self):
+        self.write([("vm.ovf", descriptor(("gone.img", 512, 512), ("d.img", len(self.plain), len(self.plain)))), ("d.img", self.plain)])
+        for command in ("ls", "info"):
+            self.assertIn(b"gone.img", run(VDISK, command, self.image, status=1))
+        self.assertIn("has no member 'gone.img'", outcome(VDISK, "ls", self.image)[2])
+        self.assertEqual(self.exported(f"{self.image}#d.img"), self.plain)
+
     def test_every_case(self):
         for folder, case in disk_cases.cases([harness.FIXTURES / "ova"], ("ova",)):
             with self.subTest(case["name"]):

@@ -110,8 +110,8 @@ class WrongWords(harness.FolderTest):
         status, error = self.say("vdisk", "info", "-f", "vhdx2", "disk.qcow2")
         self.assertEqual(status, 2)
         self.assertRegex(error, r"--format can't be 'vhdx2', it is one of: .*qcow2.*raw, rawz")
-        self.assertEqual(self.say("vdisk", "info", "disk.qcow2#format=qcow"),
-                         (2, "vdisk: disk.qcow2: no format is called 'qcow'; did you mean 'qcow2'?\n"))
+        self.assertEqual(self.say("vdisk", "info", "disk.qcow2#format=qcov2"),
+                         (2, "vdisk: disk.qcow2: no format is called 'qcov2'; did you mean 'qcow2'?\n"))
         self.assertIn("-f needs a value", self.say("vdisk", "info", "disk.qcow2", "-f")[1])
         self.assertIn("--algorithm can't be 'md4'", self.say("vdisk", "hash", "-a", "md5,md4", "disk.qcow2")[1])
         self.assertIn("--snapshots and --check exclude each other", self.say("vdisk", "ref", "--check", "--snapshots", "x")[1])

@@ -111,7 +111,20 @@ private:
         if (file.has_error()) return report(file.error());
         if (printing.json) printing.print_json(described(file.value()));
         else print_text(file.value());
-        return kDone;
+        return warn_of_unreadable(file.value());
+    }
+
+    // Disks that are listed and can't be opened: a machine's image that is missing.
+    static int warn_of_unreadable(const OpenedFile& file) {
+        int status = kDone;
+        for (const Disk& disk : file.disks->disks()) {
+            const std::string* const why = disk.facts["unreadable"].text();
+            if (why == nullptr) continue;
+            warn(fmt::format("{}: '{}' can't be read: {}", file.source->name(),
+                             shown_name(disk.name.empty() ? disk.id : disk.name), *why));
+            status = kPartial;
+        }
+        return status;
     }
 
     static Facts described(const OpenedFile& file) {

@@ -21,10 +21,13 @@ std::string_view trimmed(std::string_view text) {
     return text.substr(0, text.find_last_not_of(kBlanks) + 1);
 }
 
+char lower(char c) noexcept {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 std::string lower(std::string_view text) {
     std::string made(text);
-    for (char& c : made)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    for (char& c : made) c = lower(c);
     return made;
 }
 
@@ -223,7 +226,8 @@ bool begins_descriptor(std::span<const std::byte> head) noexcept {
     constexpr std::string_view kStart = "# disk descriptorfile";
     std::string_view text(reinterpret_cast<const char*>(head.data()), std::min<std::size_t>(head.size(), 512));
     text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\xEF\xBB\xBF"), text.size()));
-    return text.size() >= kStart.size() && lower(text.substr(0, kStart.size())) == kStart;
+    return text.size() >= kStart.size() &&
+           std::ranges::equal(text.substr(0, kStart.size()), kStart, {}, [](char c) { return lower(c); });
 }
 
 } // namespace vdisk::vmdk

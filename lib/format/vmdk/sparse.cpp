@@ -128,7 +128,9 @@ Result<void> HeaderReader::take_descriptor(const RawHostedHeader& raw) {
     const auto offset = checked_mul(raw.descriptor_offset.value(), kSector);
     if (!offset || *length == 0) return wrong("the descriptor's place", raw.descriptor_offset.value());
     VDISK_TRY(bytes, read_bytes(file_, *offset, *length, "embedded descriptor"));
-    sparse_.descriptor.emplace(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    // QEMU leaves room for one, and no text, in each extent of a disk in several files.
+    if (std::ranges::any_of(bytes, [](std::byte each) { return each != std::byte{0}; }))
+        sparse_.descriptor.emplace(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     claim(raw.descriptor_offset.value(), raw.descriptor_size.value());
     return ok();
 }
