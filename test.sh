@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # ./test.sh: installs what the tests need, builds in build-test and runs every test, what takes least first; then the unit tests
 # under the address, undefined-behaviour and thread sanitizers (under the last, the suites with threads); has clang-tidy and
-# cppcheck look through the sources, and runs each fuzz target for $FUZZ_SECONDS, 30 unless that is set. Says what each part took.
+# cppcheck look through the sources, and runs each fuzz target for $FUZZ_SECONDS, 20 unless that is set. Says what each part took.
 # ./test.sh TEST...: these alone, as ./test.sh tests/oracle/tsk_tools.py
 # The last line is "N passed, N failed". Can be run again at any time.
 set -eu
@@ -71,7 +71,7 @@ sanitized() {
 
 fuzz() {
     rm -rf build-fuzz/results
-    ./fuzz.sh "${FUZZ_SECONDS:-30}"
+    ./fuzz.sh "${FUZZ_SECONDS:-20}"
 }
 
 finish() {
