@@ -8,13 +8,11 @@ cd "$(dirname "$0")"
 seconds=${1:?usage: ./fuzz.sh SECONDS [TARGET...]}
 shift
 processors=$(nproc)
-linker=""
-! command -v ld.gold >/dev/null || linker="-fuse-ld=gold"
 
 [ -x configure ] || ./autogen.sh
 mkdir -p build-fuzz/findings
 cd build-fuzz
-[ -f Makefile ] || ../configure CXX="${FUZZ_CXX:-clang++}" CXXFLAGS="-O1 -g1" LDFLAGS="$linker" --enable-fuzzing --enable-address-sanitizer \
+[ -f Makefile ] || ../configure CXX="${FUZZ_CXX:-clang++}" CXXFLAGS="-O1 -g1" --enable-fuzzing --enable-address-sanitizer \
     --enable-undefined-sanitizer --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin > configure.log
 make -s -j"$processors" fuzz-targets
 rm -rf results
