@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cluster_builders.hpp"
+#include "format/parallels/header.hpp"
 #include "format/parallels/parallels.hpp"
 #include "format_in_memory.hpp"
 #include "open/open.hpp"
@@ -108,6 +109,15 @@ BOOST_AUTO_TEST_CASE(clusters_outside_of_the_file_or_in_one_place_are_unreadable
         BOOST_TEST(count(kInMemory.audit(file), entry == 2 ? "shared-block" : "past-end") == (entry == 2 ? 2U : 1U));
         BOOST_TEST(kInMemory.doubts(file));
     }
+}
+
+BOOST_AUTO_TEST_CASE(an_entry_beyond_what_an_offset_can_be_names_no_other_place) {
+    const vdisk::parallels::Header header{
+        .counts_clusters = true, .cluster_size = std::uint64_t{1} << 40, .disk_size = 512};
+    const ClusterTables tables = header.image().tables;
+    BOOST_TEST(tables.decode((1U << 24) - 1).host == ((std::uint64_t{1} << 24) - 1) << 40);
+    for (const std::uint64_t entry : {1U << 24, (1U << 24) + 1, ~0U})
+        BOOST_TEST((tables.decode(entry).kind == ClusterEntry::Kind::broken));
 }
 
 BOOST_AUTO_TEST_CASE(a_descriptor_has_the_current_state_and_each_snapshot) {

@@ -575,6 +575,25 @@ BOOST_AUTO_TEST_CASE(a_sesparse_extent_with_a_journal_is_refused) {
                 ErrorKind::unsupported));
 }
 
+BOOST_AUTO_TEST_CASE(an_audit_tells_the_place_of_a_grain_behind_2_32_others) {
+    constexpr std::uint64_t kNumber = (std::uint64_t{1} << 32) + 3;
+    constexpr std::uint64_t kDirectory = 1, kTable = 514,
+                            kEntries = 65536; // of which a directory of 2^16 + 1 is 513 sectors
+    Bytes file((kTable + kEntries * 4 / 512) * 512);
+    put_text(file, 0, "KDMV");
+    put_little(file, 4, 1, 4);
+    put_little(file, 12, kNumber + 1, 8);
+    put_little(file, 20, 1, 8);
+    put_little(file, 44, kEntries, 4);
+    put_little(file, 56, kDirectory, 8);
+    put_little(file, kDirectory * 512 + kNumber / kEntries * 4, kTable, 4);
+    put_little(file, kTable * 512 + kNumber % kEntries * 4, kDirectory, 4);
+    const AuditReport report = kInMemory.audit(file);
+    BOOST_REQUIRE_EQUAL(count(report, "shared-grain"), 1U);
+    for (const Finding& finding : report.findings())
+        if (finding.kind == "shared-grain") BOOST_TEST(finding.place.guest->value == kNumber * 512);
+}
+
 BOOST_AUTO_TEST_CASE(an_audit_tells_what_nothing_refers_to) {
     const VmdkExtent disk = small_disk();
     BOOST_TEST(kInMemory.audit(disk.build()).findings().empty());

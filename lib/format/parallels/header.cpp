@@ -84,6 +84,15 @@ Result<void> check_geometry(const ByteSource& file, const RawHeader& raw, std::u
     return ok();
 }
 
+// Offsets are counted in units of a sector or a cluster, which may have 2 TiB by its header.
+ClusterEntry decode(std::uint64_t entry, std::uint64_t unit) {
+    using Kind = ClusterEntry::Kind;
+    if (entry == 0) return {};
+    const auto host = checked_mul(entry, unit);
+    if (!host) return {.kind = Kind::broken, .rule = "names a place that no file reaches"};
+    return {.kind = Kind::stored, .host = *host};
+}
+
 } // namespace
 
 Result<Header> Header::parse(const ByteSource& file) {
@@ -114,12 +123,7 @@ ClusterImage Header::image() const {
                                   .table_entries = table_entries,
                                   .entry_bytes = kEntryBytes,
                                   .only_table = sizeof(RawHeader),
-                                  .decode =
-                                      [unit](std::uint64_t entry) {
-                                          using Kind = ClusterEntry::Kind;
-                                          return entry == 0 ? ClusterEntry{}
-                                                            : ClusterEntry{.kind = Kind::stored, .host = entry * unit};
-                                      }},
+                                  .decode = [unit](std::uint64_t entry) { return decode(entry, unit); }},
                        .structures = extension};
     image.structures.push_back({.offset = 0, .length = sizeof(RawHeader)});
     // Parallels takes powers of two, and VirtualBox and older ones tracks or cylinders of a disk's geometry.

@@ -127,10 +127,10 @@ private:
     }
 
     Result<void> take_claim(std::uint64_t number, Claim claim) {
-        if (claims_.size() >= context_.limits.audit_bytes / sizeof(Claim) / 2 || number >= Claim::kStructure)
+        if (claims_.size() >= context_.limits.audit_bytes / sizeof(Claim) / 2)
             return fail(ErrorKind::limit_exceeded, "{}: has more than {} grains, an audit takes no more", file_->name(),
                         claims_.size());
-        claim.owner = static_cast<std::uint32_t>(number);
+        claim.owner = number;
         // What lies over a structure is wrong by itself, and says nothing of the grains that it overlaps.
         if (structures_.touch(claim.offset, claim.length)) add_shared(claim);
         else claims_.push_back(claim);
