@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/charset.hpp"
 
+#include "base/parse.hpp"
+
 #include <algorithm>
 #include <array>
 #include <iconv.h>
@@ -15,9 +17,7 @@ constexpr std::array<std::string_view, 10> kEncodings{"windows-1250", "windows-1
 
 // "windows-1252" as "cp1252", which every iconv knows.
 std::string name_for_iconv(std::string_view encoding) {
-    std::string name(encoding);
-    for (char& c : name)
-        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+    const std::string name = lower(encoding);
     if (std::ranges::find(kEncodings, name) == kEncodings.end()) return "";
     return name.starts_with("windows-") ? "cp" + name.substr(8) : name;
 }

@@ -2,13 +2,13 @@
 #include "disk/backing_name.hpp"
 
 #include "base/checked.hpp"
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 namespace vdisk {
 namespace {
@@ -39,23 +39,6 @@ std::string below_drive(std::string_view name) {
     if (path.starts_with("//?/") || path.starts_with("//./")) path.erase(0, 4);
     if (path.size() > 1 && path[1] == ':') path.erase(0, 2);
     return path.starts_with('/') ? path : "/" + path;
-}
-
-int hex_digit(char c) {
-    if (c >= '0' && c <= '9') return c - '0';
-    const char lower = static_cast<char>(c | 0x20);
-    return lower >= 'a' && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-std::string percent_decoded(std::string_view text) {
-    std::string plain;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const bool coded =
-            text[i] == '%' && i + 2 < text.size() && hex_digit(text[i + 1]) >= 0 && hex_digit(text[i + 2]) >= 0;
-        plain += coded ? static_cast<char>(hex_digit(text[i + 1]) * 16 + hex_digit(text[i + 2])) : text[i];
-        if (coded) i += 2;
-    }
-    return plain;
 }
 
 // QEMU takes what is behind "file:" as it is; others write URIs.
@@ -116,12 +99,9 @@ Result<std::optional<std::uint64_t>> number(const Json& object, const char* key)
     const auto found = object.find(key);
     if (found == object.end()) return std::optional<std::uint64_t>();
     if (found->is_number_unsigned()) return std::optional(found->get<std::uint64_t>());
-    std::uint64_t value = 0;
-    const std::string text = word(object, key);
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || error != std::errc() || end != text.data() + text.size())
-        return fail(ErrorKind::unsupported, "its {} is {}, which is no number of bytes", key, found->dump());
-    return std::optional(value);
+    const auto value = parse_number<std::uint64_t>(word(object, key));
+    if (!value) return fail(ErrorKind::unsupported, "its {} is {}, which is no number of bytes", key, found->dump());
+    return value;
 }
 
 // Goes down from layer to layer to the file itself; each raw one may take a part of what is below.

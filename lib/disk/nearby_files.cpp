@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/nearby_files.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <system_error>
 
 namespace fs = std::filesystem;
@@ -110,9 +110,7 @@ std::vector<fs::path> NearbyFiles::files_in(const fs::path& folder,
 }
 
 bool NearbyFiles::has_extension(const fs::path& path, std::initializer_list<std::string_view> extensions) {
-    std::string own = path.extension().native();
-    std::ranges::transform(own, own.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return std::ranges::find(extensions, own) != extensions.end();
+    return std::ranges::find(extensions, lower(path.extension().native())) != extensions.end();
 }
 
 FilePtr NearbyFiles::open_once(const fs::path& path) {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/signature.hpp"
 
+#include "base/parse.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -10,6 +12,10 @@ namespace {
 bool stands_at(std::span<const std::byte> bytes, std::uint64_t offset, std::string_view magic) noexcept {
     return fits(offset, magic.size(), bytes.size()) &&
            std::memcmp(bytes.data() + offset, magic.data(), magic.size()) == 0;
+}
+
+std::string_view text_of(std::span<const std::byte> head) noexcept {
+    return {reinterpret_cast<const char*>(head.data()), head.size()};
 }
 
 } // namespace
@@ -46,6 +52,17 @@ Sign FirstLook::look_for(const Signature& signature) const noexcept {
     if (!at_end) return stands_at(head_, signature.offset, signature.magic) ? Sign::present : Sign::absent;
     if (signature.offset > tail_.size()) return Sign::absent;
     return stands_at(tail_, tail_.size() - signature.offset, signature.magic) ? Sign::present : Sign::absent;
+}
+
+bool begins_as_text(std::span<const std::byte> head, std::string_view start) noexcept {
+    std::string_view text = text_of(head);
+    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\xEF\xBB\xBF"), text.size()));
+    return text.size() >= start.size() &&
+           std::ranges::equal(text.substr(0, start.size()), start, {}, [](char c) { return lower(c); });
+}
+
+bool is_xml_with(std::span<const std::byte> head, std::string_view element) noexcept {
+    return begins_as_text(head, "<") && text_of(head).find(element) != std::string_view::npos;
 }
 
 } // namespace vdisk

@@ -51,4 +51,11 @@ private:
     std::optional<std::uint64_t> size_;
 };
 
+/// Whether a file's head is a text that begins with `start` (in lower case) in whatever case, blanks and a byte order
+/// mark aside.
+[[nodiscard]] bool begins_as_text(std::span<const std::byte> head, std::string_view start) noexcept;
+
+/// Whether it is XML in which `element` ("<Envelope") stands.
+[[nodiscard]] bool is_xml_with(std::span<const std::byte> head, std::string_view element) noexcept;
+
 } // namespace vdisk

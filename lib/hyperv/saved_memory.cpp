@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hyperv/saved_memory.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "hyperv/value.hpp"
 
 #include <boost/endian/buffers.hpp>
 
 #include <algorithm>
-#include <charconv>
 #include <cstring>
 
 namespace vdisk::hyperv {
@@ -37,11 +37,7 @@ static_assert(sizeof(RegionRecord) == 48);
 
 // A number written without leading zeros.
 std::optional<std::uint64_t> number_of(std::string_view digits) {
-    std::uint64_t number = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), number);
-    if (error != std::errc{} || end != digits.data() + digits.size() || (digits.size() > 1 && digits[0] == '0'))
-        return std::nullopt;
-    return number;
+    return digits.size() > 1 && digits[0] == '0' ? std::nullopt : parse_number<std::uint64_t>(digits);
 }
 
 // The number behind `prefix` in a key's name, "RamBlock7" or "RamBlock/7".

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hyperv/value.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <boost/endian/conversion.hpp>
@@ -80,7 +81,6 @@ Result<std::vector<Step>> parse_path(std::string_view path) {
 }
 
 bool same_letters(std::string_view a, std::string_view b) {
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [&](char x, char y) { return lower(x) == lower(y); });
 }
 

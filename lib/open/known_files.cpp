@@ -16,30 +16,14 @@ constexpr auto kUnpack = "unpack it first"sv;
 constexpr auto kNotThere = "the file that it stands for is elsewhere"sv;
 constexpr auto kSleuthKit = "The Sleuth Kit reads it by itself"sv;
 
-std::string_view text_of(std::span<const std::byte> head) {
-    return {reinterpret_cast<const char*>(head.data()), head.size()};
-}
-
-// Whether the head is a text that begins with `start` in whatever case, blanks and a byte order mark aside.
-bool begins(std::span<const std::byte> head, std::string_view start) {
-    std::string_view text = text_of(head);
-    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\xEF\xBB\xBF"), text.size()));
-    const auto lower = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-    return text.size() >= start.size() && std::ranges::equal(text.substr(0, start.size()), start, {}, lower, lower);
-}
-
-bool is_xml_with(std::span<const std::byte> head, std::string_view element) {
-    return begins(head, "<") && text_of(head).find(element) != std::string_view::npos;
-}
-
 bool is_xml(std::span<const std::byte> head) {
-    return begins(head, "<?xml");
+    return begins_as_text(head, "<?xml");
 }
 bool is_ovf(std::span<const std::byte> head) {
     return is_xml_with(head, "<Envelope") || is_xml_with(head, "<ovf:Envelope");
 }
 bool is_html(std::span<const std::byte> head) {
-    return begins(head, "<!doctype html") || begins(head, "<html");
+    return begins_as_text(head, "<!doctype html") || begins_as_text(head, "<html");
 }
 
 // The first row that fits is what a file is: what is said first is more than what is said later.

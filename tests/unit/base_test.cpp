@@ -2,6 +2,7 @@
 #include "base/checked.hpp"
 #include "base/facts.hpp"
 #include "base/nearest.hpp"
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
 #include "io/lru_cache.hpp"
@@ -141,6 +142,31 @@ BOOST_AUTO_TEST_CASE(facts_are_not_read_from_what_is_no_json_or_nested_without_e
                                    std::string(100000, '[') + std::string(100000, ']'), std::string(100000, '[')})
         BOOST_TEST(!Facts::parse(bad).has_value());
     BOOST_TEST(Facts::parse(" [[1]] ").value().dump() == "[[1]]");
+}
+
+BOOST_AUTO_TEST_CASE(a_number_is_all_of_its_text_or_none) {
+    BOOST_TEST(parse_number<std::uint64_t>("18446744073709551615").value() == ~std::uint64_t{0});
+    BOOST_TEST(parse_number<std::uint32_t>("fFfFfFfF", 16).value() == ~std::uint32_t{0});
+    for (const char* text : {"", " 1", "1 ", "+1", "-1", "1x", "0x1", "18446744073709551616"})
+        BOOST_TEST(!parse_number<std::uint64_t>(text));
+    BOOST_TEST(!parse_number<std::uint32_t>("4294967296"));
+}
+
+BOOST_AUTO_TEST_CASE(words_are_compared_and_cut_out_in_ascii_alone) {
+    BOOST_TEST(lower("A-z\xC4") == "a-z\xC4");
+    BOOST_TEST(ends_in("Disk.VMDK", ".vmdk"));
+    BOOST_TEST(!ends_in("vmdk", ".vmdk"));
+    BOOST_TEST(trimmed(" \t a b\r\n") == "a b");
+    BOOST_TEST(trimmed(" \t ") == "");
+    BOOST_TEST(trimmed("a\r ", " ") == "a\r");
+}
+
+BOOST_AUTO_TEST_CASE(bytes_as_digits_are_read_in_either_case) {
+    BOOST_TEST((parse_hex("00fFA5") == std::vector{std::byte{0}, std::byte{0xFF}, std::byte{0xA5}}));
+    BOOST_TEST(parse_hex("")->empty());
+    for (const char* text : {"0", "0g", "-1", " 1", "000"}) BOOST_TEST(!parse_hex(text).has_value());
+    BOOST_TEST(percent_decoded("a%20b%2f%zz%4") == "a b/%zz%4");
+    BOOST_TEST(percent_decoded("%41%") == "A%");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

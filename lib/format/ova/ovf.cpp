@@ -2,13 +2,13 @@
 #include "format/ova/ovf.hpp"
 
 #include "base/checked.hpp"
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <pugixml.hpp>
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 
 namespace vdisk::ova {
@@ -39,13 +39,6 @@ std::string text_of(const pugi::xml_node& node, std::string_view attribute) {
     return "";
 }
 
-template<class Number> std::optional<Number> number_in(std::string_view text) {
-    Number value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
-}
-
 std::string without_blanks(std::string_view text) {
     std::string kept;
     std::ranges::copy_if(text, std::back_inserter(kept), [](char c) { return c != ' '; });
@@ -59,7 +52,7 @@ std::optional<std::uint64_t> unit_of(std::string_view text) {
     if (unit.empty() || unit == "byte" || unit == "bytes") return 1;
     constexpr std::string_view kPower = "byte*2^";
     if (unit.starts_with(kPower)) {
-        const auto power = number_in<unsigned>(std::string_view(unit).substr(kPower.size()));
+        const auto power = parse_number<unsigned>(std::string_view(unit).substr(kPower.size()));
         return power && *power < 64 ? std::optional(std::uint64_t{1} << *power) : std::nullopt;
     }
     constexpr std::array<std::pair<std::string_view, unsigned>, 8> kOlder{{{"KiloBytes", 10},
@@ -75,7 +68,7 @@ std::optional<std::uint64_t> unit_of(std::string_view text) {
 }
 
 std::optional<std::uint64_t> capacity_of(const pugi::xml_node& disk) {
-    const auto number = number_in<std::uint64_t>(text_of(disk, "capacity"));
+    const auto number = parse_number<std::uint64_t>(text_of(disk, "capacity"));
     const auto unit = unit_of(text_of(disk, "capacityAllocationUnits"));
     return number && unit ? checked_mul(*number, *unit) : std::nullopt;
 }
@@ -84,32 +77,9 @@ void take_file(const pugi::xml_node& file, OvfDisk& disk) {
     disk.href = text_of(file, "href");
     disk.compression = text_of(file, "compression");
     if (disk.compression == "identity") disk.compression.clear();
-    disk.file_size = number_in<std::uint64_t>(text_of(file, "size"));
-    disk.chunk_size = number_in<std::uint64_t>(text_of(file, "chunkSize"));
+    disk.file_size = parse_number<std::uint64_t>(text_of(file, "size"));
+    disk.chunk_size = parse_number<std::uint64_t>(text_of(file, "chunkSize"));
     if (disk.chunk_size == 0U) disk.chunk_size.reset();
-}
-
-int nibble(char c) {
-    if ('0' <= c && c <= '9') return c - '0';
-    const char lower = static_cast<char>(c | 0x20);
-    return 'a' <= lower && lower <= 'f' ? lower - 'a' + 10 : -1;
-}
-
-std::vector<std::byte> bytes_of(std::string_view hex) {
-    std::vector<std::byte> bytes;
-    for (std::size_t i = 0; i + 1 < hex.size(); i += 2) {
-        const int high = nibble(hex[i]), low = nibble(hex[i + 1]);
-        if (high < 0 || low < 0) return {};
-        bytes.push_back(static_cast<std::byte>(high << 4 | low));
-    }
-    return hex.size() % 2 == 0 ? bytes : std::vector<std::byte>();
-}
-
-std::string_view trimmed(std::string_view text) {
-    constexpr std::string_view kBlanks = " \t\r";
-    const std::size_t first = text.find_first_not_of(kBlanks);
-    return first == std::string_view::npos ? std::string_view()
-                                           : text.substr(first, text.find_last_not_of(kBlanks) + 1 - first);
 }
 
 // "SHA256(name)= 0123...", or with more blanks; a name may hold brackets itself.
@@ -120,7 +90,7 @@ std::optional<ManifestLine> line_of(std::string_view text) {
     if (equals == std::string_view::npos || open == std::string_view::npos || !left.ends_with(')')) return std::nullopt;
     ManifestLine line{.algorithm = std::string(trimmed(left.substr(0, open))),
                       .name = std::string(left.substr(open + 1, left.size() - open - 2)),
-                      .digest = bytes_of(trimmed(text.substr(equals + 1)))};
+                      .digest = parse_hex(trimmed(text.substr(equals + 1))).value_or(std::vector<std::byte>())};
     constexpr std::array<std::pair<std::string_view, std::size_t>, 3> kKnown{
         {{"SHA1", 20}, {"SHA256", 32}, {"SHA512", 64}}};
     const auto known = std::ranges::find(kKnown, line.algorithm, &std::pair<std::string_view, std::size_t>::first);

@@ -2,6 +2,7 @@
 #include "format/ova/tar.hpp"
 
 #include "base/checked.hpp"
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -41,10 +42,7 @@ template<std::size_t Size> std::string_view text_of(const std::array<char, Size>
 std::optional<std::uint64_t> octal(std::string_view text) {
     text.remove_prefix(std::min(text.find_first_not_of(' '), text.size()));
     text = text.substr(0, text.find_first_of(std::string_view(" \0", 2)));
-    std::uint64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 8);
-    if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
+    return parse_number<std::uint64_t>(text, 8);
 }
 
 // Sizes from 8 GiB on do not fit into octal digits.
@@ -153,12 +151,8 @@ Result<std::optional<Walk::Entry>> Walk::read_entry() {
     }
     entry.data = at_ + kTarBlock;
     auto size = size_of(entry.header);
-    if (const auto said = records_.find("size"); said != records_.end() && entry.header.type != 'x') {
-        std::uint64_t number = 0;
-        const char* const end = said->second.data() + said->second.size();
-        const auto parsed = std::from_chars(said->second.data(), end, number);
-        size = parsed.ec == std::errc() && parsed.ptr == end ? std::optional(number) : std::nullopt;
-    }
+    if (const auto said = records_.find("size"); said != records_.end() && entry.header.type != 'x')
+        size = parse_number<std::uint64_t>(said->second);
     const bool has_data = entry.header.type < '1' || entry.header.type > '6';
     entry.size = has_data ? size.value_or(0) : 0;
     const auto end = checked_add(entry.data, entry.size);
@@ -240,18 +234,12 @@ Result<Members> read_members(const ByteSource& archive, const Limits& limits) {
     return members;
 }
 
-bool has_extension(std::string_view name, std::string_view extension) {
-    const auto lower = [](char c) { return 'A' <= c && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
-    return name.size() > extension.size() &&
-           std::ranges::equal(name.substr(name.size() - extension.size()), extension, {}, lower, lower);
-}
-
 bool has_descriptor(const ByteSource& archive) {
     Walk walk(archive, kFirstHeaders);
     while (true) {
         const auto member = walk.next();
         if (member.has_error() || !member.value()) return false;
-        if (has_extension(member.value()->name, ".ovf")) return true;
+        if (ends_in(member.value()->name, ".ovf")) return true;
     }
 }
 

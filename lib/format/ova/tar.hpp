@@ -34,7 +34,4 @@ constexpr std::uint64_t kTarBlock = 512;
 /// Whether one of the first members is called as an OVF descriptor is. Quick: looks at no more than a few headers.
 [[nodiscard]] bool has_descriptor(const ByteSource& archive);
 
-/// Whether `name` ends in `extension`, in whatever case.
-[[nodiscard]] bool has_extension(std::string_view name, std::string_view extension);
-
 } // namespace vdisk::ova

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/parallels/descriptor.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <pugixml.hpp>
 
 #include <algorithm>
-#include <charconv>
 
 namespace vdisk::parallels {
 namespace {
@@ -15,19 +15,15 @@ constexpr std::string_view kDefaultTop = "5fbaabe3-6958-40ff-92a7-860e329aab41";
 constexpr std::uint64_t kMaxSectors = std::uint64_t{1} << 53;
 
 std::string_view text_of(const pugi::xml_node& node, const char* name) {
-    std::string_view text = node.child(name).text().get();
-    const std::string_view blanks = " \t\r\n";
-    text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));
-    return text.substr(0, text.find_last_not_of(blanks) + 1);
+    return trimmed(node.child(name).text().get());
 }
 
 Result<std::uint64_t> number_of(const pugi::xml_node& node, const char* name) {
     const std::string_view text = text_of(node, name);
-    std::uint64_t number = 0;
-    const auto [stopped, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (text.empty() || error != std::errc() || stopped != text.data() + text.size() || number > kMaxSectors)
+    const auto number = parse_number<std::uint64_t>(text);
+    if (!number || *number > kMaxSectors)
         return fail(ErrorKind::corrupt, "{} is '{}', no number up to 2^53", name, printable(shortened(text, 80)));
-    return number;
+    return *number;
 }
 
 Result<Uuid> uuid_of(const pugi::xml_node& node, const char* name) {

@@ -141,10 +141,7 @@ std::string_view text_of(std::span<const std::byte> head) {
 Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
     const std::string_view text = text_of(head);
     if (text.starts_with(kMagicSectors) || text.starts_with(kMagicClusters)) return Match::sure;
-    const std::size_t root = text.find("<Parallels_disk_image");
-    return root != std::string_view::npos && text.find_first_not_of(" \t\r\n\xEF\xBB\xBF") == text.find('<')
-               ? Match::sure
-               : Match::no;
+    return is_xml_with(head, "<Parallels_disk_image") ? Match::sure : Match::no;
 }
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {

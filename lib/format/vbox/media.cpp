@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vbox/media.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "format/vdi/header.hpp"
 #include "format/vhd/header.hpp"
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <optional>
 #include <system_error>
 
@@ -19,16 +19,11 @@ namespace {
 
 // Our name for VirtualBox's name of a format; empty for one that is not read here.
 std::string format_of(const Medium& medium) {
-    std::string name = medium.format;
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-    if (name.empty() || name == "VDI") return "vdi";
-    if (name == "VHD") return "vhd";
-    if (name == "VMDK") return "vmdk";
-    if (name == "QCOW") return "qcow2"; // or its first version
-    if (name == "QED") return "qed";
-    if (name == "PARALLELS") return "parallels";
-    if (name == "RAW") return "raw";
-    return "";
+    constexpr std::array<std::string_view, 6> kSame{"vdi", "vhd", "vmdk", "qed", "parallels", "raw"};
+    const std::string name = lower(medium.format);
+    if (name.empty()) return "vdi";
+    if (name == "qcow") return "qcow2"; // or its first version
+    return std::ranges::find(kSame, name) != kSame.end() ? name : "";
 }
 
 // VirtualBox has one name for all versions of QEMU's format, and writes the first one.

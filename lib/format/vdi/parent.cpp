@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vdi/parent.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "format/vbox/media.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <optional>
 
 namespace fs = std::filesystem;
@@ -15,9 +15,8 @@ namespace vdisk::vdi {
 namespace {
 
 bool is_registry(const fs::path& path) {
-    std::string name = path.filename().native();
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return NearbyFiles::has_extension(path, {".vbox", ".vbox-prev"}) || name == "virtualbox.xml";
+    return NearbyFiles::has_extension(path, {".vbox", ".vbox-prev"}) ||
+           lower(path.filename().native()) == "virtualbox.xml";
 }
 
 bool is_vdi(const fs::path& path) {

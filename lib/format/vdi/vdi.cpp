@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vdi/vdi.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "format/vdi/audit.hpp"
 #include "format/vdi/consistency.hpp"
@@ -10,7 +11,6 @@
 #include <fmt/ranges.h>
 
 #include <array>
-#include <charconv>
 #include <cstddef>
 
 namespace vdisk {
@@ -161,12 +161,9 @@ bool gives_layout(const Selector& selector) {
 
 Result<std::uint64_t> number_of(std::string_view key, const std::optional<std::string>& text) {
     if (!text) return fail(ErrorKind::usage, "'{}' is missing: a layout is {}", key, fmt::join(kLayoutKeys, ", "));
-    std::uint64_t number = 0;
-    const char* const end = text->data() + text->size();
-    const auto [stopped, error] = std::from_chars(text->data(), end, number);
-    if (error != std::errc() || stopped != end)
-        return fail(ErrorKind::usage, "{} is '{}', which is no number of bytes", key, printable(*text));
-    return number;
+    const auto number = parse_number<std::uint64_t>(*text);
+    if (!number) return fail(ErrorKind::usage, "{} is '{}', which is no number of bytes", key, printable(*text));
+    return *number;
 }
 
 Result<Header> header_as_given(const ByteSource& file, const Selector& selector) {

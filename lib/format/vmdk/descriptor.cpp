@@ -2,11 +2,12 @@
 #include "format/vmdk/descriptor.hpp"
 
 #include "base/charset.hpp"
+#include "base/parse.hpp"
 #include "base/text.hpp"
+#include "disk/signature.hpp"
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 
 namespace vdisk::vmdk {
@@ -15,21 +16,6 @@ namespace {
 constexpr std::string_view kBlanks = " \t\r";
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::size_t kMostShown = 200; // characters of a text that is only shown
-
-std::string_view trimmed(std::string_view text) {
-    text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
-    return text.substr(0, text.find_last_not_of(kBlanks) + 1);
-}
-
-char lower(char c) noexcept {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-std::string lower(std::string_view text) {
-    std::string made(text);
-    for (char& c : made) c = lower(c);
-    return made;
-}
 
 std::string_view without_quotes(std::string_view value) {
     const bool quoted = value.size() >= 2 && value.front() == '"' && value.back() == '"';
@@ -42,13 +28,6 @@ std::string_view next_word(std::string_view& text) {
     const std::string_view word = text.substr(0, text.find_first_of(kBlanks));
     text = trimmed(text.substr(word.size()));
     return word;
-}
-
-std::optional<std::uint64_t> number(std::string_view text, int base = 10) {
-    std::uint64_t value = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-    if (text.empty() || error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-    return value;
 }
 
 std::optional<ExtentLine::Type> type_of(std::string_view word) {
@@ -138,11 +117,11 @@ private:
 
     Result<void> take_cid(const std::string& key, std::optional<std::uint32_t>& cid) const {
         if (!values_.contains(key)) return ok();
-        const auto read = number(value(key), 16);
-        if (!read || *read > 0xFFFFFFFF)
+        const auto read = parse_number<std::uint32_t>(value(key), 16);
+        if (!read)
             return fail(ErrorKind::corrupt, "{}: {} is '{}', which is no number of 32 bits", name_, key,
                         shown_name(value(key)));
-        cid = static_cast<std::uint32_t>(*read);
+        cid = *read;
         return ok();
     }
 
@@ -163,7 +142,7 @@ private:
         ExtentLine extent{.text = shown_name(line)};
         std::string_view rest = line;
         next_word(rest); // what the guest may do with it changes nothing
-        const auto sectors = number(next_word(rest));
+        const auto sectors = parse_number<std::uint64_t>(next_word(rest));
         if (!sectors || *sectors == 0) return wrong("its size is no number of sectors");
         extent.sectors = *sectors;
         const std::string_view type = next_word(rest);
@@ -189,7 +168,7 @@ private:
         extent.name = decoded(rest.substr(1, quote - 1));
         rest = trimmed(rest.substr(quote + 1));
         if (rest.empty()) return ok();
-        const auto offset = number(next_word(rest));
+        const auto offset = parse_number<std::uint64_t>(next_word(rest));
         const bool possible = offset && checked_mul(*offset, kSector) && checked_add(*offset, extent.sectors);
         if (!possible || !rest.empty()) return wrong("what is behind the name is no number of sectors");
         extent.offset = *offset;
@@ -223,11 +202,7 @@ bool Descriptor::has_parent() const noexcept {
 }
 
 bool begins_descriptor(std::span<const std::byte> head) noexcept {
-    constexpr std::string_view kStart = "# disk descriptorfile";
-    std::string_view text(reinterpret_cast<const char*>(head.data()), std::min<std::size_t>(head.size(), 512));
-    text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\xEF\xBB\xBF"), text.size()));
-    return text.size() >= kStart.size() &&
-           std::ranges::equal(text.substr(0, kStart.size()), kStart, {}, [](char c) { return lower(c); });
+    return begins_as_text(head.first(std::min<std::size_t>(head.size(), 512)), "# disk descriptorfile");
 }
 
 } // namespace vdisk::vmdk

@@ -3,6 +3,7 @@
 
 #include "base/checked.hpp"
 #include "base/digest.hpp"
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "format/ova/ovf.hpp"
 #include "format/ova/tar.hpp"
@@ -49,8 +50,8 @@ public:
         return decoded == by_name_.end() ? nullptr : decoded->second;
     }
     const Member* first_called(std::string_view extension) const {
-        const auto found = std::ranges::find_if(
-            members_.list, [&](const Member& each) { return has_extension(each.name, extension); });
+        const auto found =
+            std::ranges::find_if(members_.list, [&](const Member& each) { return ends_in(each.name, extension); });
         return found == members_.list.end() ? nullptr : &*found;
     }
 
@@ -92,27 +93,10 @@ private:
         for (const Member& member : members_.list) by_name_.insert_or_assign(without_dot(member.name), &member);
     }
 
-    static std::string percent_decoded(std::string_view text);
-
     SourcePtr source_;
     Members members_;
     std::map<std::string_view, const Member*, std::less<>> by_name_; ///< names and members of members_
 };
-
-std::string Archive::percent_decoded(std::string_view text) {
-    const auto digit = [](char c) {
-        constexpr std::string_view kDigits = "0123456789abcdef";
-        return kDigits.find('A' <= c && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c);
-    };
-    std::string decoded;
-    for (std::size_t i = 0; i < text.size(); ++i) {
-        const bool is_code = text[i] == '%' && i + 2 < text.size() && digit(text[i + 1]) != std::string_view::npos &&
-                             digit(text[i + 2]) != std::string_view::npos;
-        decoded += is_code ? static_cast<char>(digit(text[i + 1]) << 4 | digit(text[i + 2])) : text[i];
-        if (is_code) i += 2;
-    }
-    return decoded;
-}
 
 // A file that the archive holds in chunks: href.000000000, href.000000001, ... (DSP0243, 7.1).
 Result<SourcePtr> joined_chunks(const Archive& archive, const OvfDisk& disk, const Limits& limits) {
@@ -262,7 +246,7 @@ Opened File::open(const OvfDisk& disk) {
 Opened File::open(const SourcePtr& bytes, const SourcePtr& all, std::string_view name) const {
     const auto detected = detect_format(*bytes, Match::sure);
     const Format* format = detected.has_value() ? detected.value() : nullptr;
-    if (format == nullptr && (has_extension(name, ".img") || has_extension(name, ".raw") || has_extension(name, ".dd")))
+    if (format == nullptr && (ends_in(name, ".img") || ends_in(name, ".raw") || ends_in(name, ".dd")))
         format = &kRawFormat;
     if (detected.has_error() && format == nullptr) return {.why = detected.error().what};
     if (const auto look = FirstLook::at(*bytes);
@@ -348,9 +332,7 @@ Result<std::vector<Configuration>> File::configurations() const {
     std::vector<Configuration> configurations;
     const Member* const descriptor = archive_.first_called(".ovf");
     for (const Member& member : archive_.members().list) {
-        if (!has_extension(member.name, ".ovf") && !has_extension(member.name, ".mf") &&
-            !has_extension(member.name, ".cert"))
-            continue;
+        if (!ends_in(member.name, ".ovf") && !ends_in(member.name, ".mf") && !ends_in(member.name, ".cert")) continue;
         Configuration configuration{.name = member.name, .is_main = &member == descriptor};
         auto text = archive_.text_of(member, context_.limits);
         if (text.has_value()) configuration.data = std::move(text).value();
@@ -424,7 +406,7 @@ Result<AuditReport> File::verify(const Progress& progress) const {
         report.add(Severity::warning, "manifest-line", {}, "{}: is no line of a manifest: '{}'",
                    printable(member->name), printable(line));
     for (const Member& other : archive_.members().list)
-        if (!listed.contains(&other) && !has_extension(other.name, ".cert"))
+        if (!listed.contains(&other) && !ends_in(other.name, ".cert"))
             report.add(Severity::note, "not-in-manifest", {}, "the manifest does not list '{}'", printable(other.name));
     report.facts["files listed in the manifest"] = manifest.lines.size();
     return report;

@@ -2,6 +2,7 @@
 #include "open/reference/reference.hpp"
 
 #include "base/facts.hpp"
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -14,12 +15,6 @@ namespace {
 
 constexpr std::string_view kBlanks = " \t";
 constexpr std::string_view kImageKey = "image";
-
-std::string_view trimmed(std::string_view text) {
-    const std::size_t first = text.find_first_not_of(kBlanks);
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(kBlanks) - first + 1);
-}
 
 // The next line of `text`, without its end ("\n" or "\r\n"), taken away from it.
 std::string_view take_line(std::string_view& text) {
@@ -41,13 +36,13 @@ Result<std::string> value_of(std::string_view text) {
 class Reader {
 public:
     Result<void> read_line(std::string_view line) {
-        line = trimmed(line);
+        line = trimmed(line, kBlanks);
         if (line.empty() || line.starts_with('#')) return ok();
         const std::size_t equals = line.find('=');
         if (equals == std::string_view::npos)
             return fail(ErrorKind::corrupt, "'{}' is not KEY = VALUE", printable(line));
-        const std::string_view key = trimmed(line.substr(0, equals));
-        VDISK_TRY(value, value_of(trimmed(line.substr(equals + 1))));
+        const std::string_view key = trimmed(line.substr(0, equals), kBlanks);
+        VDISK_TRY(value, value_of(trimmed(line.substr(equals + 1), kBlanks)));
         if (value.empty()) return fail(ErrorKind::corrupt, "'{}' has no value", printable(key));
         if (value.find('\0') != std::string::npos)
             return fail(ErrorKind::corrupt, "'{}' has a NUL byte in its value", printable(key));
@@ -87,7 +82,8 @@ private:
 // As it stands where a reader gets the same back from it, else as a JSON string.
 Result<std::string> written(std::string_view key, const std::string& value) {
     const bool controls = std::ranges::any_of(value, [](unsigned char c) { return c < 0x20 || c == 0x7F; });
-    if (!controls && trimmed(value) == value && !value.starts_with('"')) return fmt::format("{} = {}\n", key, value);
+    if (!controls && trimmed(value, kBlanks) == value && !value.starts_with('"'))
+        return fmt::format("{} = {}\n", key, value);
     if (!is_utf8(value))
         return fail(ErrorKind::usage,
                     "'{}' can't be written into a reference file: it has control characters or blanks at an end, and "

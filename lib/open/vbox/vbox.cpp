@@ -124,11 +124,7 @@ Facts File::facts() const {
 }
 
 Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
-    const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
-    const std::size_t root = text.find("<VirtualBox");
-    return root != std::string_view::npos && text.find_first_not_of(" \t\r\n\xEF\xBB\xBF") == text.find('<')
-               ? Match::sure
-               : Match::no;
+    return is_xml_with(head, "<VirtualBox") ? Match::sure : Match::no;
 }
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {

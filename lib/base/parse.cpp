@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/parse.hpp"
+
+#include <algorithm>
+
+namespace vdisk {
+
+std::string lower(std::string_view text) {
+    std::string made(text);
+    for (char& c : made) c = lower(c);
+    return made;
+}
+
+bool ends_in(std::string_view text, std::string_view end) noexcept {
+    return text.size() >= end.size() &&
+           std::ranges::equal(text.substr(text.size() - end.size()), end, {}, [](char c) { return lower(c); });
+}
+
+std::string_view trimmed(std::string_view text, std::string_view blanks) noexcept {
+    text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));
+    return text.substr(0, text.find_last_not_of(blanks) + 1);
+}
+
+std::optional<std::vector<std::byte>> parse_hex(std::string_view text) {
+    if (text.size() % 2 != 0) return std::nullopt;
+    std::vector<std::byte> bytes;
+    for (std::size_t i = 0; i < text.size(); i += 2) {
+        const auto byte = parse_number<unsigned char>(text.substr(i, 2), 16);
+        if (!byte) return std::nullopt;
+        bytes.push_back(static_cast<std::byte>(*byte));
+    }
+    return bytes;
+}
+
+std::string percent_decoded(std::string_view text) {
+    std::string plain;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        const auto code = text[i] == '%' && i + 2 < text.size() ? parse_number<unsigned char>(text.substr(i + 1, 2), 16)
+                                                                : std::nullopt;
+        plain += code ? static_cast<char>(*code) : text[i];
+        if (code) i += 2;
+    }
+    return plain;
+}
+
+} // namespace vdisk

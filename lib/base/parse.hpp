@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+/// What stands in texts that files hold: words, numbers, bytes as digits. ASCII alone, whatever the locale.
+#pragma once
+
+#include <charconv>
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vdisk {
+
+[[nodiscard]] constexpr char lower(char c) noexcept {
+    return 'A' <= c && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+[[nodiscard]] std::string lower(std::string_view text);
+
+/// Whether `text` ends in `end`, which is in lower case, in whatever case.
+[[nodiscard]] bool ends_in(std::string_view text, std::string_view end) noexcept;
+
+/// `text` without the `blanks` around it.
+[[nodiscard]] std::string_view trimmed(std::string_view text, std::string_view blanks = " \t\r\n") noexcept;
+
+/// The number that all of `text` is, without a sign in front of it; nothing if it is none or too large.
+template<std::unsigned_integral Number>
+[[nodiscard]] std::optional<Number> parse_number(std::string_view text, int base = 10) noexcept {
+    Number number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, number, base);
+    if (text.empty() || error != std::errc() || stopped != end) return std::nullopt;
+    return number;
+}
+
+/// The bytes of which `text` has the hexadecimal digits, in either case; nothing if it is none of that.
+[[nodiscard]] std::optional<std::vector<std::byte>> parse_hex(std::string_view text);
+
+/// `text` with each %XX of a URI as the byte that it means; what is no such code stays as it is.
+[[nodiscard]] std::string percent_decoded(std::string_view text);
+
+} // namespace vdisk
