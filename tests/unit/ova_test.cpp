@@ -137,6 +137,17 @@ BOOST_AUTO_TEST_CASE(a_flipped_bit_in_a_header_is_never_another_member) {
         }
 }
 
+BOOST_AUTO_TEST_CASE(a_header_that_was_zeroed_is_no_end) {
+    Bytes archive = Tar().add("first", "x").add("second", "y").end();
+    std::fill_n(archive.begin() + 1024, 512, std::byte{0});
+    const auto found = members(archive);
+    BOOST_TEST(found.list.size() == 1U);
+    BOOST_TEST(found.damage.find("is zeros") != std::string::npos);
+    Bytes one_block = Tar().add("first", "x").bytes();
+    one_block.resize(one_block.size() + 512);
+    BOOST_TEST(members(one_block).damage == "");
+}
+
 BOOST_AUTO_TEST_CASE(headers_without_end_are_followed_to_a_limit) {
     Limits few;
     few.search_files = 3;

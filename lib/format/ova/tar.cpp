@@ -115,6 +115,7 @@ private:
     };
 
     Result<std::optional<Entry>> read_entry();
+    Result<bool> ends_at(std::uint64_t offset) const;
     Result<bool> take_extension(const Entry& entry);
     Result<std::string> text_at(const Entry& entry) const;
 
@@ -143,7 +144,13 @@ Result<std::optional<Walk::Entry>> Walk::read_entry() {
     --left_;
     Entry entry;
     VDISK_CHECK(read_exact(archive_, at_, std::as_writable_bytes(std::span(&entry.header, 1))));
-    if (is_zero(entry.header)) return std::optional<Entry>();
+    if (is_zero(entry.header)) {
+        VDISK_TRY(ends, ends_at(at_));
+        if (!ends)
+            stop("the member header at offset {} is zeros, and what is behind it is not: what follows can't be found",
+                 at_);
+        return std::optional<Entry>();
+    }
     if (!checksum_holds(entry.header)) {
         stop("the member header at offset {} is damaged: its checksum does not hold, and what follows can't be found",
              at_);
@@ -162,6 +169,15 @@ Result<std::optional<Walk::Entry>> Walk::read_entry() {
     }
     at_ = (*end + kTarBlock - 1) / kTarBlock * kTarBlock;
     return std::optional(entry);
+}
+
+// Whether the block of zeros there is the mark of an end: two of them. Some writers leave out the second.
+Result<bool> Walk::ends_at(std::uint64_t offset) const {
+    RawTarHeader second{};
+    const std::uint64_t at = offset + kTarBlock;
+    if (fits(at, kTarBlock, archive_.size()))
+        VDISK_CHECK(read_exact(archive_, at, std::as_writable_bytes(std::span(&second, 1))));
+    return is_zero(second);
 }
 
 Result<std::string> Walk::text_at(const Entry& entry) const {
