@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Clusters of a disk behind tables of entries, as qcow (version 1), QED and Parallels have them: one table, or tables
 /// that a directory (the L1 table) names. A format says where they lie and what an entry means; reading them, and
-/// looking for what they contradict (cluster_account.hpp), is the same for all.
+/// looking for what they contradict (cluster_file.hpp), is the same for all.
 #pragma once
 
 #include "disk/claims.hpp"

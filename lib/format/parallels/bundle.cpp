@@ -56,7 +56,9 @@ Result<Layer> open_level(const ImageFile& image, const FilePtr& file, std::uint6
     if (header.disk_size != bytes)
         return fail(ErrorKind::corrupt, "{}: maps {} bytes, but its descriptor says {}", file->name(), header.disk_size,
                     bytes);
-    return open_clusters(header.image(), file, context);
+    const ClusterImage clusters = header.image();
+    VDISK_TRY(look, ClusterLook::at(clusters, *file, context.limits));
+    return open_clusters(clusters, look, file, context);
 }
 
 class Assembly {
@@ -179,8 +181,10 @@ Result<void> audit_images(const Descriptor& descriptor, const OpenContext& conte
                 report.add(Severity::error, "image-damage", {}, "{}", header.error().what);
                 continue;
             }
+            const ClusterImage clusters = header.value().image();
+            VDISK_TRY(look, ClusterLook::at(clusters, file, context.limits));
             AuditReport own(context.limits);
-            VDISK_CHECK(audit_clusters(header.value().image(), file, context.limits, request, own));
+            VDISK_CHECK(audit_clusters(clusters, look, file, context.limits, request, own));
             const std::uint64_t errors = own.number_of(Severity::error);
             const std::uint64_t warnings = own.number_of(Severity::warning) - errors;
             if (errors != 0)

@@ -2,7 +2,7 @@
 /// The header of a Parallels image. Source: QEMU's docs/interop/parallels.
 #pragma once
 
-#include "disk/cluster_account.hpp"
+#include "disk/cluster_file.hpp"
 
 #include <boost/endian/buffers.hpp>
 

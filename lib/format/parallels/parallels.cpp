@@ -11,38 +11,34 @@ namespace vdisk {
 namespace parallels {
 namespace {
 
-// An image with a table.
-class File final : public DiskFile {
+class ParallelsImage final : public ClusterFile {
 public:
-    File(Header header, SourcePtr source, OpenContext context)
-        : header_(std::move(header)), image_(header_.image()), source_(std::move(source)),
-          context_(std::move(context)), disks_{Disk{.size = header_.disk_size}} {}
+    ParallelsImage(Header header, SourcePtr source, OpenContext context)
+        : ClusterFile(header.image(), std::move(source), std::move(context)), header_(std::move(header)) {}
 
     const Format& format() const noexcept override { return kParallelsFormat; }
-    const std::vector<Disk>& disks() const noexcept override { return disks_; }
     std::vector<std::string_view> keys() const override { return {"parent", "backing", "root"}; }
     Result<Layer> layer(std::size_t index) const override;
     std::vector<ParentLink> links() const override;
     Facts facts() const override;
-    Result<AuditReport> audit(const AuditRequest& request) const override;
 
 private:
+    void tell(AuditReport& report) const override {
+        for (const Remark& remark : image().remarks) report.add(Severity::warning, "in-use", {}, "{}", remark.text);
+    }
+
     Header header_;
-    ClusterImage image_;
-    SourcePtr source_;
-    OpenContext context_;
-    std::vector<Disk> disks_;
 };
 
-Result<Layer> File::layer(std::size_t /*index*/) const {
-    VDISK_TRY(layer, open_clusters(image_, source_, context_));
-    auto member = find_membership(context_);
-    if (member.has_error()) return std::move(member).error().in(source_->name());
+Result<Layer> ParallelsImage::layer(std::size_t index) const {
+    VDISK_TRY(layer, ClusterFile::layer(index));
+    auto member = find_membership(context());
+    if (member.has_error()) return std::move(member).error().in(source()->name());
     if (member.value()) {
         layer.parent = member.value()->parent;
         layer.remarks.insert(layer.remarks.end(), member.value()->remarks.begin(), member.value()->remarks.end());
     }
-    const bool given = context_.selector.parent || context_.selector.backing;
+    const bool given = context().selector.parent || context().selector.backing;
     if (!layer.parent && given)
         layer.parent =
             ParentLink{.described = "the parent that was given", .format = "", .key = "parent", .locate = {}};
@@ -52,13 +48,13 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
     return std::move(layer);
 }
 
-std::vector<ParentLink> File::links() const {
-    const auto member = find_membership(context_);
+std::vector<ParentLink> ParallelsImage::links() const {
+    const auto member = find_membership(context());
     if (member.has_error() || !member.value() || !member.value()->parent) return {};
     return {*member.value()->parent};
 }
 
-Facts File::facts() const {
+Facts ParallelsImage::facts() const {
     Facts facts = Facts::object();
     facts["version"] = 2;
     facts["table counts"] = header_.counts_clusters ? "clusters" : "sectors";
@@ -67,18 +63,8 @@ Facts File::facts() const {
     if (header_.flags != 0) facts["flags"] = fmt::format("{:#x}", header_.flags);
     if (header_.in_use) facts["in use"] = true;
     if (!header_.extension.empty()) facts["format extension"] = true;
-    if (const auto found = find_contradictions(image_, *source_, context_.limits);
-        found.has_value() && !found.value().empty())
-        facts["damage"] = found.value();
+    add_damage(facts);
     return facts;
-}
-
-Result<AuditReport> File::audit(const AuditRequest& request) const {
-    AuditReport report(context_.limits);
-    report.facts = facts();
-    for (const Remark& remark : image_.remarks) report.add(Severity::warning, "in-use", {}, "{}", remark.text);
-    VDISK_CHECK(audit_clusters(image_, *source_, context_.limits, request, report));
-    return report;
 }
 
 // The disk that a descriptor puts together: its current state, and each of its snapshots.
@@ -148,7 +134,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     auto header = Header::parse(*source);
     if (header.has_value())
         return std::shared_ptr<const DiskFile>(
-            std::make_shared<File>(std::move(header).value(), std::move(source), context));
+            std::make_shared<ParallelsImage>(std::move(header).value(), std::move(source), context));
     std::vector<std::byte> start(static_cast<std::size_t>(std::min<std::uint64_t>(source->size(), 4096)));
     VDISK_CHECK(read_exact(*source, 0, start));
     if (text_of(start).find('<') == std::string_view::npos || text_of(start).starts_with("Withou"))

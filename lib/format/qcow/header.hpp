@@ -2,7 +2,7 @@
 /// The header of a qcow image of version 1. Sources: QEMU's block driver; libqcow's description of the format.
 #pragma once
 
-#include "disk/cluster_account.hpp"
+#include "disk/cluster_file.hpp"
 
 #include <boost/endian/buffers.hpp>
 

@@ -2,7 +2,7 @@
 /// The header of a QED image. Source: QEMU's docs/interop/qed_spec.
 #pragma once
 
-#include "disk/cluster_account.hpp"
+#include "disk/cluster_file.hpp"
 
 #include <boost/endian/buffers.hpp>
 

@@ -10,34 +10,21 @@ namespace vdisk {
 namespace qed {
 namespace {
 
-class File final : public DiskFile {
+class QedFile final : public ClusterFile {
 public:
-    File(Header header, SourcePtr source, OpenContext context)
-        : header_(std::move(header)), image_(header_.image()), source_(std::move(source)),
-          context_(std::move(context)), disks_{Disk{.size = header_.image_size}} {}
+    QedFile(Header header, SourcePtr source, OpenContext context)
+        : ClusterFile(header.image(), std::move(source), std::move(context)), header_(std::move(header)) {}
 
     const Format& format() const noexcept override { return kQedFormat; }
-    const std::vector<Disk>& disks() const noexcept override { return disks_; }
-    std::vector<std::string_view> keys() const override {
-        if (image_.parent) return {"backing", "parent", "root"};
-        return {};
-    }
-    Result<Layer> layer(std::size_t /*index*/) const override { return open_clusters(image_, source_, context_); }
-    std::vector<ParentLink> links() const override {
-        return image_.parent ? std::vector{*image_.parent} : std::vector<ParentLink>{};
-    }
     Facts facts() const override;
-    Result<AuditReport> audit(const AuditRequest& request) const override;
 
 private:
+    void tell(AuditReport& report) const override { report.add(image().remarks, "header", "need-check"); }
+
     Header header_;
-    ClusterImage image_;
-    SourcePtr source_;
-    OpenContext context_;
-    std::vector<Disk> disks_;
 };
 
-Facts File::facts() const {
+Facts QedFile::facts() const {
     Facts facts = Facts::object();
     facts["cluster size"] = header_.cluster_size;
     facts["table size"] = header_.table_size;
@@ -49,25 +36,15 @@ Facts File::facts() const {
     if (header_.has(kNeedCheck)) facts["needs check"] = true;
     if (header_.backing) facts["backing file"] = printable(header_.backing->name);
     if (header_.backing && header_.has(kBackingIsRaw)) facts["backing format"] = "raw";
-    if (const auto found = find_contradictions(image_, *source_, context_.limits);
-        found.has_value() && !found.value().empty())
-        facts["damage"] = found.value();
+    add_damage(facts);
     return facts;
-}
-
-Result<AuditReport> File::audit(const AuditRequest& request) const {
-    AuditReport report(context_.limits);
-    report.facts = facts();
-    report.add(image_.remarks, "header", "need-check");
-    VDISK_CHECK(audit_clusters(image_, *source_, context_.limits, request, report));
-    return report;
 }
 
 constexpr std::array kSignatures{Signature{.magic = kMagic, .least_size = sizeof(RawHeader)}};
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(header, Header::parse(*source));
-    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(header), std::move(source), context));
+    return std::shared_ptr<const DiskFile>(std::make_shared<QedFile>(std::move(header), std::move(source), context));
 }
 
 } // namespace

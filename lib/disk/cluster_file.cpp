@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "disk/cluster_account.hpp"
+#include "disk/cluster_file.hpp"
 
 #include <algorithm>
 #include <set>
@@ -199,46 +199,56 @@ Result<std::uint64_t> left_over(const Account& account, const ByteSource& file, 
     return found.bytes();
 }
 
-// What no known writer does is believed where the tables account for all bytes of the file.
-struct Balance {
-    std::uint64_t broken = 0; ///< entries that can't be
-    std::uint64_t shared = 0; ///< bytes that two claim
-    std::uint64_t left = 0;   ///< bytes that nothing claims
+// What no known writer does is believed where the tables account for all bytes of the file. That takes reading what
+// they leave over, which is done once and where it matters.
+class Weighing {
+public:
+    Weighing(const Account& account, const ByteSource& file, const Limits& limits)
+        : account_(account), file_(file), limits_(limits) {}
 
-    [[nodiscard]] bool is_even() const noexcept { return broken == 0 && shared == 0 && left == 0; }
+    // Bytes that nothing claims.
+    Result<std::uint64_t> left() {
+        if (!left_) {
+            VDISK_TRY(found, left_over(account_, file_, limits_));
+            left_ = found;
+        }
+        return *left_;
+    }
+
+    Result<bool> is_even() {
+        if (account_.broken() != 0 || shared() != 0) return false;
+        VDISK_TRY(found, left());
+        return found == 0;
+    }
+
+    // Bytes that two claim.
+    std::uint64_t shared() const { return account_.doubts.contested.bytes(); }
+
+private:
+    const Account& account_;
+    const ByteSource& file_;
+    const Limits& limits_;
+    std::optional<std::uint64_t> left_;
 };
 
-Result<Balance> balance_of(const Account& account, const ByteSource& file, const Limits& limits) {
-    VDISK_TRY(left, left_over(account, file, limits));
-    return Balance{.broken = account.broken(), .shared = account.doubts.contested.bytes(), .left = left};
-}
-
-Result<Account> look_at(const ClusterImage& image, const ByteSource& file, const Limits& limits) {
-    Account account(image, file, {.table_bytes = limits.table_bytes, .claims = limits.table_bytes / sizeof(Claim)});
-    VDISK_CHECK(account.read(nullptr, {}));
-    if (!account.misaligned()) return account;
-    VDISK_TRY(balance, balance_of(account, file, limits));
-    account.doubts.misaligned = account.cut() || !balance.is_even();
-    return account;
-}
-
-Result<std::vector<std::string>> contradictions(const ClusterImage& image, const Account& account,
-                                                const ByteSource& file, const Limits& limits) {
+Result<std::vector<std::string>> find_contradictions(const ClusterImage& image, const Account& account,
+                                                     Weighing& weighing) {
     std::vector<std::string> found = image.problems;
     const bool empty = account.clusters() == 0 && account.broken() == 0 && account.doubts.tables.empty();
     if ((image.unusual.empty() && !empty) || !found.empty()) return found;
-    VDISK_TRY(balance, balance_of(account, file, limits));
-    if (!image.unusual.empty() && !balance.is_even())
+    VDISK_TRY(left, weighing.left());
+    VDISK_TRY(even, weighing.is_even());
+    if (!image.unusual.empty() && !even)
         found.push_back(
             fmt::format("{}, which no writer sets so, and the tables do not fit it: {} entries can't be, {} "
                         "bytes are claimed twice, {} that are no zeros by none",
-                        image.unusual, balance.broken, balance.shared, balance.left));
+                        image.unusual, account.broken(), weighing.shared(), left));
     // What a crash leaves behind is one unfinished allocation: a table and the cluster for it.
-    else if (empty && balance.left > image.tables.table_bytes() + image.tables.cluster_size)
+    else if (empty && left > image.tables.table_bytes() + image.tables.cluster_size)
         found.push_back(
             fmt::format("the tables name no cluster, but nothing refers to {} bytes that are no zeros: they "
                         "are lost, or lie elsewhere",
-                        balance.left));
+                        left));
     return found;
 }
 
@@ -262,42 +272,44 @@ void report_shared(const ClusterTables& tables, const Account& account, AuditRep
 
 } // namespace
 
-Result<std::vector<std::string>> find_contradictions(const ClusterImage& image, const ByteSource& file,
-                                                     const Limits& limits) {
-    VDISK_TRY(account, look_at(image, file, limits));
-    return contradictions(image, account, file, limits);
+Result<ClusterLook> ClusterLook::at(const ClusterImage& image, const ByteSource& file, const Limits& limits) {
+    Account account(image, file, {.table_bytes = limits.table_bytes, .claims = limits.table_bytes / sizeof(Claim)});
+    VDISK_CHECK(account.read(nullptr, {}));
+    Weighing weighing(account, file, limits);
+    if (account.misaligned()) {
+        VDISK_TRY(even, weighing.is_even());
+        account.doubts.misaligned = account.cut() || !even;
+    }
+    VDISK_TRY(found, find_contradictions(image, account, weighing));
+    VDISK_TRY(lost, left_over(account, file, limits, image.tables.cluster_size));
+    return ClusterLook{.doubts = std::move(account.doubts), .contradictions = std::move(found), .lost = lost};
 }
 
-Result<Layer> open_clusters(const ClusterImage& image, const SourcePtr& file, const OpenContext& context) {
-    VDISK_TRY(account, look_at(image, *file, context.limits));
-    VDISK_TRY(found, contradictions(image, account, *file, context.limits));
-    if (!found.empty()) return fail(ErrorKind::corrupt, "{}: {}", file->name(), found.front());
-    // Writers leave no gaps, so one that a cluster fits into may be what is left of a lost entry.
-    VDISK_TRY(lost, left_over(account, *file, context.limits, image.tables.cluster_size));
-    Layer layer(std::make_shared<const ClusterLayout>(image.tables, std::move(account.doubts), file, context.caches),
-                {file});
+Result<Layer> open_clusters(const ClusterImage& image, const ClusterLook& look, const SourcePtr& file,
+                            const OpenContext& context) {
+    if (!look.contradictions.empty())
+        return fail(ErrorKind::corrupt, "{}: {}", file->name(), look.contradictions.front());
+    Layer layer(std::make_shared<const ClusterLayout>(image.tables, look.doubts, file, context.caches), {file});
     layer.parent = image.parent;
     layer.remarks = image.remarks;
-    if (lost != 0)
-        layer.remarks.push_back(Remark::doubt(fmt::format("no entry refers to {} bytes that are no zeros: if one was "
-                                                          "lost, the disk shows zeros or the parent in their "
-                                                          "place",
-                                                          lost)));
-    layer.encryption = image.encryption;
+    if (look.lost != 0)
+        layer.remarks.push_back(Remark::doubt(fmt::format(
+            "no entry refers to {} bytes that are no zeros: if one was lost, the disk shows zeros or the parent in "
+            "their place",
+            look.lost)));
     return layer;
 }
 
-Result<void> audit_clusters(const ClusterImage& image, const ByteSource& file, const Limits& limits,
-                            const AuditRequest& request, AuditReport& report) {
-    VDISK_TRY(found, find_contradictions(image, file, limits));
-    for (const std::string& what : found) report.add(Severity::error, "header", {}, "{}", what);
-    Account account(image, file,
-                    {.table_bytes = limits.audit_look_bytes, .claims = limits.audit_bytes / sizeof(Claim) / 2});
+Result<void> audit_clusters(const ClusterImage& image, const ClusterLook& look, const ByteSource& file,
+                            const Limits& limits, const AuditRequest& request, AuditReport& report) {
+    for (const std::string& what : look.contradictions) report.add(Severity::error, "header", {}, "{}", what);
+    const std::size_t most = limits.audit_bytes / sizeof(Claim) / 2;
+    Account account(image, file, {.table_bytes = limits.audit_look_bytes, .claims = most});
     VDISK_CHECK(account.read(&report, request.progress));
     if (account.cut())
         return fail(ErrorKind::limit_exceeded,
-                    "{}: has more than {} clusters or {} bytes of tables, an audit takes no more", file.name(),
-                    limits.audit_bytes / sizeof(Claim) / 2, limits.audit_look_bytes);
+                    "{}: has more than {} clusters or {} bytes of tables, an audit takes no more", file.name(), most,
+                    limits.audit_look_bytes);
     if (image.tables.directory) report.facts["L2 tables named"] = account.named_tables();
     report.facts["clusters named"] = account.clusters();
     report_shared(image.tables, account, report);
@@ -305,6 +317,43 @@ Result<void> audit_clusters(const ClusterImage& image, const ByteSource& file, c
     Leaks leaks(file, 512, limits);
     VDISK_CHECK(leaks.find_unclaimed(account.claims(), report));
     return leaks.tell(report);
+}
+
+ClusterFile::ClusterFile(ClusterImage image, SourcePtr source, OpenContext context)
+    : image_(std::move(image)), source_(std::move(source)),
+      context_(std::move(context)), disks_{Disk{.size = image_.tables.disk_size}},
+      look_(ClusterLook::at(image_, *source_, context_.limits)) {}
+
+std::vector<std::string_view> ClusterFile::keys() const {
+    if (image_.parent) return {"backing", "parent", "root"};
+    return {};
+}
+
+std::vector<ParentLink> ClusterFile::links() const {
+    if (image_.parent) return {*image_.parent};
+    return {};
+}
+
+Result<Layer> ClusterFile::layer(std::size_t /*index*/) const {
+    if (look_.has_error()) return Error(look_.error());
+    return open_clusters(image_, look_.value(), source_, context_);
+}
+
+void ClusterFile::add_damage(Facts& facts) const {
+    if (look_.has_value() && !look_.value().contradictions.empty()) facts["damage"] = look_.value().contradictions;
+}
+
+void ClusterFile::tell(AuditReport& report) const {
+    report.add(image_.remarks, "header", "header-note");
+}
+
+Result<AuditReport> ClusterFile::audit(const AuditRequest& request) const {
+    AuditReport report(context_.limits);
+    report.facts = facts();
+    tell(report);
+    if (look_.has_error()) return Error(look_.error());
+    VDISK_CHECK(audit_clusters(image_, look_.value(), *source_, context_.limits, request, report));
+    return report;
 }
 
 } // namespace vdisk
