@@ -2,6 +2,7 @@
 #include "base/parse.hpp"
 
 #include <algorithm>
+#include <charconv>
 
 namespace vdisk {
 
@@ -19,6 +20,14 @@ bool ends_in(std::string_view text, std::string_view end) noexcept {
 std::string_view trimmed(std::string_view text, std::string_view blanks) noexcept {
     text.remove_prefix(std::min(text.find_first_not_of(blanks), text.size()));
     return text.substr(0, text.find_last_not_of(blanks) + 1);
+}
+
+std::optional<std::uint64_t> parse_up_to(std::uint64_t most, std::string_view text, int base) noexcept {
+    std::uint64_t number = 0;
+    const char* const end = text.data() + text.size();
+    const auto [stopped, error] = std::from_chars(text.data(), end, number, base);
+    if (text.empty() || error != std::errc() || stopped != end || number > most) return std::nullopt;
+    return number;
 }
 
 std::optional<std::vector<std::byte>> parse_hex(std::string_view text) {

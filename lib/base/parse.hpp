@@ -2,9 +2,10 @@
 /// What stands in texts that files hold: words, numbers, bytes as digits. ASCII alone, whatever the locale.
 #pragma once
 
-#include <charconv>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -23,14 +24,14 @@ namespace vdisk {
 /// `text` without the `blanks` around it.
 [[nodiscard]] std::string_view trimmed(std::string_view text, std::string_view blanks = " \t\r\n") noexcept;
 
-/// The number that all of `text` is, without a sign in front of it; nothing if it is none or too large.
+/// The number that all of `text` is, without a sign in front of it; nothing if it is none or above `most`.
+[[nodiscard]] std::optional<std::uint64_t> parse_up_to(std::uint64_t most, std::string_view text, int base) noexcept;
+
+/// The same for the numbers of a type.
 template<std::unsigned_integral Number>
 [[nodiscard]] std::optional<Number> parse_number(std::string_view text, int base = 10) noexcept {
-    Number number = 0;
-    const char* const end = text.data() + text.size();
-    const auto [stopped, error] = std::from_chars(text.data(), end, number, base);
-    if (text.empty() || error != std::errc() || stopped != end) return std::nullopt;
-    return number;
+    const auto number = parse_up_to(std::numeric_limits<Number>::max(), text, base);
+    return number ? std::optional(static_cast<Number>(*number)) : std::nullopt;
 }
 
 /// The bytes of which `text` has the hexadecimal digits, in either case; nothing if it is none of that.

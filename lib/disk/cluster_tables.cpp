@@ -9,9 +9,6 @@
 namespace vdisk {
 namespace {
 
-// A run goes over at most so many tables. Above a parent in small pieces every piece asks for the run anew.
-constexpr unsigned kMostPieces = 16;
-
 constexpr std::string_view kMisaligned =
     "is no multiple of the cluster size, and not all bytes of the file are accounted for";
 
@@ -51,13 +48,8 @@ Result<std::vector<std::uint64_t>> ClusterLayout::entries(std::uint64_t offset, 
 }
 
 Result<Mapping> ClusterLayout::map(GuestOffset at, std::uint64_t wanted) const {
-    wanted = std::min(wanted, tables_.disk_size - at.value);
-    VDISK_TRY(run, map_piece(at, wanted));
-    for (unsigned pieces = 1; run.length() < wanted && pieces < kMostPieces; ++pieces) {
-        VDISK_TRY(next, map_piece(GuestOffset{at.value + run.length()}, wanted - run.length()));
-        if (!run.absorb(next)) break;
-    }
-    return run;
+    return map_over_pieces(at, std::min(wanted, tables_.disk_size - at.value),
+                           [this](GuestOffset from, std::uint64_t most) { return map_piece(from, most); });
 }
 
 // The run from `at` as far as one table tells.

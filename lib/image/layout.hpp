@@ -24,4 +24,18 @@ public:
     [[nodiscard]] virtual Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const = 0;
 };
 
+/// A run over pieces of metadata, a block or a table of entries each: `piece(at, wanted)` maps as far as one of them
+/// tells. At most so many: above a parent in small pieces every piece asks for the run anew, and without a bound that
+/// would look at all entries behind it each time.
+template<class Piece>
+[[nodiscard]] Result<Mapping> map_over_pieces(GuestOffset at, std::uint64_t wanted, const Piece& piece) {
+    constexpr unsigned kMostPieces = 16;
+    VDISK_TRY(run, piece(at, wanted));
+    for (unsigned pieces = 1; run.length() < wanted && pieces < kMostPieces; ++pieces) {
+        VDISK_TRY(next, piece(GuestOffset{at.value + run.length()}, wanted - run.length()));
+        if (!run.absorb(next)) break;
+    }
+    return run;
+}
+
 } // namespace vdisk

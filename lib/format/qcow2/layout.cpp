@@ -11,10 +11,6 @@ namespace {
 
 constexpr std::uint64_t kSector = 512;
 
-// A run goes over at most so many blocks of table entries. Above a parent in small pieces every piece asks for the run
-// anew: without a bound that would look at all entries behind it each time.
-constexpr unsigned kMostPieces = 16;
-
 std::uint32_t l2_entry_bits(const Header& header) {
     return header.has(kExtendedL2) ? 4 : 3;
 }
@@ -61,13 +57,8 @@ std::optional<ClusterLayout::Entry> ClusterLayout::l2_entry(const Block& block, 
 }
 
 Result<Mapping> ClusterLayout::map(GuestOffset at, std::uint64_t wanted) const {
-    wanted = std::min(wanted, state_.disk_size - at.value);
-    VDISK_TRY(run, map_piece(at, wanted));
-    for (unsigned pieces = 1; run.length() < wanted && pieces < kMostPieces; ++pieces) {
-        VDISK_TRY(next, map_piece(GuestOffset{at.value + run.length()}, wanted - run.length()));
-        if (!run.absorb(next)) break;
-    }
-    return run;
+    return map_over_pieces(at, std::min(wanted, state_.disk_size - at.value),
+                           [this](GuestOffset from, std::uint64_t most) { return map_piece(from, most); });
 }
 
 // The run from `at` as far as one L1 entry, and of its L2 table one block, tells.

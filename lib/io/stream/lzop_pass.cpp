@@ -101,7 +101,6 @@ std::optional<Header> parse_header(std::span<const std::byte> bytes) {
 struct Lengths {
     std::uint32_t plain = 0;
     std::uint32_t packed = 0;
-    friend bool operator==(const Lengths&, const Lengths&) = default;
 };
 
 struct Block {
