@@ -71,6 +71,9 @@ Result<void> Leaks::add(const HostRanges& ranges) {
 Result<void> Leaks::tell(AuditReport& report) {
     std::ranges::sort(ranges_, {}, &HostRange::offset);
     for (const HostRange& range : ranges_) VDISK_CHECK(report.leak(range.offset, range.length));
+    if (unread_ > 0)
+        report.add(Severity::note, "leftovers-unknown", {},
+                   "{} bytes that nothing refers to can't be read: whether they are zeros is not known", unread_);
     return ok();
 }
 
@@ -89,17 +92,26 @@ Result<void> Leaks::find_unclaimed(const std::vector<Claim>& claims, AuditReport
 
 Result<void> Leaks::look(std::uint64_t offset, std::uint64_t length, HostRanges& found) {
     constexpr std::uint64_t kAtOnce = 1U << 20;
+    constexpr std::uint64_t kLeast = 64U << 10; // where a read failed
+    std::uint64_t most = kAtOnce;
     const std::uint64_t end = offset + std::min(length, file_.size() - std::min(offset, file_.size()));
     std::vector<std::byte> bytes;
     for (std::uint64_t at = offset; at < end; at += bytes.size()) {
-        const std::uint64_t taken = std::min(end - at, std::max(unit_, align_down(kAtOnce, unit_)));
+        const std::uint64_t taken = std::min(end - at, std::max(unit_, align_down(most, unit_)));
         if (taken > left_) {
             found.add(at, end - at);
             return ok();
         }
         left_ -= taken;
         bytes.resize(static_cast<std::size_t>(taken));
-        VDISK_CHECK(read_exact(file_, at, bytes));
+        if (const auto read = read_exact(file_, at, bytes); read.has_error()) {
+            if (read.error().kind == ErrorKind::cancelled) return Error(read.error());
+            if (most > kLeast && taken > kLeast) {
+                most = kLeast;
+                bytes.clear();
+            } else unread_ += taken;
+            continue;
+        }
         for (std::uint64_t i = 0; i < taken; i += unit_) {
             const auto piece = std::span(bytes).subspan(static_cast<std::size_t>(i),
                                                         static_cast<std::size_t>(std::min(unit_, taken - i)));

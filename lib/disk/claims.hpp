@@ -55,7 +55,7 @@ public:
         : file_(file), unit_(unit), left_(limits.audit_look_bytes), most_(limits.audit_ranges) {}
 
     /// Adds to `found` the parts of [offset, offset + length), in whole units from `offset` on, that are not zeros.
-    /// What lies past the file's end is not there. Error: `io`.
+    /// What lies past the file's end is not there; what can't be read is counted in unread(). Error: `cancelled`.
     [[nodiscard]] Result<void> look(std::uint64_t offset, std::uint64_t length, HostRanges& found);
 
     /// Keeps ranges, in any order, for tell(). None may be added twice. Error: `limit_exceeded` beyond
@@ -69,12 +69,16 @@ public:
     /// Tells `report` of all ranges.
     [[nodiscard]] Result<void> tell(AuditReport& report);
 
+    /// Bytes that could not be looked at.
+    [[nodiscard]] std::uint64_t unread() const noexcept { return unread_; }
+
 private:
     const ByteSource& file_;
     std::uint64_t unit_;
     std::uint64_t left_; ///< bytes that may still be read
     std::size_t most_;
     std::vector<HostRange> ranges_;
+    std::uint64_t unread_ = 0;
 };
 
 } // namespace vdisk

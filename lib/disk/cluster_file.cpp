@@ -7,8 +7,7 @@
 namespace vdisk {
 namespace {
 
-constexpr std::uint64_t kEntriesAtOnce = 8192; // 64 KiB of table a read, or 32
-constexpr std::uint64_t kTableOwner = 1;       // set in an owner: a table's; both are known by their guest offset
+constexpr std::uint64_t kTableOwner = 1; // set in an owner: a table's; both are known by their guest offset
 
 // A table that the directory names.
 struct NamedTable {
@@ -43,6 +42,7 @@ public:
     }
 
     ClusterDoubts doubts;
+    LostPieces lost;                                                                    ///< of the tables
     [[nodiscard]] const std::vector<Claim>& claims() const noexcept { return claims_; } ///< sorted by offset
     [[nodiscard]] bool cut() const noexcept { return cut_; }                            ///< the budget was not enough
     [[nodiscard]] std::uint64_t broken() const noexcept { return broken_; }
@@ -53,11 +53,22 @@ public:
     [[nodiscard]] std::uint64_t named_tables() const noexcept { return named_.size(); }
 
 private:
-    Result<std::vector<std::uint64_t>> entries(std::uint64_t offset, std::uint64_t count) {
-        read_ += count * tables_.entry_bytes;
-        if (read_ > budget_.table_bytes) cut_ = true;
-        return tables_.entries(
-            offset, count, [this](std::uint64_t at, std::span<std::byte> out) { return read_exact(file_, at, out); });
+    // Calls `take(number, value)` for each of the `count` entries at `offset` that can be read and may be.
+    template<class Take> Result<void> for_each_entry(std::uint64_t offset, std::uint64_t count, const Take& take) {
+        const std::uint64_t room = (budget_.table_bytes - read_) / tables_.entry_bytes;
+        if (count > room) cut_ = true;
+        const std::uint64_t bytes = std::min(count, room) * tables_.entry_bytes;
+        read_ += bytes;
+        return for_each_piece<std::byte>(
+            file_, offset, bytes, lost, [&](std::uint64_t first, std::span<const std::byte> piece) -> Result<void> {
+                const auto copy = [&](std::uint64_t at, std::span<std::byte> out) -> Result<void> {
+                    std::ranges::copy(piece.subspan(static_cast<std::size_t>(at), out.size()), out.begin());
+                    return ok();
+                };
+                VDISK_TRY(found, tables_.entries(0, piece.size() / tables_.entry_bytes, copy));
+                for (std::size_t i = 0; i < found.size(); ++i) take(first / tables_.entry_bytes + i, found[i]);
+                return ok();
+            });
     }
 
     bool claim(std::uint64_t offset, std::uint64_t whole, std::uint64_t needed, std::uint64_t owner) {
@@ -75,14 +86,9 @@ private:
         const std::uint64_t count = tables_.tables();
         const std::uint64_t bytes = count * tables_.entry_bytes;
         claim(*tables_.directory, bytes, bytes, Claim::kStructure);
-        for (std::uint64_t first = 0; first < count && !cut_;) {
-            VDISK_TRY(found, entries(*tables_.directory + first * tables_.entry_bytes,
-                                     std::min(kEntriesAtOnce, count - first)));
-            for (std::size_t i = 0; i < found.size() && !cut_; ++i)
-                if (found[i] != 0) take_table({first + i, found[i]});
-            first += found.size();
-        }
-        return ok();
+        return for_each_entry(*tables_.directory, count, [&](std::uint64_t number, std::uint64_t value) {
+            if (value != 0) take_table({number, value});
+        });
     }
 
     void take_table(const NamedTable& table) {
@@ -117,13 +123,10 @@ private:
         const std::uint64_t there = (file_.size() - table.offset) / tables_.entry_bytes;
         const std::uint64_t count = std::min(tables_.entries_of(table.number), there);
         const std::uint64_t broken_before = broken_;
-        for (std::uint64_t first = 0; first < count && !cut_;) {
-            const std::uint64_t at = table.offset + first * tables_.entry_bytes;
-            VDISK_TRY(found, entries(at, std::min(kEntriesAtOnce, count - first)));
-            for (std::size_t i = 0; i < found.size() && !cut_; ++i)
-                take_cluster(found[i], table.number * tables_.table_entries + first + i, at + i * tables_.entry_bytes);
-            first += found.size();
-        }
+        VDISK_CHECK(for_each_entry(table.offset, count, [&](std::uint64_t number, std::uint64_t value) {
+            take_cluster(value, table.number * tables_.table_entries + number,
+                         table.offset + number * tables_.entry_bytes);
+        }));
         if (broken_ > broken_before) impossible_.insert(table.offset);
         return ok();
     }
@@ -188,7 +191,7 @@ private:
 // look at.
 Result<std::uint64_t> left_over(const Account& account, const ByteSource& file, const Limits& limits,
                                 std::uint64_t least = 0) {
-    if (account.cut()) return std::uint64_t{0};
+    if (account.cut() || !account.lost.none()) return std::uint64_t{0};
     Limits look = limits;
     look.audit_look_bytes = limits.table_bytes;
     Leaks leaks(file, 512, look);
@@ -216,7 +219,7 @@ public:
     }
 
     Result<bool> is_even() {
-        if (account_.broken() != 0 || shared() != 0) return false;
+        if (account_.broken() != 0 || shared() != 0 || !account_.lost.none()) return false;
         VDISK_TRY(found, left());
         return found == 0;
     }
@@ -282,7 +285,10 @@ Result<ClusterLook> ClusterLook::at(const ClusterImage& image, const ByteSource&
     }
     VDISK_TRY(found, find_contradictions(image, account, weighing));
     VDISK_TRY(lost, left_over(account, file, limits, image.tables.cluster_size));
-    return ClusterLook{.doubts = std::move(account.doubts), .contradictions = std::move(found), .lost = lost};
+    return ClusterLook{.doubts = std::move(account.doubts),
+                       .contradictions = std::move(found),
+                       .lost = lost,
+                       .unread = std::move(account.lost)};
 }
 
 Result<Layer> open_clusters(const ClusterImage& image, const ClusterLook& look, const SourcePtr& file,
@@ -292,6 +298,7 @@ Result<Layer> open_clusters(const ClusterImage& image, const ClusterLook& look, 
     Layer layer(std::make_shared<const ClusterLayout>(image.tables, look.doubts, file, context.caches), {file});
     layer.parent = image.parent;
     layer.remarks = image.remarks;
+    look.unread.tell(layer.remarks);
     if (look.lost != 0)
         layer.remarks.push_back(Remark::doubt(fmt::format(
             "no entry refers to {} bytes that are no zeros: if one was lost, the disk shows zeros or the parent in "
@@ -313,7 +320,8 @@ Result<void> audit_clusters(const ClusterImage& image, const ClusterLook& look, 
     if (image.tables.directory) report.facts["L2 tables named"] = account.named_tables();
     report.facts["clusters named"] = account.clusters();
     report_shared(image.tables, account, report);
-    if (!request.leftovers) return ok();
+    account.lost.tell(report);
+    if (!request.leftovers || !account.lost.none()) return ok();
     Leaks leaks(file, 512, limits);
     VDISK_CHECK(leaks.find_unclaimed(account.claims(), report));
     return leaks.tell(report);

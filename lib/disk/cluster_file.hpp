@@ -5,6 +5,7 @@
 #include "disk/backing_link.hpp"
 #include "disk/cluster_tables.hpp"
 #include "disk/format.hpp"
+#include "disk/table_pieces.hpp"
 
 namespace vdisk {
 
@@ -28,8 +29,9 @@ struct ClusterLook {
     /// Bytes that are no zeros, in gaps that a cluster fits into: writers leave none, so they may be what is left of a
     /// lost entry.
     std::uint64_t lost = 0;
+    LostPieces unread{}; ///< of the tables
 
-    /// Looks at the first Limits::table_bytes of tables. Error: `io`.
+    /// Looks at the first Limits::table_bytes of tables. Error: `cancelled`.
     [[nodiscard]] static Result<ClusterLook> at(const ClusterImage& image, const ByteSource& file,
                                                 const Limits& limits);
 };

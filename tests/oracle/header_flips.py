@@ -4,10 +4,8 @@
 
 Most are read by libvdisk in this process, which is ten times as fast as by a program each; of each byte one is read by the program
 too, and whatever the library reads that is not the disk."""
-import ctypes
 import re
 import struct
-import sys
 import unittest
 
 import harness
@@ -15,20 +13,7 @@ import vdi_builder
 from harness import run
 
 KIB, MIB = 1 << 10, 1 << 20
-LIBRARY = harness.BUILD / "lib" / ".libs" / "libvdisk.so.1"
-
-
-def library():
-    """examples/vdisk.py over this build's library; None if this process can't load that."""
-    if not LIBRARY.exists() or harness.preloaded_sanitizers(LIBRARY):
-        return None
-    ctypes.CDLL(str(LIBRARY))  # found by its name from now on
-    sys.path.insert(0, str(harness.SOURCE / "examples"))
-    import vdisk
-    return vdisk
-
-
-VDISK = library()
+VDISK = harness.library()
 SIZE_FIELD = range(24, 32)  # a changed size is another disk, rightly
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the oracle tests share: running programs, a folder a test, random disks."""
 import atexit
+import ctypes
 import functools
 import hashlib
 import os
@@ -9,6 +10,7 @@ import random
 import shutil
 import struct
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -34,6 +36,18 @@ def outcome(*command, **keywords):
     """Runs a program that may fail; returns (status, standard output as bytes, standard error as text)."""
     done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
     return done.returncode, done.stdout, done.stderr.decode(errors="replace")
+
+
+@functools.cache
+def library():
+    """examples/vdisk.py over this build's library; None if this process can't load that."""
+    built = BUILD / "lib" / ".libs" / "libvdisk.so.1"
+    if not built.exists() or preloaded_sanitizers(built):
+        return None
+    ctypes.CDLL(str(built))  # found by its name from now on
+    sys.path.insert(0, str(SOURCE / "examples"))
+    import vdisk
+    return vdisk
 
 
 def preloaded_sanitizers(library):

@@ -2,6 +2,7 @@
 #include "format/qcow2/audit.hpp"
 
 #include "base/text.hpp"
+#include "disk/table_pieces.hpp"
 #include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/cluster_tally.hpp"
 #include "format/qcow2/consistency.hpp"
@@ -102,28 +103,25 @@ private:
         return true;
     }
 
-    // What the file has of a range; zeros for what lies past its end, as QEMU reads that.
-    Result<void> read_padded(std::uint64_t offset, std::span<std::byte> out) const {
-        VDISK_TRY(got, file_.read_at(offset, out));
-        std::ranges::fill(out.subspan(got), std::byte{0});
-        return ok();
+    // What the file has of a cluster; zeros for what lies past its end, as QEMU reads that. False if it can't be read.
+    bool read_padded(std::uint64_t offset, std::span<std::byte> out) {
+        const auto got = file_.read_at(offset, out);
+        if (got.has_error()) lost_.add(offset, out.size(), got.error());
+        else std::ranges::fill(out.subspan(got.value()), std::byte{0});
+        return got.has_value();
     }
 
-    // Calls `each(index, entry)` for the entries of a table that are not 0, as far as they lie in the file.
-    template<class Each> Result<void> for_each_entry(std::uint64_t offset, std::uint64_t count, Each&& each) const {
+    // Calls `each(index, entry)` for the entries of a table that are not 0, as far as they lie in the file and can be
+    // read.
+    template<class Each> Result<void> for_each_entry(std::uint64_t offset, std::uint64_t count, Each&& each) {
         if (offset >= file_.size()) return ok();
         count = std::min(count, (file_.size() - offset) / kEntryBytes);
-        std::vector<std::byte> piece(64U << 10);
-        for (std::uint64_t first = 0; first < count; first += piece.size() / kEntryBytes) {
-            const std::uint64_t here = std::min<std::uint64_t>(count - first, piece.size() / kEntryBytes);
-            VDISK_CHECK(read_exact(file_, offset + first * kEntryBytes,
-                                   std::span(piece).first(static_cast<std::size_t>(here * kEntryBytes))));
-            for (std::uint64_t i = 0; i < here; ++i) {
-                const std::uint64_t entry = load(piece, i * kEntryBytes);
-                if (entry != 0) VDISK_CHECK(each(first + i, entry));
-            }
-        }
-        return ok();
+        const auto take = [&](std::uint64_t first, std::span<const big_uint64_buf_t> entries) -> Result<void> {
+            for (std::size_t i = 0; i < entries.size(); ++i)
+                if (entries[i].value() != 0) VDISK_CHECK(each(first + i, entries[i].value()));
+            return ok();
+        };
+        return for_each_piece<big_uint64_buf_t>(file_, offset, count, lost_, take);
     }
 
     std::uint64_t refcount_table_bytes() const { return header_.refcount_table_clusters * cluster_size(); }
@@ -140,13 +138,12 @@ private:
         if (first > tally_.in_file()) return ok();
         const std::uint64_t count = std::min(refcounts_a_block(), tally_.in_file() + 1 - first);
         std::vector<std::byte> block(static_cast<std::size_t>(cluster_size()));
-        const bool aligned = offset % cluster_size() == 0;
-        if (aligned && offset != 0) VDISK_CHECK(read_padded(offset, block));
+        const bool readable = offset % cluster_size() == 0 && (offset == 0 || read_padded(offset, block));
         for (std::uint64_t i = 0; i < count; ++i) {
             const std::uint64_t refcount = load_refcount(block, i, header_.refcount_order);
             tally_.set_refcount(
-                first + i, aligned ? static_cast<std::uint16_t>(std::min<std::uint64_t>(refcount, ClusterTally::kMost))
-                                   : ClusterTally::kUnreadable);
+                first + i, readable ? static_cast<std::uint16_t>(std::min<std::uint64_t>(refcount, ClusterTally::kMost))
+                                    : ClusterTally::kUnreadable);
         }
         return ok();
     }
@@ -154,13 +151,13 @@ private:
     // What keeps the active state from being opened; where the tables of snapshots can't be, the walk over them finds.
     // Not corruptions as `qemu-img check` counts them: it opens no such image.
     Result<void> note_contradictions() {
-        VDISK_TRY(of_header, find_contradictions(header_, file_));
-        for (const Contradiction& one : of_header)
+        const Consistency of_header = check_consistency(header_, file_);
+        for (const Contradiction& one : of_header.contradictions)
             report_.add(Severity::error, "header", {.host = one.at}, "{}", one.what);
-        VDISK_TRY(of_state, find_contradictions(header_, snapshots_, 0, file_));
-        for (const Contradiction& one : of_state)
+        const Consistency of_state = check_consistency(header_, snapshots_, 0, file_);
+        for (const Contradiction& one : of_state.contradictions)
             report_.add(Severity::error, "l1-table", {.host = one.at}, "{}", one.what);
-        no_active_table_ = !of_state.empty();
+        no_active_table_ = !of_state.contradictions.empty();
         return ok();
     }
 
@@ -260,10 +257,10 @@ private:
 
     // Calls `each` for the entries of a table that are not 0. The disk from `start` on is what they are about.
     template<class Each>
-    Result<void> for_each_l2_entry(const Walk& walk, std::uint64_t table, GuestOffset start, Each&& each) const {
+    Result<void> for_each_l2_entry(const Walk& walk, std::uint64_t table, GuestOffset start, Each&& each) {
         const std::uint64_t bytes = header_.has(kExtendedL2) ? 2 * kEntryBytes : kEntryBytes;
         std::vector<std::byte> entries(static_cast<std::size_t>(cluster_size()));
-        VDISK_CHECK(read_padded(table, entries));
+        if (!read_padded(table, entries)) return ok();
         std::uint64_t guest = start.value;
         for (std::uint64_t at = 0; at < entries.size(); at += bytes, guest += cluster_size()) {
             const L2Entry entry{load(entries, at),
@@ -424,7 +421,10 @@ private:
         return {HostOffset{offset}, offset < file_.size() ? std::min(cluster_size(), file_.size() - offset) : 0};
     }
 
+    // Where not all tables can be read, who refers to a cluster is not known.
     Result<void> compare() {
+        lost_.tell(report_);
+        const bool all_read = lost_.none();
         for (std::uint64_t cluster = 0; cluster < tally_.known(); ++cluster) {
             const std::uint16_t references = tally_.references(cluster);
             if (references > 0) last_referenced_ = cluster;
@@ -432,11 +432,11 @@ private:
                 report_.add(Severity::error, "overlap", place_of(cluster),
                             "the cluster at offset {} is used {} times, as {}", range_of(cluster).offset.value,
                             references, tally_.roles(cluster));
-            compare_refcount(cluster);
-            if (references > 0) continue;
+            if (all_read) compare_refcount(cluster);
+            if (references > 0 || !all_read) continue;
             VDISK_CHECK(report_.leak(range_of(cluster).offset, range_of(cluster).length));
         }
-        note_free_ranges();
+        if (all_read) note_free_ranges();
         return ok();
     }
 
@@ -544,7 +544,7 @@ private:
         report_.facts["clusters"] = tally_.in_file();
         report_.facts["refcount bits"] = 1U << header_.refcount_order;
         report_.facts["corruptions"] = corruptions_;
-        report_.facts["leaks"] = leaks_;
+        if (lost_.none()) report_.facts["leaks"] = leaks_;
         for (const Snapshot& snapshot : snapshots_.snapshots) {
             Facts row = {{"id", printable(snapshot.id)}, {"name", printable(snapshot.name)}};
             row.update(describe_snapshot(snapshot).facts);
@@ -578,6 +578,7 @@ private:
     const Progress& progress_;
     ClusterTally tally_;
     AuditReport report_;
+    LostPieces lost_;              ///< of the tables
     bool no_active_table_ = false; ///< something contradicts the active state's L1 table
     std::uint64_t corruptions_ = 0;
     std::uint64_t leaks_ = 0;

@@ -217,6 +217,10 @@ struct Tally {
     bool speaks_against() const noexcept { return 2 * impossible > entries; }
 };
 
+void leave_out(const Error& error, Consistency& done) {
+    done.left_out.push_back(Remark::doubt(fmt::format("not all of its tables could be checked: {}", error.what)));
+}
+
 Result<void> count_l2(const Header& header, const ByteSource& file, std::uint64_t table, Tally& tally) {
     const std::size_t step = header.has(kExtendedL2) ? 2 : 1;
     VDISK_TRY(entries, read_entries(file, table, std::min(kL2EntriesSeen, header.cluster_size() / kEntryBytes)));
@@ -230,7 +234,8 @@ Result<void> count_l2(const Header& header, const ByteSource& file, std::uint64_
 
 // Guest data that are taken for tables give themselves away by their entries. Single entries may be damaged, and an
 // entry that leads past the end of a file that was cut off is none the worse for it.
-Result<void> check_entries(const Header& header, const Area& l1, const ByteSource& file, Contradictions& found) {
+Result<void> check_entries(const Header& header, const Area& l1, const ByteSource& file, Consistency& done) {
+    Contradictions& found = done.contradictions;
     VDISK_TRY(entries, read_entries(file, l1.offset, std::min(l1.length / kEntryBytes, kL1EntriesSeen)));
     Tally tally;
     std::vector<std::uint64_t> tables;
@@ -248,7 +253,8 @@ Result<void> check_entries(const Header& header, const Area& l1, const ByteSourc
     Tally second;
     const std::size_t seen = std::min(tables.size(), kL2TablesSeen);
     for (std::size_t i = 0; i < seen; ++i)
-        VDISK_CHECK(count_l2(header, file, tables[i * tables.size() / seen], second));
+        if (const auto counted = count_l2(header, file, tables[i * tables.size() / seen], second); counted.has_error())
+            leave_out(counted.error(), done);
     if (second.speaks_against())
         add(found, l1.offset, "{} at offset {} leads to no L2 tables: {} of {} entries there are impossible", l1.name,
             l1.offset, second.impossible, second.entries);
@@ -311,38 +317,42 @@ State state_of(const Header& header, const SnapshotTable& snapshots, std::size_t
     return {.disk_size = header.size, .l1_table_offset = header.l1_table_offset, .l1_size = header.l1_size};
 }
 
-Result<Contradictions> find_contradictions(const Header& header, const ByteSource& file) {
-    Contradictions found;
-    VDISK_CHECK(check_version(header, file, found));
+Consistency check_consistency(const Header& header, const ByteSource& file) {
+    Consistency done;
+    Contradictions& found = done.contradictions;
     check_features(header, found);
-    VDISK_CHECK(check_backing(header, file, found));
-    VDISK_CHECK(check_clusters(header, file, found));
-    return found;
+    for (const auto check : {check_version, check_backing, check_clusters})
+        if (const auto checked = check(header, file, found); checked.has_error()) leave_out(checked.error(), done);
+    return done;
 }
 
-Result<Contradictions> find_contradictions(const Header& header, const SnapshotTable& snapshots, std::size_t index,
-                                           const ByteSource& file) {
-    Contradictions found;
+Consistency check_consistency(const Header& header, const SnapshotTable& snapshots, std::size_t index,
+                              const ByteSource& file) {
+    Consistency done;
+    Contradictions& found = done.contradictions;
     const State state = state_of(header, snapshots, index);
     const Area l1 = l1_area(header, snapshots, index);
     if (!fits(state.l1_table_offset, state.l1_size * kEntryBytes, file.size())) {
         add(found, state.l1_table_offset,
             "the file is cut off at {} bytes, or l1_table_offset is wrong: it is {}, and l1_size is {}", file.size(),
             state.l1_table_offset, state.l1_size);
-        return found;
+        return done;
     }
-    if (l1.length == 0) return found;
+    if (l1.length == 0) return done;
     if (state.l1_table_offset % header.cluster_size() != 0) {
         add(found, state.l1_table_offset, "l1_table_offset is {}, no multiple of the cluster size {}",
             state.l1_table_offset, header.cluster_size());
-        return found;
+        return done;
     }
-    VDISK_CHECK(for_each_other_area(header, snapshots, index, file, [&](const Area& other) {
+    const auto take = [&](const Result<void>& checked) {
+        if (checked.has_error()) leave_out(checked.error(), done);
+    };
+    take(for_each_other_area(header, snapshots, index, file, [&](const Area& other) {
         if (l1.overlaps(other)) add(found, l1.offset, "l1_table_offset is {}, where {} lies", l1.offset, other.name);
     }));
-    if (found.empty()) VDISK_CHECK(check_entries(header, l1, file, found));
-    if (found.empty()) VDISK_CHECK(check_sharing(header, snapshots, index, file, found));
-    return found;
+    if (found.empty()) take(check_entries(header, l1, file, done));
+    if (found.empty()) take(check_sharing(header, snapshots, index, file, found));
+    return done;
 }
 
 Result<bool> is_empty(const Header& header, const State& state, const ByteSource& file) {

@@ -13,15 +13,22 @@ struct Contradiction {
     std::string what;
 };
 
+/// What a check found. What can't be read contradicts nothing: a check that needs it is left out, and a disk that needs
+/// it has errors there.
+struct Consistency {
+    std::vector<Contradiction> contradictions{};
+    std::vector<Remark> left_out{};
+};
+
 /// What the header says that can't be so. Nobody knows which of two fields that contradict each other is right, so each
-/// of these makes all states unreadable. Reads the file only where the header alone is not enough. Error: `io`.
-[[nodiscard]] Result<std::vector<Contradiction>> find_contradictions(const Header& header, const ByteSource& file);
+/// of these makes all states unreadable. Reads the file only where the header alone is not enough.
+[[nodiscard]] Consistency check_consistency(const Header& header, const ByteSource& file);
 
 /// What speaks against the L1 table of one state: its offset, what else lies there, what it and the first L2 tables
 /// have for entries, and L2 tables of another state that have one owner. `snapshots` may hold the state itself: the
-/// `index`th disk is snapshot `index` - 1, the active state is 0. Error: `io`.
-[[nodiscard]] Result<std::vector<Contradiction>>
-find_contradictions(const Header& header, const SnapshotTable& snapshots, std::size_t index, const ByteSource& file);
+/// `index`th disk is snapshot `index` - 1, the active state is 0.
+[[nodiscard]] Consistency check_consistency(const Header& header, const SnapshotTable& snapshots, std::size_t index,
+                                            const ByteSource& file);
 
 /// The `index`th state, as above.
 [[nodiscard]] State state_of(const Header& header, const SnapshotTable& snapshots, std::size_t index);

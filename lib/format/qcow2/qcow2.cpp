@@ -43,9 +43,9 @@ public:
     }
 
 private:
-    Result<State> state(std::size_t index) const;
+    Result<State> state(std::size_t index, std::vector<Remark>& remarks) const;
     Result<void> check_emptiness(const State& state) const;
-    Result<std::vector<Contradiction>> contradictions(std::size_t index) const;
+    Consistency consistency(std::size_t index) const;
     Result<Layer> layer_of(const State& state) const;
     Result<FoundFile> open_data_file() const;
     std::optional<ParentLink> parent_link() const;
@@ -59,7 +59,7 @@ private:
     std::vector<Disk> disks_;
 };
 
-Result<State> File::state(std::size_t index) const {
+Result<State> File::state(std::size_t index, std::vector<Remark>& remarks) const {
     const State state = state_of(header_, table_, index);
     std::string context(source_->name());
     if (index > 0) context += fmt::format(": snapshot '{}'", shown_name(table_.snapshots[index - 1].id));
@@ -68,26 +68,28 @@ Result<State> File::state(std::size_t index) const {
         return fail(ErrorKind::corrupt, "{}: an image with a data file can't have snapshots", context);
     if (state.disk_size > kMaxDiskSize)
         return fail(ErrorKind::corrupt, "{}: disk size is {}, beyond 2^62", context, state.disk_size);
-    VDISK_TRY(found, contradictions(index));
+    const auto [found, left_out] = consistency(index);
+    remarks.insert(remarks.end(), left_out.begin(), left_out.end());
     if (!found.empty())
         return fail_at(found.front().at.value, ErrorKind::corrupt, "{}: {}", context, found.front().what);
     if (auto checked = check_emptiness(state); checked.has_error()) return std::move(checked).error().in(context);
     return state;
 }
 
-Result<std::vector<Contradiction>> File::contradictions(std::size_t index) const {
-    VDISK_TRY(found, find_contradictions(header_, *source_));
-    VDISK_TRY(of_state, find_contradictions(header_, table_, index, *source_));
-    found.insert(found.end(), of_state.begin(), of_state.end());
-    return std::move(found);
+Consistency File::consistency(std::size_t index) const {
+    Consistency all = check_consistency(header_, *source_);
+    const auto [found, left_out] = check_consistency(header_, table_, index, *source_);
+    all.contradictions.insert(all.contradictions.end(), found.begin(), found.end());
+    all.left_out.insert(all.left_out.end(), left_out.begin(), left_out.end());
+    return all;
 }
 
 // Zeros at a wrong place look like an empty disk. Then all that the image holds is leaked, while a crash or a copy of
 // an image in use leaves the clusters of one unfinished allocation at most: QEMU writes an L1 entry at once.
 Result<void> File::check_emptiness(const State& state) const {
     constexpr std::uint64_t kUnfinished = 2; // an L2 table and the cluster for it
-    VDISK_TRY(empty, is_empty(header_, state, *source_));
-    if (!empty || header_.has(kDirty)) return ok();
+    const auto empty = is_empty(header_, state, *source_);
+    if (empty.has_error() || !empty.value() || header_.has(kDirty)) return ok(); // what can't be read is no zeros
     const auto report = audit({});
     if (report.has_error()) return ok(); // too large to tell
     const auto& counts = report.value().counts();
@@ -114,9 +116,11 @@ std::vector<std::string_view> File::keys() const {
 }
 
 Result<Layer> File::layer(std::size_t index) const {
-    VDISK_TRY(chosen, state(index));
+    std::vector<Remark> remarks;
+    VDISK_TRY(chosen, state(index, remarks));
     VDISK_TRY(layer, layer_of(chosen));
     layer.parent = parent_link();
+    layer.remarks.insert(layer.remarks.begin(), remarks.begin(), remarks.end());
     return std::move(layer);
 }
 
@@ -152,7 +156,8 @@ Result<SavedState> File::saved_state(std::size_t index) const {
     const Snapshot& snapshot = table_.snapshots[index - 1];
     if (snapshot.vm_state_size == 0)
         return fail(ErrorKind::usage, "snapshot '{}' has no machine state", shown_name(snapshot.id));
-    VDISK_TRY(disk, state(index));
+    std::vector<Remark> remarks;
+    VDISK_TRY(disk, state(index, remarks));
     const std::uint64_t start = *align_up(disk.disk_size, l1_entry_covers(header_)); // at most 2^62
     if (snapshot.vm_state_size > kMaxDiskSize)
         return fail(ErrorKind::corrupt, "snapshot '{}': vm state size is {}, beyond 2^62", shown_name(snapshot.id),
@@ -160,6 +165,7 @@ Result<SavedState> File::saved_state(std::size_t index) const {
     State reaching = disk;
     reaching.disk_size = start + snapshot.vm_state_size;
     VDISK_TRY(layer, layer_of(reaching));
+    layer.remarks.insert(layer.remarks.begin(), remarks.begin(), remarks.end());
     return SavedState{.layer = std::move(layer), .start = GuestOffset{start}, .size = snapshot.vm_state_size};
 }
 
@@ -221,8 +227,9 @@ std::vector<std::string> File::damage() const {
     if (header_.l1_size < entries)
         found.push_back(fmt::format("l1_size is {}, but the disk's size needs {} entries", header_.l1_size, entries));
     if (table_.damage) found.push_back(table_.damage->what);
-    if (const auto all = contradictions(0); all.has_value())
-        for (const Contradiction& one : all.value()) found.push_back(one.what);
+    const Consistency all = consistency(0);
+    for (const Contradiction& one : all.contradictions) found.push_back(one.what);
+    for (const std::string& doubt : doubts_of(all.left_out)) found.push_back(doubt);
     if (!header_.has(kDataFile) && (header_.autoclear_features & kDataFileRaw) != 0)
         found.emplace_back("autoclear_features says that the external data file is raw, but there is none");
     return found;

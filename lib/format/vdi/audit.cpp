@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vdi/audit.hpp"
 
+#include "disk/table_pieces.hpp"
 #include "format/vdi/layout.hpp"
 
 #include <algorithm>
@@ -8,8 +9,7 @@
 namespace vdisk::vdi {
 namespace {
 
-constexpr std::uint64_t kEntriesAtOnce = 16384; // 64 KiB of map a read
-constexpr std::uint32_t kNobody = kBlockFree;   // no map has an entry of that number: its size is 32 bits too
+constexpr std::uint32_t kNobody = kBlockFree; // no map has an entry of that number: its size is 32 bits too
 
 class MapAudit {
 public:
@@ -24,7 +24,12 @@ public:
                         file_.name(), there, limits.audit_bytes / sizeof(std::uint32_t));
         users_.assign(static_cast<std::size_t>(there), kNobody);
         check_header();
-        VDISK_CHECK(read_map(progress));
+        LostPieces lost;
+        VDISK_CHECK(read_map(progress, lost));
+        lost.tell(report_);
+        report_.facts["blocks named by the map"] = named_;
+        report_.facts["blocks in the file"] = users_.size();
+        if (!lost.none()) return ok();
         check_count();
         return find_leaks();
     }
@@ -47,17 +52,14 @@ private:
                         to_string(header_.type));
     }
 
-    Result<void> read_map(const Progress& progress) {
-        std::vector<little_uint32_buf_t> entries;
-        for (std::uint64_t first = 0; first < header_.blocks; first += entries.size()) {
+    Result<void> read_map(const Progress& progress, LostPieces& lost) {
+        const auto take = [&](std::uint64_t first, std::span<const little_uint32_buf_t> entries) -> Result<void> {
             VDISK_CHECK(tell(progress, first, header_.blocks));
-            entries.resize(static_cast<std::size_t>(std::min(kEntriesAtOnce, header_.blocks - first)));
-            VDISK_CHECK(read_exact(file_, header_.map_offset + first * kEntryBytes,
-                                   std::as_writable_bytes(std::span(entries))));
             for (std::size_t i = 0; i < entries.size(); ++i)
                 check_entry(static_cast<std::uint32_t>(first + i), entries[i].value());
-        }
-        return ok();
+            return ok();
+        };
+        return for_each_piece<little_uint32_buf_t>(file_, header_.map_offset, header_.blocks, lost, take);
     }
 
     void check_entry(std::uint32_t number, std::uint32_t index) {
@@ -95,8 +97,6 @@ private:
     HostOffset entry_place(std::uint32_t number) const { return HostOffset{header_.map_offset + number * kEntryBytes}; }
 
     void check_count() {
-        report_.facts["blocks named by the map"] = named_;
-        report_.facts["blocks in the file"] = users_.size();
         if (named_ != header_.blocks_allocated)
             report_.add(Severity::warning, "wrong-count", {}, "the header counts {} allocated blocks, the map names {}",
                         header_.blocks_allocated, named_);

@@ -9,13 +9,13 @@ namespace {
 
 constexpr std::uint64_t kSector = 512;
 constexpr std::uint64_t kLargestAlignment = 1U << 20;
-constexpr std::uint64_t kEntriesAtOnce = 16384; // 64 KiB of map a read
 
 // What the map says of itself.
 struct MapTally {
     std::uint64_t named = 0;             ///< entries that name a block
     std::uint64_t beyond = 0;            ///< of these, entries that name one behind the last of the file
     std::vector<std::uint32_t> shared{}; ///< blocks that are named more than once, not sorted, perhaps more than once
+    LostPieces lost{};
 };
 
 Result<MapTally> tally_map(const Header& header, const ByteSource& file, const Limits& limits) {
@@ -23,12 +23,8 @@ Result<MapTally> tally_map(const Header& header, const ByteSource& file, const L
     const std::uint64_t blocks = std::min<std::uint64_t>(div_ceil(room, header.stride()), limits.table_bytes * 8);
     const std::uint64_t count = std::min<std::uint64_t>(header.blocks, limits.table_bytes / kEntryBytes);
     std::vector<bool> seen(static_cast<std::size_t>(blocks));
-    std::vector<little_uint32_buf_t> entries;
     MapTally tally;
-    for (std::uint64_t first = 0; first < count; first += entries.size()) {
-        entries.resize(static_cast<std::size_t>(std::min(kEntriesAtOnce, count - first)));
-        VDISK_CHECK(
-            read_exact(file, header.map_offset + first * kEntryBytes, std::as_writable_bytes(std::span(entries))));
+    const auto take = [&](std::uint64_t /*first*/, std::span<const little_uint32_buf_t> entries) -> Result<void> {
         for (const auto& entry : entries) {
             const std::uint32_t block = entry.value();
             if (block == kBlockFree || block == kBlockZero) continue;
@@ -37,7 +33,9 @@ Result<MapTally> tally_map(const Header& header, const ByteSource& file, const L
             else if (seen[block]) tally.shared.push_back(block);
             else seen[block] = true;
         }
-    }
+        return ok();
+    };
+    VDISK_CHECK(for_each_piece<little_uint32_buf_t>(file, header.map_offset, count, tally.lost, take));
     return tally;
 }
 
@@ -101,8 +99,9 @@ Result<std::vector<std::string>> find_contradictions(const Header& header, const
 }
 
 Result<std::vector<std::uint32_t>> find_shared_blocks(const Header& header, const ByteSource& file,
-                                                      const Limits& limits) {
+                                                      const Limits& limits, LostPieces& lost) {
     VDISK_TRY(map, tally_map(header, file, limits));
+    lost = std::move(map.lost);
     std::ranges::sort(map.shared);
     map.shared.erase(std::unique(map.shared.begin(), map.shared.end()), map.shared.end());
     return std::move(map.shared);

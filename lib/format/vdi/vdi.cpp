@@ -56,12 +56,14 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
         VDISK_TRY(found, find_contradictions(header_, *source_, context_.limits));
         if (!found.empty()) return fail(ErrorKind::corrupt, "{}: {}", source_->name(), found.front());
     }
-    VDISK_TRY(shared, find_shared_blocks(header_, *source_, context_.limits));
+    LostPieces lost;
+    VDISK_TRY(shared, find_shared_blocks(header_, *source_, context_.limits, lost));
     const ParentSearch own{.uuid = header_.uuid_create, .registry = context_.registry};
     if (auto plain = refuse_encrypted(own, *context_.references, context_.limits); plain.has_error())
         return std::move(plain).error().in(source_->name());
     Layer layer(std::make_shared<const BlockLayout>(header_, std::move(shared), source_, context_.caches), {source_});
     layer.parent = parent_link();
+    lost.tell(layer.remarks);
     if (selector.block_size) // else all four are missing
         layer.remarks.push_back(
             {Remark::Weight::doubt, fmt::format("is read by the layout that was given, not by its header{}",

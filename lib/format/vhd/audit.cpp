@@ -32,11 +32,13 @@ public:
             claims_.push_back({.offset = locator.offset, .length = locator.length});
         claim_batmap();
         const auto take = [this](std::uint32_t number, std::uint32_t entry) { return take_entry(number, entry); };
-        VDISK_CHECK(visit_blocks(header_, file_, ~std::uint64_t{0}, take));
+        LostPieces lost;
+        VDISK_CHECK(visit_blocks(header_, file_, ~std::uint64_t{0}, lost, take));
+        lost.tell(report_);
         report_.facts["blocks named by the table"] = named_;
         shared_ = contested(claims_);
         for (const Claim& claim : claims_) VDISK_CHECK(check_claim(claim));
-        if (!request_.leftovers) return ok();
+        if (!request_.leftovers || !lost.none()) return leaks_.tell(report_);
         VDISK_CHECK(leaks_.find_unclaimed(claims_, report_));
         return leaks_.tell(report_);
     }
@@ -104,7 +106,16 @@ private:
 
     // Sectors that the bitmap says were not written, and that are no zeros all the same.
     Result<void> look_under_cleared_bits(const Claim& claim) {
-        VDISK_TRY(bits, read_bytes(file_, claim.offset, header_.bitmap_bytes(), "sector bitmap"));
+        const auto bitmap = read_bytes(file_, claim.offset, header_.bitmap_bytes(), "sector bitmap");
+        if (bitmap.has_error()) {
+            report_.add(Severity::error, "lost-bitmap",
+                        {.host = HostOffset{claim.offset},
+                         .guest = guest_of(claim.owner),
+                         .length = header_.bytes_of(claim.owner)},
+                        "the sector bitmap of block {} can't be read: {}", claim.owner, bitmap.error().what);
+            return ok();
+        }
+        const std::span<const std::byte> bits = bitmap.value();
         const std::uint64_t sectors = div_ceil(header_.bytes_of(claim.owner), kSector);
         HostRanges found;
         for (std::uint64_t at = 0; at < sectors;) {

@@ -6,24 +6,21 @@
 namespace vdisk::vhd {
 namespace {
 
-constexpr std::uint64_t kEntriesAtOnce = 16384; // 64 KiB of table a read
 constexpr std::size_t kMostTold = 16;
 
 } // namespace
 
-Result<void> visit_blocks(const Header& header, const ByteSource& file, std::uint64_t most_bytes,
+Result<void> visit_blocks(const Header& header, const ByteSource& file, std::uint64_t most_bytes, LostPieces& lost,
                           const BlockVisitor& visit) {
     const std::uint64_t count = std::min({header.blocks(), std::uint64_t{header.entries}, most_bytes / kEntryBytes});
-    std::vector<big_uint32_buf_t> entries;
-    for (std::uint64_t first = 0; first < count; first += entries.size()) {
-        entries.resize(static_cast<std::size_t>(std::min(kEntriesAtOnce, count - first)));
-        VDISK_CHECK(
-            read_exact(file, header.table_offset + first * kEntryBytes, std::as_writable_bytes(std::span(entries))));
-        for (std::size_t i = 0; i < entries.size(); ++i)
-            if (entries[i].value() != kBlockFree)
-                VDISK_CHECK(visit(static_cast<std::uint32_t>(first + i), entries[i].value()));
-    }
-    return ok();
+    using Entries = std::span<const big_uint32_buf_t>;
+    return for_each_piece<big_uint32_buf_t>(
+        file, header.table_offset, count, lost, [&](std::uint64_t first, Entries entries) -> Result<void> {
+            for (std::size_t i = 0; i < entries.size(); ++i)
+                if (entries[i].value() != kBlockFree)
+                    VDISK_CHECK(visit(static_cast<std::uint32_t>(first + i), entries[i].value()));
+            return ok();
+        });
 }
 
 std::vector<Claim> structures(const Header& header, const ByteSource& file) {
@@ -55,7 +52,9 @@ Result<Survey> survey(const Header& header, const ByteSource& file, const Limits
         if (claims.size() < limits.table_bytes / sizeof(Claim)) claims.push_back(claim);
         return ok();
     };
-    VDISK_CHECK(visit_blocks(header, file, limits.table_bytes, add));
+    LostPieces lost;
+    VDISK_CHECK(visit_blocks(header, file, limits.table_bytes, lost, add));
+    lost.tell(survey.remarks);
     survey.contested = contested(claims);
     return survey;
 }

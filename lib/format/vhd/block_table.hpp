@@ -3,6 +3,7 @@
 #pragma once
 
 #include "disk/claims.hpp"
+#include "disk/table_pieces.hpp"
 #include "format/vhd/header.hpp"
 
 #include <functional>
@@ -12,10 +13,10 @@ namespace vdisk::vhd {
 /// Told of an entry that the disk needs and that names a block; the block's number is its index.
 using BlockVisitor = std::function<Result<void>(std::uint32_t number, std::uint32_t entry)>;
 
-/// Visits the entries that name blocks, in ascending order, reading at most `most_bytes` of the table. Errors: `io`,
-/// and the visitor's.
+/// Visits the entries that name blocks, in ascending order, reading at most `most_bytes` of the table; what
+/// can't be read is added to `lost`. Errors: the visitor's; `cancelled`.
 [[nodiscard]] Result<void> visit_blocks(const Header& header, const ByteSource& file, std::uint64_t most_bytes,
-                                        const BlockVisitor& visit);
+                                        LostPieces& lost, const BlockVisitor& visit);
 
 /// Where in the file a block begins with its bitmap.
 [[nodiscard]] constexpr std::uint64_t block_offset(std::uint32_t entry) noexcept {
@@ -36,7 +37,7 @@ struct Survey {
     std::vector<Remark> remarks{};
 };
 
-/// Looks at no more entries and blocks than Limits::table_bytes has room for. Error: `io`.
+/// Looks at no more entries and blocks than Limits::table_bytes has room for. Error: `cancelled`.
 [[nodiscard]] Result<Survey> survey(const Header& header, const ByteSource& file, const Limits& limits);
 
 } // namespace vdisk::vhd

@@ -190,7 +190,9 @@ std::string_view to_string(Type type) noexcept {
 
 Result<Footers> Footers::find(const ByteSource& file) {
     VDISK_TRY(front, footer_at(file, 0, sizeof(RawFooter)));
-    VDISK_TRY(end, footer_at_end(file));
+    auto last = footer_at_end(file);
+    if (last.has_error() && !front) return Error(last.error());
+    const auto end = last.has_value() ? std::move(last).value() : std::nullopt; // that can't be read is none
     Footers found{.at_start = front.has_value(), .data_end = end ? end->offset : file.size()};
     if (end && end->offset == 0) front.reset(); // a file of nothing but a footer
     if (!front && !end) return fail(ErrorKind::not_this_format, "{}: no VHD: it has no footer", file.name());

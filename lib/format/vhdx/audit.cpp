@@ -21,13 +21,15 @@ public:
         const auto take = [this](bool bitmap, std::uint64_t number, Entry entry) {
             return take_entry(bitmap, number, entry);
         };
-        VDISK_CHECK(visit_entries(table_, file_, table_.region.length, take));
+        LostPieces lost;
+        VDISK_CHECK(visit_entries(table_, file_, table_.region.length, lost, take));
+        lost.tell(report_);
         report_.facts["blocks named by the table"] = named_;
         report_.facts["partially present blocks"] = partial_.size();
         shared_ = contested(claims_);
         for (const Claim& claim : claims_) check_claim(claim);
         for (const auto& [number, entry] : partial_) VDISK_CHECK(look_at_bitmap(number, entry));
-        if (!request_.leftovers) return ok();
+        if (!request_.leftovers || !lost.none()) return leaks_.tell(report_);
         VDISK_CHECK(leaks_.find_unclaimed(claims_, report_));
         return leaks_.tell(report_);
     }
@@ -109,8 +111,11 @@ private:
         const std::uint64_t at = bitmap->second + number % disk_.chunk_ratio() * sectors / 8;
         if (!request_.leftovers || !fits(at, sectors / 8, file_.size()) || shared_.touch(claim.offset, claim.length))
             return ok();
-        VDISK_TRY(bits, read_bytes(file_, at, sectors / 8, "sector bitmap"));
-        return look_under_cleared_bits(number, claim, bits);
+        const auto bits = read_bytes(file_, at, sectors / 8, "sector bitmap");
+        if (bits.has_value()) return look_under_cleared_bits(number, claim, bits.value());
+        report_.add(Severity::error, "lost-bitmap", place_of(number), "the sector bitmap of block {} can't be read: {}",
+                    number, bits.error().what);
+        return ok();
     }
 
     // Sectors that are the parent's, and whose places here are no zeros all the same.

@@ -6,7 +6,6 @@
 namespace vdisk::vhdx {
 namespace {
 
-constexpr std::uint64_t kEntriesAtOnce = 8192; // 64 KiB of table a read
 constexpr std::size_t kMostTold = 16;
 
 // QEMU ends a fixed file with what the disk needs of its last block, right behind the block before, if there is one.
@@ -108,15 +107,11 @@ Result<BlockTable> BlockTable::make(const ByteSource& file, const Regions& regio
     return table;
 }
 
-Result<void> visit_entries(const BlockTable& table, const ByteSource& file, std::uint64_t most_bytes,
+Result<void> visit_entries(const BlockTable& table, const ByteSource& file, std::uint64_t most_bytes, LostPieces& lost,
                            const EntryVisitor& visit) {
     const std::uint64_t count = std::min<std::uint64_t>(most_bytes, table.region.length) / kEntryBytes;
     const std::uint64_t in_chunk = table.metadata.chunk_ratio() + 1;
-    std::vector<little_uint64_buf_t> entries;
-    for (std::uint64_t first = 0; first < count; first += entries.size()) {
-        entries.resize(static_cast<std::size_t>(std::min(kEntriesAtOnce, count - first)));
-        VDISK_CHECK(
-            read_exact(file, table.region.offset + first * kEntryBytes, std::as_writable_bytes(std::span(entries))));
+    const auto take = [&](std::uint64_t first, std::span<const little_uint64_buf_t> entries) -> Result<void> {
         for (std::size_t i = 0; i < entries.size(); ++i) {
             if (entries[i].value() == 0) continue;
             const std::uint64_t chunk = (first + i) / in_chunk;
@@ -125,8 +120,9 @@ Result<void> visit_entries(const BlockTable& table, const ByteSource& file, std:
             const std::uint64_t number = bitmap ? chunk : chunk * (in_chunk - 1) + within;
             VDISK_CHECK(visit(bitmap, number, Entry{entries[i].value()}));
         }
-    }
-    return ok();
+        return ok();
+    };
+    return for_each_piece<little_uint64_buf_t>(file, table.region.offset, count, lost, take);
 }
 
 Claim claim_of(const BlockTable& table, bool bitmap, std::uint64_t number, Entry entry) noexcept {
@@ -138,12 +134,15 @@ Claim claim_of(const BlockTable& table, bool bitmap, std::uint64_t number, Entry
 
 Result<Survey> survey(const BlockTable& table, const ByteSource& file, const Limits& limits) {
     Surveyor surveyor(table, limits);
-    VDISK_CHECK(visit_entries(table, file, limits.table_bytes,
+    LostPieces lost;
+    VDISK_CHECK(visit_entries(table, file, limits.table_bytes, lost,
                               [&](bool bitmap, std::uint64_t number, Entry entry) -> Result<void> {
                                   surveyor.take(bitmap, number, entry);
                                   return ok();
                               }));
-    return surveyor.finish();
+    Survey survey = surveyor.finish();
+    lost.tell(survey.remarks);
+    return survey;
 }
 
 } // namespace vdisk::vhdx

@@ -2,6 +2,7 @@
 /// The block allocation table of a VHDX. Source: [MS-VHDX], 2.5.
 #pragma once
 
+#include "disk/table_pieces.hpp"
 #include "format/vhdx/metadata.hpp"
 
 #include <functional>
@@ -55,9 +56,10 @@ struct BlockTable {
 /// Told of each entry that is not 0: of block number `number`, or of the sector bitmap of chunk number `number`.
 using EntryVisitor = std::function<Result<void>(bool bitmap, std::uint64_t number, Entry entry)>;
 
-/// Visits the entries in the table's order, reading at most `most_bytes` of it. Errors: `io`, and the visitor's.
+/// Visits the entries in the table's order, reading at most `most_bytes` of it; what can't be read is added to
+/// `lost`. Errors: the visitor's; `cancelled`.
 [[nodiscard]] Result<void> visit_entries(const BlockTable& table, const ByteSource& file, std::uint64_t most_bytes,
-                                         const EntryVisitor& visit);
+                                         LostPieces& lost, const EntryVisitor& visit);
 
 constexpr std::uint32_t kBitmapOwner = 0x80000000; ///< added to a chunk's number in a Claim: no table is so long
 
@@ -71,7 +73,7 @@ struct Survey {
     std::vector<Remark> remarks{};
 };
 
-/// Looks at no more entries and blocks than Limits::table_bytes has room for. Error: `io`.
+/// Looks at no more entries and blocks than Limits::table_bytes has room for. Error: `cancelled`.
 [[nodiscard]] Result<Survey> survey(const BlockTable& table, const ByteSource& file, const Limits& limits);
 
 } // namespace vdisk::vhdx

@@ -44,8 +44,9 @@ struct Copies {
 Result<Copies> read_copies(const ByteSource& file) {
     Copies copies;
     for (std::size_t i = 0; i < kHeadersAt.size(); ++i) {
-        VDISK_TRY(raw, read_struct<RawHeader>(file, kHeadersAt[i], "VHDX header"));
-        if (is_sound(raw, "head")) (i == 0 ? copies.first : copies.second) = raw;
+        const auto raw = read_struct<RawHeader>(file, kHeadersAt[i], "VHDX header");
+        if (raw.has_error() && i == 1 && !copies.first) return Error(raw.error());
+        if (raw.has_value() && is_sound(raw.value(), "head")) (i == 0 ? copies.first : copies.second) = raw.value();
     }
     return copies;
 }
@@ -85,8 +86,8 @@ Result<void> check_header(const ByteSource& file, const RawHeader& raw, const He
 Result<std::unique_ptr<RawRegionTable>> read_table(const ByteSource& file, std::uint64_t offset) {
     auto raw = std::make_unique<RawRegionTable>();
     if (!fits(offset, sizeof *raw, file.size())) return std::unique_ptr<RawRegionTable>();
-    VDISK_CHECK(read_exact(file, offset, std::as_writable_bytes(std::span(raw.get(), 1))));
-    if (!is_sound(*raw, "regi")) raw.reset();
+    const auto read = read_exact(file, offset, std::as_writable_bytes(std::span(raw.get(), 1)));
+    if (read.has_error() || !is_sound(*raw, "regi")) raw.reset();
     return raw;
 }
 

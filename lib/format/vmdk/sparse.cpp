@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vmdk/sparse.hpp"
 
+#include "disk/table_pieces.hpp"
+
 #include <algorithm>
 
 namespace vdisk::vmdk {
@@ -150,15 +152,17 @@ Result<std::optional<RawHostedHeader>> HeaderReader::footer(const RawHostedHeade
 
 // Whether each entry of a directory is none or leads to a place inside the file.
 Result<bool> HeaderReader::leads_to_tables(std::uint64_t directory) const {
-    constexpr std::uint64_t kAtOnce = 16384;
-    std::vector<little_uint32_buf_t> entries;
-    for (std::uint64_t first = 0; first < sparse_.tables(); first += entries.size()) {
-        entries.resize(static_cast<std::size_t>(std::min(kAtOnce, sparse_.tables() - first)));
-        VDISK_CHECK(read_exact(file_, directory + first * 4, std::as_writable_bytes(std::span(entries))));
-        for (const little_uint32_buf_t& entry : entries)
-            if (entry.value() != 0 && !fits(entry.value() * kSector, sparse_.table_bytes(), file_.size())) return false;
-    }
-    return true;
+    bool sound = true;
+    LostPieces lost; // what can't be read is an error when it is needed
+    VDISK_CHECK(for_each_piece<little_uint32_buf_t>(
+        file_, directory, sparse_.tables(), lost,
+        [&](std::uint64_t /*first*/, std::span<const little_uint32_buf_t> entries) -> Result<void> {
+            for (const little_uint32_buf_t& entry : entries)
+                if (entry.value() != 0 && !fits(entry.value() * kSector, sparse_.table_bytes(), file_.size()))
+                    sound = false;
+            return ok();
+        }));
+    return sound;
 }
 
 Result<void> HeaderReader::take_directories(const RawHostedHeader& raw) {
