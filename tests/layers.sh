@@ -21,7 +21,7 @@ forbidden lib/codec '#include "io/' "codecs know memory, not sources"
 forbidden lib/hyperv '#include "(codec|image|disk|format|open)/' "is built on base and io alone"
 for layer in $layers; do forbidden "lib/$layer" '#include "hyperv/' "is a layer of the disk formats"; done
 for folder in lib tools; do forbidden "$folder" '#include [<"]tsk/' "only the plugin knows The Sleuth Kit"; done
-for file in $(grep -rlE --include='*.[ch]pp' '^ +(mutable )?std::mutex ' lib); do
+for file in $(grep -rlE --include='*.[ch]pp' '^ +(mutable |static )?std::mutex ' lib); do
     grep -q ForkGuard "$file" && continue
     echo "$file: has a mutex without a ForkGuard: a child of fork() may wait for it for ever"
     failed=1

@@ -1,26 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/passphrase.hpp"
 
+#include "base/fork_guard.hpp"
 #include "base/text.hpp"
 #include "io/pipe.hpp"
 
+#include <condition_variable>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <mutex>
+#include <set>
 
 namespace vdisk {
 namespace {
 
 // What came by a pipe can't be read again when the next layer of a chain, or another disk, asks for it.
-Result<SecretBytes> read_once(const std::string& path, std::uint64_t limit) {
-    static std::mutex mutex;
-    static std::map<std::string, SecretBytes> known;
-    const std::lock_guard lock(mutex);
-    if (const auto found = known.find(path); found != known.end()) return found->second;
-    SecretBytes key(static_cast<std::size_t>(limit));
-    VDISK_TRY(size, read_pipe(path, key));
-    key.resize(size);
-    return known.emplace(path, std::move(key)).first->second;
+class PipedKeys {
+public:
+    Result<SecretBytes> read_once(const std::string& path, std::uint64_t limit) {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return !being_read_.contains(path); });
+        if (const auto known = known_.find(path); known != known_.end()) return known->second;
+        SecretBytes key(static_cast<std::size_t>(limit));
+        being_read_.insert(path);
+        lock.unlock(); // a pipe may take as long as a person who types into it
+        const auto size = read_pipe(path, key);
+        lock.lock();
+        being_read_.erase(path);
+        changed_.notify_all();
+        if (size.has_error()) return Error(size.error());
+        key.resize(size.value());
+        return known_.emplace(path, std::move(key)).first->second;
+    }
+
+private:
+    // In a child of fork() nobody reads and nobody waits.
+    static void forget_readers(void* keys) noexcept {
+        auto& all = *static_cast<PipedKeys*>(keys);
+        all.being_read_.clear();
+        std::construct_at(&all.changed_); // the one that threads of the parent wait on can't even be destroyed
+    }
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    std::set<std::string> being_read_;
+    std::map<std::string, SecretBytes> known_;
+    ForkGuard guard_{&mutex_, forget_readers, this};
+};
+
+PipedKeys& piped_keys() {
+    static PipedKeys keys;
+    return keys;
 }
 
 Result<SecretBytes> read_file(const std::string& path, const OpenContext& context) {
@@ -44,7 +75,8 @@ Result<Passphrase> read_passphrase(const OpenContext& context) {
                     "VDISK_KEY_FILE, or make a reference file that does with 'vdisk ref'");
     const bool typed =
         !context.selector.key_file || context.references->given_kinds() == FileKinds::regular_or_block_device;
-    auto bytes = typed && is_pipe(path) ? read_once(path, context.limits.key_file_bytes) : read_file(path, context);
+    auto bytes =
+        typed && is_pipe(path) ? piped_keys().read_once(path, context.limits.key_file_bytes) : read_file(path, context);
     Passphrase key{.file = fmt::format("key file '{}'", printable(path))};
     if (bytes.has_error()) return std::move(bytes).error().in(key.file);
     key.bytes = std::move(bytes).value();

@@ -71,6 +71,11 @@ bool is_zero(const RawTarHeader& header) {
     return std::ranges::all_of(bytes, [](std::byte each) { return each == std::byte{0}; });
 }
 
+// Of a header that only says something about others.
+bool is_extension(char type) {
+    return std::string_view("xgLK").find(type) != std::string_view::npos;
+}
+
 std::string name_in(const RawTarHeader& header) {
     std::string name(text_of(header.name));
     const bool posix = std::string_view(header.magic.data(), 6) == std::string_view("ustar\0", 6);
@@ -103,7 +108,7 @@ public:
     Walk(const ByteSource& archive, std::size_t headers) : archive_(archive), left_(headers) {}
 
     // The next regular file; nothing at the end, or where damage() says why there may be more.
-    Result<std::optional<Member>> next();
+    std::optional<Member> next();
 
     const std::string& damage() const noexcept { return damage_; }
 
@@ -114,10 +119,10 @@ private:
         std::uint64_t size = 0;
     };
 
-    Result<std::optional<Entry>> read_entry();
-    Result<bool> ends_at(std::uint64_t offset) const;
-    Result<bool> take_extension(const Entry& entry);
-    Result<std::string> text_at(const Entry& entry) const;
+    std::optional<Entry> read_entry();
+    bool ends_at(std::uint64_t offset) const;
+    bool take_extension(const Entry& entry);
+    std::optional<std::string> text_at(const Entry& entry);
 
     template<class... Args> void stop(fmt::format_string<Args...> format, Args&&... args) {
         damage_ = fmt::format(format, std::forward<Args>(args)...);
@@ -131,88 +136,88 @@ private:
     std::map<std::string, std::string, std::less<>> records_; // and as pax does
 };
 
-Result<std::optional<Walk::Entry>> Walk::read_entry() {
-    if (at_ > archive_.size()) return std::optional<Entry>(); // within the last member's data or their padding
+std::optional<Walk::Entry> Walk::read_entry() {
+    if (at_ > archive_.size()) return std::nullopt; // within the last member's data or their padding
     if (!fits(at_, kTarBlock, archive_.size())) {
         stop("the archive ends at {} without tar's mark of an end", archive_.size());
-        return std::optional<Entry>();
+        return std::nullopt;
     }
     if (left_ == 0) {
         stop("there are more headers than an archive of a machine has, from offset {} on", at_);
-        return std::optional<Entry>();
+        return std::nullopt;
     }
     --left_;
     Entry entry;
-    VDISK_CHECK(read_exact(archive_, at_, std::as_writable_bytes(std::span(&entry.header, 1))));
+    if (const auto read = read_exact(archive_, at_, std::as_writable_bytes(std::span(&entry.header, 1)));
+        read.has_error()) {
+        stop("the member header at offset {} can't be read ({}), and what follows can't be found", at_,
+             read.error().what);
+        return std::nullopt;
+    }
     if (is_zero(entry.header)) {
-        VDISK_TRY(ends, ends_at(at_));
-        if (!ends)
+        if (!ends_at(at_))
             stop("the member header at offset {} is zeros, and what is behind it is not: what follows can't be found",
                  at_);
-        return std::optional<Entry>();
+        return std::nullopt;
     }
     if (!checksum_holds(entry.header)) {
         stop("the member header at offset {} is damaged: its checksum does not hold, and what follows can't be found",
              at_);
-        return std::optional<Entry>();
+        return std::nullopt;
     }
     entry.data = at_ + kTarBlock;
     auto size = size_of(entry.header);
-    if (const auto said = records_.find("size"); said != records_.end() && entry.header.type != 'x')
+    if (const auto said = records_.find("size"); said != records_.end() && !is_extension(entry.header.type))
         size = parse_number<std::uint64_t>(said->second);
     const bool has_data = entry.header.type < '1' || entry.header.type > '6';
     entry.size = has_data ? size.value_or(0) : 0;
     const auto end = checked_add(entry.data, entry.size);
     if (!size || !end || *end > UINT64_MAX - kTarBlock) {
         stop("the member header at offset {} has no size that an archive can hold", at_);
-        return std::optional<Entry>();
+        return std::nullopt;
     }
     at_ = (*end + kTarBlock - 1) / kTarBlock * kTarBlock;
-    return std::optional(entry);
+    return entry;
 }
 
 // Whether the block of zeros there is the mark of an end: two of them. Some writers leave out the second.
-Result<bool> Walk::ends_at(std::uint64_t offset) const {
+bool Walk::ends_at(std::uint64_t offset) const {
     RawTarHeader second{};
     const std::uint64_t at = offset + kTarBlock;
-    if (fits(at, kTarBlock, archive_.size()))
-        VDISK_CHECK(read_exact(archive_, at, std::as_writable_bytes(std::span(&second, 1))));
-    return is_zero(second);
+    if (!fits(at, kTarBlock, archive_.size())) return true;
+    return read_exact(archive_, at, std::as_writable_bytes(std::span(&second, 1))).has_value() && is_zero(second);
 }
 
-Result<std::string> Walk::text_at(const Entry& entry) const {
-    if (entry.size > kExtended)
-        return fail_at(entry.data, ErrorKind::limit_exceeded,
-                       "{}: the extended header at offset {} has {} bytes, the limit is {}", archive_.name(),
-                       entry.data - kTarBlock, entry.size, kExtended);
-    VDISK_TRY(bytes, read_bytes(archive_, entry.data, entry.size, "extended header"));
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+std::optional<std::string> Walk::text_at(const Entry& entry) {
+    const std::uint64_t at = entry.data - kTarBlock;
+    if (entry.size > kExtended) {
+        stop("the extended header at offset {} has {} bytes, the limit is {}", at, entry.size, kExtended);
+        return std::nullopt;
+    }
+    const auto bytes = read_bytes(archive_, entry.data, entry.size, "extended header");
+    if (bytes.has_error()) {
+        stop("the extended header at offset {} can't be read ({}), and what follows can't be found", at,
+             bytes.error().what);
+        return std::nullopt;
+    }
+    return std::string(reinterpret_cast<const char*>(bytes.value().data()), bytes.value().size());
 }
 
 // Whether the entry only says something about the next one.
-Result<bool> Walk::take_extension(const Entry& entry) {
-    switch (entry.header.type) {
-    case 'L': {
-        VDISK_TRY(text, text_at(entry));
-        long_name_ = text.substr(0, text.find('\0'));
-        return true;
-    }
-    case 'x': {
-        VDISK_TRY(text, text_at(entry));
-        if (!read_records(text, records_))
+bool Walk::take_extension(const Entry& entry) {
+    if (entry.header.type == 'L') {
+        if (const auto text = text_at(entry)) long_name_ = text->substr(0, text->find('\0'));
+    } else if (entry.header.type == 'x') {
+        if (const auto text = text_at(entry); text && !read_records(*text, records_))
             stop("the extended header at offset {} holds no records, and what follows can't be found",
                  entry.data - kTarBlock);
-        return true;
     }
-    case 'g':
-    case 'K': return true;
-    default: return false;
-    }
+    return is_extension(entry.header.type);
 }
 
-Result<std::optional<Member>> Walk::next() {
+std::optional<Member> Walk::next() {
     while (damage_.empty()) {
-        VDISK_TRY(entry, read_entry());
+        const auto entry = read_entry();
         if (!entry) break;
         if (entry->header.type == 'L' || entry->header.type == 'x')
             if (!fits(entry->data, entry->size, archive_.size())) {
@@ -220,17 +225,16 @@ Result<std::optional<Member>> Walk::next() {
                      entry->data - kTarBlock);
                 break;
             }
-        VDISK_TRY(is_extension, take_extension(*entry));
-        if (is_extension) continue;
+        if (take_extension(*entry)) continue;
         Member member{.name = name_in(entry->header), .offset = entry->data, .size = entry->size};
         if (!long_name_.empty()) member.name = std::move(long_name_);
         if (const auto path = records_.find("path"); path != records_.end()) member.name = path->second;
         long_name_.clear();
         records_.clear();
         const char type = entry->header.type;
-        if (type == '0' || type == '\0' || type == '7') return std::optional(std::move(member));
+        if (type == '0' || type == '\0' || type == '7') return member;
     }
-    return std::optional<Member>();
+    return std::nullopt;
 }
 
 } // namespace
@@ -239,7 +243,7 @@ Result<Members> read_members(const ByteSource& archive, const Limits& limits) {
     Members members;
     Walk walk(archive, limits.search_files * kHeadersAMember);
     while (true) {
-        VDISK_TRY(member, walk.next());
+        auto member = walk.next();
         if (!member) break;
         if (members.list.size() == limits.search_files)
             return fail(ErrorKind::limit_exceeded, "{}: the archive has more than {} members, the limit",
@@ -254,8 +258,8 @@ bool has_descriptor(const ByteSource& archive) {
     Walk walk(archive, kFirstHeaders);
     while (true) {
         const auto member = walk.next();
-        if (member.has_error() || !member.value()) return false;
-        if (ends_in(member.value()->name, ".ovf")) return true;
+        if (!member) return false;
+        if (ends_in(member->name, ".ovf")) return true;
     }
 }
 

@@ -26,9 +26,9 @@ struct Members {
 /// Bytes of a header, and what members' starts are multiples of.
 constexpr std::uint64_t kTarBlock = 512;
 
-/// Follows the headers from the archive's start. A header whose checksum does not hold, or an end before the blocks of
-/// zeros that tar writes there, is `damage`; not so an end within the last member, which its size shows. Errors: `io`,
-/// `limit_exceeded` beyond Limits::search_files.
+/// Follows the headers from the archive's start. A header that can't be read or whose checksum does not hold, or an end
+/// before the blocks of zeros that tar writes there, is `damage`; not so an end within the last member, which its size
+/// shows. Error: `limit_exceeded` beyond Limits::search_files.
 [[nodiscard]] Result<Members> read_members(const ByteSource& archive, const Limits& limits);
 
 /// Whether one of the first members is called as an OVF descriptor is. Quick: looks at no more than a few headers.

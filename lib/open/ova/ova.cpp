@@ -5,17 +5,13 @@
 #include "base/digest.hpp"
 #include "base/parse.hpp"
 #include "base/text.hpp"
-#include "format/ova/ovf.hpp"
-#include "format/ova/tar.hpp"
+#include "format/ova/archive.hpp"
 #include "format/raw/raw.hpp"
-#include "io/joined_source.hpp"
-#include "io/memory_source.hpp"
 #include "open/known_files.hpp"
 #include "open/registry.hpp"
 
 #include <algorithm>
 #include <array>
-#include <map>
 #include <set>
 
 namespace vdisk {
@@ -23,107 +19,6 @@ namespace ova {
 namespace {
 
 constexpr std::size_t kPiece = 1U << 20; // bytes that a manifest's digest is taken of at once
-
-std::string_view without_dot(std::string_view name) {
-    while (name.starts_with("./")) name.remove_prefix(2);
-    return name;
-}
-
-// The archive and where in it what lies.
-class Archive {
-public:
-    static Result<Archive> read(SourcePtr source, const Limits& limits) {
-        VDISK_TRY(members, read_members(*source, limits));
-        return Archive(std::move(source), std::move(members));
-    }
-
-    Archive(const Archive&) = delete; // names and members are pointed to
-    Archive(Archive&&) noexcept = default;
-
-    const Members& members() const noexcept { return members_; }
-    const SourcePtr& source() const noexcept { return source_; }
-
-    // The member of this name, or of the name that it is as a URI; the last of several, as tar unpacks them.
-    const Member* find(std::string_view name) const {
-        if (const auto found = by_name_.find(without_dot(name)); found != by_name_.end()) return found->second;
-        const auto decoded = by_name_.find(without_dot(percent_decoded(name)));
-        return decoded == by_name_.end() ? nullptr : decoded->second;
-    }
-    const Member* first_called(std::string_view extension) const {
-        const auto found =
-            std::ranges::find_if(members_.list, [&](const Member& each) { return ends_in(each.name, extension); });
-        return found == members_.list.end() ? nullptr : &*found;
-    }
-
-    bool is_whole(const Member& member) const { return fits(member.offset, member.size, source_->size()); }
-
-    // What is there of it.
-    SourcePtr bytes_of(const Member& member) const {
-        return std::make_shared<SliceSource>(source_, member.offset, member.size, name_of(member));
-    }
-
-    // All of it: what the archive ends before is an error for its range.
-    SourcePtr all_of(const Member& member) const {
-        SourcePtr there = bytes_of(member);
-        if (is_whole(member)) return there;
-        std::vector<Share> shares;
-        const std::uint64_t length = there->size();
-        if (length > 0) shares.push_back({.source = std::move(there), .length = length});
-        shares.push_back(
-            {.length = member.size - length,
-             .why = std::make_shared<const Error>(fail(ErrorKind::truncated, "{}: the archive ends at {}, within it",
-                                                       name_of(member), source_->size()))});
-        return std::make_shared<JoinedSource>(std::move(shares), name_of(member));
-    }
-
-    Result<std::string> text_of(const Member& member, const Limits& limits) const {
-        if (member.size > limits.registry_bytes)
-            return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for such a text is {}", name_of(member),
-                        member.size, limits.registry_bytes);
-        VDISK_TRY(bytes, read_bytes(*bytes_of(member), 0, member.size, "text"));
-        return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-    }
-
-    std::string name_of(const Member& member) const {
-        return fmt::format("{}: {}", source_->name(), printable(member.name));
-    }
-
-private:
-    Archive(SourcePtr source, Members members) : source_(std::move(source)), members_(std::move(members)) {
-        for (const Member& member : members_.list) by_name_.insert_or_assign(without_dot(member.name), &member);
-    }
-
-    SourcePtr source_;
-    Members members_;
-    std::map<std::string_view, const Member*, std::less<>> by_name_; ///< names and members of members_
-};
-
-// A file that the archive holds in chunks: href.000000000, href.000000001, ... (DSP0243, 7.1).
-Result<SourcePtr> joined_chunks(const Archive& archive, const OvfDisk& disk, const Limits& limits) {
-    const std::string name = fmt::format("{}: {}", archive.source()->name(), printable(disk.href));
-    if (!disk.file_size)
-        return fail(ErrorKind::corrupt, "{}: lies in chunks, and the descriptor does not say its size", name);
-    const std::uint64_t count = div_ceil(*disk.file_size, *disk.chunk_size);
-    if (count > limits.search_files)
-        return fail(ErrorKind::limit_exceeded, "{}: lies in {} chunks, the limit is {}", name, count,
-                    limits.search_files);
-    std::vector<Share> shares;
-    for (std::uint64_t i = 0; i < count; ++i) {
-        const std::uint64_t length = std::min(*disk.chunk_size, *disk.file_size - i * *disk.chunk_size);
-        const std::string chunk = fmt::format("{}.{:09}", disk.href, i);
-        const Member* const member = archive.find(chunk);
-        Share share{.length = length};
-        if (member != nullptr && member->size == length && archive.is_whole(*member))
-            share.source = archive.bytes_of(*member);
-        else
-            share.why = std::make_shared<const Error>(
-                fail(ErrorKind::corrupt, "{}: its chunk '{}' {}", name, printable(chunk),
-                     member == nullptr ? std::string("is missing")
-                                       : fmt::format("has {} bytes of {}", archive.bytes_of(*member)->size(), length)));
-        shares.push_back(std::move(share));
-    }
-    return SourcePtr(std::make_shared<JoinedSource>(std::move(shares), name));
-}
 
 // A disk of the machine and what became of opening it.
 struct Opened {
@@ -255,7 +150,7 @@ Opened File::open(const SourcePtr& bytes, const SourcePtr& all, std::string_view
             known != nullptr && (format == nullptr || known->content == KnownFile::Content::other))
             return {.why = fmt::format("'{}' {}", printable(name), in_words(*known))};
     if (format == nullptr) return {.why = fmt::format("'{}' is of no format that is known here", printable(name))};
-    if (format == &kOvaFormat || format->follow != nullptr)
+    if (format == &kOvaFormat || format->follow != nullptr || format->scans_forward)
         return {.why = fmt::format("'{}' is a {} file, and no disk", printable(name), format->name)};
     OpenContext inner = context_;
     inner.selector = {};
@@ -297,7 +192,9 @@ void File::add(std::string_view name, Facts facts, Opened opened, std::optional<
 void File::add_unlisted(const Member& member) {
     if (used_.contains(member.name) || archive_.find(member.name) != &member) return;
     const auto detected = detect_format(*archive_.bytes_of(member), Match::sure);
-    if (detected.has_error() || detected.value() == nullptr || detected.value()->follow != nullptr) return;
+    if (detected.has_error() || detected.value() == nullptr || detected.value()->follow != nullptr ||
+        detected.value()->scans_forward)
+        return;
     Facts facts = Facts::object();
     facts["listed"] = false;
     Opened opened = open(archive_.bytes_of(member), archive_.all_of(member), member.name);
