@@ -56,8 +56,9 @@ std::string unfinished_name() {
     return name;
 }
 
+// A file without a name any more is one that another writer has replaced since it was opened: as good as it was.
 bool is_of_this_user_alone(const struct stat& status) {
-    return S_ISREG(status.st_mode) && status.st_uid == ::geteuid() && status.st_nlink == 1 &&
+    return S_ISREG(status.st_mode) && status.st_uid == ::geteuid() && status.st_nlink <= 1 &&
            (status.st_mode & kWritableByOthers) == 0;
 }
 
