@@ -60,7 +60,10 @@ Result<ResolvedExtent> Image::resolve(GuestOffset at, std::uint64_t wanted) cons
 // This layer's own answer, cut to `wanted` and to the disk's end.
 Result<Mapping> Image::map_here(GuestOffset at, std::uint64_t wanted) const {
     wanted = std::min(wanted, size_ - at.value);
-    VDISK_TRY(mapping, parts_.layout->map(at, wanted));
+    auto found = parts_.layout->map(at, wanted);
+    // A layout looks ahead, so that what it could not read may be what maps later bytes.
+    if (found.has_error() && wanted > 1) found = parts_.layout->map(at, 1);
+    VDISK_TRY(mapping, std::move(found));
     if (mapping.length() == 0)
         return fail_at(at.value, ErrorKind::corrupt, "{}: empty extent at disk offset {}", parts_.name, at.value);
     return mapping.cut_to(wanted);

@@ -261,6 +261,21 @@ BOOST_AUTO_TEST_CASE(an_unreadable_extent_spoils_only_reads_that_touch_it) {
     BOOST_TEST(crossing.error().offset.value() == kCluster);
 }
 
+BOOST_AUTO_TEST_CASE(a_table_that_cant_be_read_further_on_is_no_error_for_what_lies_before) {
+    class LooksAhead final : public Layout {
+    public:
+        std::uint64_t disk_size() const noexcept override { return 4 * kCluster; }
+        Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const override {
+            if (at.value + wanted > 2 * kCluster) return fail(ErrorKind::io, "no table for the last two");
+            return Extent::zero(kCluster - at.value % kCluster);
+        }
+    };
+    const ImagePtr disk = image_of(std::make_shared<const LooksAhead>(), {});
+    for (const std::uint64_t at : {std::uint64_t{0}, kCluster, 2 * kCluster - 1})
+        BOOST_TEST(required(disk->resolve(GuestOffset{at}, disk->size())).extent.length == kCluster - at % kCluster);
+    BOOST_TEST(disk->resolve(GuestOffset{2 * kCluster}, disk->size()).has_error());
+}
+
 BOOST_AUTO_TEST_CASE(data_past_the_end_of_the_file_is_truncated_not_zero) {
     Random random(1);
     const Bytes bytes = random_bytes(random, 6000);
