@@ -90,7 +90,4 @@ private:
     bool asks_parent_ = false;
 };
 
-/// A stable word for a kind, for `vdisk map`.
-std::string_view to_string(Extent::Kind kind) noexcept;
-
 } // namespace vdisk

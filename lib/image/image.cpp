@@ -8,16 +8,6 @@
 
 namespace vdisk {
 
-std::string_view to_string(Extent::Kind kind) noexcept {
-    switch (kind) {
-    case Extent::Kind::zero: return "zero";
-    case Extent::Kind::stored: return "stored";
-    case Extent::Kind::packed: return "packed";
-    case Extent::Kind::unreadable: return "unreadable";
-    }
-    return "unreadable";
-}
-
 Image::Image(Parts parts)
     : parts_(std::move(parts)), size_(parts_.layout->disk_size()), cache_owner_(parts_.caches->new_owner()) {}
 
@@ -53,7 +43,8 @@ Result<ResolvedExtent> Image::resolve(GuestOffset at, std::uint64_t wanted) cons
         if (const Extent* own = mapping.own()) return ResolvedExtent{layer->clip_to_source(*own), layer, depth};
         wanted = mapping.length();
         const Image* parent = layer->parts_.parent.get();
-        if (parent == nullptr || at.value >= parent->size_) return ResolvedExtent{Extent::zero(wanted), layer, depth};
+        if (parent == nullptr || at.value >= parent->size_)
+            return ResolvedExtent{Extent::zero(wanted), layer, depth, false};
     }
 }
 
@@ -174,9 +165,10 @@ void Image::prepare(Sequence::Range range) const {
     for (std::uint64_t at = range.start; at < end;) {
         const auto found = resolve(GuestOffset{at}, end - at);
         if (found.has_error()) return;
-        const auto& [extent, layer, depth] = found.value();
+        const Extent& extent = found.value().extent;
+        const Image& layer = *found.value().layer;
         if (extent.kind == Extent::Kind::packed)
-            parts_.caches->clusters.prepare(layer->cluster_key(extent), layer->expander(extent));
+            parts_.caches->clusters.prepare(layer.cluster_key(extent), layer.expander(extent));
         at += extent.length;
     }
 }

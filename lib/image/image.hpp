@@ -20,6 +20,7 @@ struct ResolvedExtent {
     Extent extent;
     const Image* layer = nullptr; ///< valid as long as the image that was asked
     std::size_t depth = 0;        ///< 0: the image itself, 1: its parent, ...
+    bool allocated = true;        ///< false: no layer has the bytes, `layer` is the last that was asked; they are zeros
 };
 
 /// A virtual disk. Is itself a source of bytes, so images nest. Immutable and thread-safe; no lock is held while bytes
@@ -50,6 +51,10 @@ public:
     [[nodiscard]] Result<ResolvedExtent> resolve(GuestOffset at, std::uint64_t wanted) const;
 
     [[nodiscard]] const Image* parent() const noexcept { return parts_.parent.get(); }
+    /// What Extent::source counts, of this layer.
+    [[nodiscard]] const std::vector<SourcePtr>& sources() const noexcept { return parts_.sources; }
+    /// How this layer's extents that are enciphered are.
+    [[nodiscard]] const Encryption& encryption() const noexcept { return parts_.encryption; }
     [[nodiscard]] const Caches& caches() const noexcept { return *parts_.caches; }
 
 private:

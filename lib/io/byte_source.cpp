@@ -9,6 +9,10 @@ Readability ByteSource::readability(std::uint64_t offset, std::uint64_t wanted) 
     return {std::min(wanted, size() - std::min(offset, size())), nullptr};
 }
 
+Origin ByteSource::origin(std::uint64_t offset, std::uint64_t wanted) const {
+    return {.length = std::min(wanted, size() - offset)};
+}
+
 Result<void> read_exact(const ByteSource& source, std::uint64_t offset, std::span<std::byte> out) {
     VDISK_TRY(got, source.read_at(offset, out));
     if (got != out.size())

@@ -21,6 +21,17 @@ struct Readability {
     std::shared_ptr<const Error> why; ///< why none of them can be read; nullptr if nothing is known against it
 };
 
+class FileSource;
+
+/// Where bytes of a source stand in the files of the system.
+struct Origin {
+    std::uint64_t length = 0;         ///< bytes that the answer holds for
+    const FileSource* file = nullptr; ///< no file in parts, unless a stream; null: in none. Lives as long as the source
+    std::uint64_t offset = 0;         ///< in `file`; if `decompressed`, in what that decompresses to
+    bool decompressed = false;        ///< `file` is a compressed stream, in which the bytes do not stand as they are
+    bool zeros = false;               ///< they stand nowhere and are zeros, as a log that is to be replayed makes them
+};
+
 /// A fixed number of bytes that can be read at any offset. No cursor and no visible state: every member is const and
 /// may be called from several threads at once.
 class ByteSource {
@@ -41,6 +52,13 @@ public:
     /// bytes and not past the end of the source; of length 0 only if nothing is wanted or nothing is there. A read that
     /// touches a run with a reason is an error; one that does not may still fail, as any read may.
     [[nodiscard]] virtual Readability readability(std::uint64_t offset, std::uint64_t wanted) const;
+
+    /// Where the bytes from `offset`, which must lie inside, stand: the longest run with one answer, of at most
+    /// `wanted` bytes (> 0). Of a source that does not know, in no file.
+    [[nodiscard]] virtual Origin origin(std::uint64_t offset, std::uint64_t wanted) const;
+
+    /// The files of the system that origin() may name, in the order of their bytes.
+    [[nodiscard]] virtual std::vector<const FileSource*> files() const { return {}; }
 
     /// What messages call it: usually the path.
     [[nodiscard]] virtual std::string_view name() const noexcept = 0;

@@ -136,6 +136,26 @@ std::vector<const FileSource*> FileSource::files() const {
     return files;
 }
 
+Origin FileSource::origin(std::uint64_t offset, std::uint64_t wanted) const {
+    if (parts_.empty()) return {.length = std::min(wanted, size_ - offset), .file = this, .offset = offset};
+    const FilePart& part = part_at(offset);
+    const std::uint64_t within = offset - part.start;
+    return {.length = std::min(wanted, part.length - within), .file = part.file.get(), .offset = within};
+}
+
+// The descriptor's position means nothing here: all reads say where.
+FileSource::Allocation FileSource::allocation(std::uint64_t offset) const noexcept {
+    const auto here = static_cast<off_t>(offset);
+    const auto up_to = [&](off_t end) { return std::min(static_cast<std::uint64_t>(end), size_) - offset; };
+    off_t data = ::lseek(descriptor_.get(), here, SEEK_DATA);
+    // Nothing more is stored: a hole up to the end, which may have come closer since the file was opened.
+    if (data < 0 && errno == ENXIO && regular_) data = ::lseek(descriptor_.get(), 0, SEEK_END);
+    if (data < here) return {size_ - offset, false};
+    if (data > here) return {up_to(data), true};
+    const off_t hole = ::lseek(descriptor_.get(), here, SEEK_HOLE);
+    return {hole > here ? up_to(hole) : size_ - offset, false};
+}
+
 ChangeTimes FileSource::change_times() const noexcept {
     const auto is_doubtful = [](const FilePart& part) {
         return part.file && part.file->change_times() == ChangeTimes::doubtful;

@@ -67,7 +67,18 @@ public:
     /// The parts; none of a file that is one.
     [[nodiscard]] const std::vector<FilePart>& parts() const noexcept { return parts_; }
     /// The system's files that it is read from, in their order: itself, or the parts that are there.
-    [[nodiscard]] std::vector<const FileSource*> files() const;
+    [[nodiscard]] std::vector<const FileSource*> files() const override;
+    /// In itself or in its parts.
+    [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override;
+
+    /// A run of bytes that the file system stores, or of which it stores none: they are zeros.
+    struct Allocation {
+        std::uint64_t length = 0; ///< bytes, > 0, not past the end of the file
+        bool hole = false;
+    };
+    /// The run from `offset`, which must lie inside. All is stored where the file system does not tell, as of a block
+    /// device; not to be asked of a file in parts.
+    [[nodiscard]] Allocation allocation(std::uint64_t offset) const noexcept;
 
     [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;

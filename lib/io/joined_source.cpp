@@ -42,4 +42,22 @@ Readability JoinedSource::readability(std::uint64_t offset, std::uint64_t wanted
     return share.source->readability(within, length);
 }
 
+Origin JoinedSource::origin(std::uint64_t offset, std::uint64_t wanted) const {
+    const std::size_t index = share_at(offset);
+    const Share& share = shares_[index];
+    const std::uint64_t within = offset - starts_[index];
+    const std::uint64_t length = std::min(wanted, share.length - within);
+    return share.source ? share.source->origin(within, length) : Origin{.length = length};
+}
+
+std::vector<const FileSource*> JoinedSource::files() const {
+    std::vector<const FileSource*> all;
+    for (const Share& share : shares_) {
+        if (!share.source) continue;
+        const auto more = share.source->files();
+        all.insert(all.end(), more.begin(), more.end());
+    }
+    return all;
+}
+
 } // namespace vdisk

@@ -46,6 +46,10 @@ public:
         offset = std::min(offset, length_);
         return source_->readability(start_ + offset, std::min(wanted, length_ - offset));
     }
+    [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override {
+        return source_->origin(start_ + offset, std::min(wanted, length_ - offset));
+    }
+    [[nodiscard]] std::vector<const FileSource*> files() const override { return source_->files(); }
     [[nodiscard]] std::string_view name() const noexcept override { return name_.empty() ? source_->name() : name_; }
 
 private:

@@ -75,6 +75,14 @@ public:
         return {run.length, run.kind == Kind::lost ? why_ : nullptr};
     }
 
+    [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override {
+        const Run run = run_at(offset, std::min(wanted, size_ - offset));
+        if (run.kind == Kind::stored) return source_->origin(run.from, run.length);
+        return {.length = run.length, .zeros = run.kind == Kind::zeros};
+    }
+
+    [[nodiscard]] std::vector<const FileSource*> files() const override { return source_->files(); }
+
 private:
     enum class Kind : std::uint8_t { stored, zeros, lost };
     struct Run {

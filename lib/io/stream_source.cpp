@@ -378,6 +378,15 @@ StreamDigest StreamSource::digest() const {
     return hasher.finish<sizeof(StreamDigest)>().value_or(StreamDigest{});
 }
 
+Origin StreamSource::origin(std::uint64_t offset, std::uint64_t wanted) const {
+    return {
+        .length = std::min(wanted, size() - offset), .file = &parts_->packed(), .offset = offset, .decompressed = true};
+}
+
+std::vector<const FileSource*> StreamSource::files() const {
+    return {&parts_->packed()};
+}
+
 StreamStatistics StreamSource::statistics() const {
     const auto stream = parts_->stream();
     StreamStatistics statistics{
@@ -420,6 +429,8 @@ public:
     Readability readability(std::uint64_t offset, std::uint64_t wanted) const override {
         return strict() ? stream_->readability(offset, wanted) : all_.readability(offset, wanted);
     }
+    Origin origin(std::uint64_t offset, std::uint64_t wanted) const override { return stream_->origin(offset, wanted); }
+    std::vector<const FileSource*> files() const override { return stream_->files(); }
 
 private:
     bool strict() const { return stream_->unverified() == Unverified::refuse; }

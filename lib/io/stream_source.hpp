@@ -86,6 +86,9 @@ public:
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
     /// What read_at() refuses: what is lost, and what is doubtful where that is not to be read.
     [[nodiscard]] Readability readability(std::uint64_t offset, std::uint64_t wanted) const override;
+    /// In the compressed file, be it in parts.
+    [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override;
+    [[nodiscard]] std::vector<const FileSource*> files() const override;
     /// As read_at(), whatever is doubtful: for metadata that have checksums of their own.
     [[nodiscard]] Result<std::size_t> read_doubtful_at(std::uint64_t offset, std::span<std::byte> out) const;
     /// What read_doubtful_at() refuses: what is lost.

@@ -6,6 +6,7 @@
 
 #include "disk/audit.hpp"
 #include "disk/dirty_bitmap.hpp"
+#include "image/disk_map.hpp"
 #include "io/memory_source.hpp"
 #include "open/open.hpp"
 #include "open/registry.hpp"
@@ -99,6 +100,25 @@ inline void check_extents(const Image& image, std::uint64_t offset) {
     }
 }
 
+/// Runs tile the disk as its extents do, and say why they can't be read.
+inline void check_map(const Image& image, std::uint64_t offset) {
+    DiskMap pieces(image, GuestOffset{offset}, image.size());
+    DiskMap runs(image, GuestOffset{offset}, offset + std::min<std::uint64_t>(image.size() - offset, kMostRead));
+    std::uint64_t at = offset;
+    for (int i = 0; i < 64; ++i) {
+        const auto piece = pieces.next_piece();
+        if (!piece) break;
+        require(piece->start.value == at && piece->length > 0 && piece->length <= image.size() - at);
+        require((piece->kind == MapRun::Kind::unreadable) == (piece->why != nullptr));
+        at += piece->length;
+    }
+    at = offset;
+    while (const auto run = runs.next_run()) {
+        require(run->start.value == at && run->length > 0);
+        at += run->length;
+    }
+}
+
 inline void check_reads(const Image& image, const Image& other, Choices& choices) {
     for (int i = 0; i < 3; ++i) {
         const std::uint64_t offset = image.size() == 0 ? 0 : choices.next(8) % image.size();
@@ -112,6 +132,7 @@ inline void check_reads(const Image& image, const Image& other, Choices& choices
         second.join();
         require(again == whole && elsewhere == whole);
         check_extents(image, offset);
+        check_map(image, offset);
     }
 }
 
