@@ -44,7 +44,8 @@ class JsonInterface(harness.FolderTest):
         schema = {"$ref": f"#/definitions/{definition}", "definitions": SCHEMA["definitions"]}
         with self.subTest(command=[str(word) for word in command]):
             jsonschema.Draft7Validator(schema).validate(told)
-            self.assertEqual(next(iter(told)), "vdisk_json")
+            for each in told if isinstance(told, list) else [told]:
+                self.assertEqual(next(iter(each)), "vdisk_json")
         return told
 
     def check_every_command(self, image):
@@ -57,6 +58,8 @@ class JsonInterface(harness.FolderTest):
             self.check("info", VDISK, "info", "--json", disk["selector"], statuses=anyway)
             self.check("hash", VDISK, "hash", "--json", "--container", "-a", "md5", disk["selector"], statuses=anyway)
             self.check("export", VDISK, "export", "--json", "--force", "--hash", "sha1", disk["selector"], "raw", statuses=anyway)
+            self.check("map", VDISK, "map", "--json", disk["selector"], statuses=anyway)
+            self.check("map", VDISK, "map", "--json", "--at", 0, disk["selector"], statuses=anyway)
         self.check("report", VDISK, "audit", "--json", image, statuses=anyway)
         self.check("report", VDISK, "verify", "--json", image, statuses=anyway)
         self.check("leaked", VDISK, "leaked", "--json", "--force", image, "out", statuses=anyway)

@@ -15,7 +15,7 @@ HVCONFIG = str(BUILD / "hvconfig")
 # What each command needs besides its image. A word of capitals is made by the test.
 VDISK_COMMANDS = {
     "info": [], "ls": [], "hash": [], "config": [], "verify": [], "audit": [], "ref": [],
-    "export": ["OUT"], "leaked": ["OUT"], "bitmap": ["name"],
+    "map": [], "export": ["OUT"], "leaked": ["OUT"], "bitmap": ["name"],
 }
 HVCONFIG_COMMANDS = {
     "info": [], "dump": [], "verify": [], "disks": [], "deleted": [],

@@ -64,6 +64,13 @@ Option& CommandLine::option(std::string_view names, std::string placeholder, std
     return option;
 }
 
+Option& CommandLine::option(std::string_view names, std::string placeholder, std::optional<std::string>& value,
+                            std::string help) {
+    Option& option = add(names, std::move(placeholder), std::move(help));
+    option.take = [&value](std::string_view text) { value = text; };
+    return option;
+}
+
 Option& CommandLine::list(std::string_view names, std::string placeholder, std::vector<std::string>& values,
                           std::string help) {
     Option& option = add(names, std::move(placeholder), std::move(help));

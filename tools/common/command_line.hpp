@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,6 +43,8 @@ public:
     /// its values, and may be given several times.
     Option& flag(std::string_view names, bool& given, std::string help);
     Option& option(std::string_view names, std::string placeholder, std::string& value, std::string help);
+    Option& option(std::string_view names, std::string placeholder, std::optional<std::string>& value,
+                   std::string help);
     Option& list(std::string_view names, std::string placeholder, std::vector<std::string>& values, std::string help);
 
     /// Operands, in the order in which they are typed. Nothing follows operands() or optional_operand().

@@ -18,6 +18,7 @@ Action add_hash(CommandLine& line);
 Action add_info(CommandLine& line);
 Action add_leaked(CommandLine& line);
 Action add_ls(CommandLine& line);
+Action add_map(CommandLine& line);
 Action add_ref(CommandLine& line);
 
 /// How a command prints what it tells: as text or as JSON, for one image or several.
@@ -35,6 +36,9 @@ struct Printing {
 /// Prints what an audit or a verification of `file` found; returns the exit status: kPartial if anything is wrong.
 int print_report(const OpenedFile& file, const AuditReport& report, const Printing& printing);
 
+/// Adds the option --format, and what help says of images.
+void add_format(CommandLine& line, std::string& format);
+
 /// What help says of images: the keys of selectors.
 void add_image_notes(CommandLine& line);
 
@@ -45,6 +49,8 @@ struct ImageArgument {
 
     /// Adds the positional argument and the option. `this` must outlive the parsing.
     void add_to(CommandLine& line);
+    /// The operand alone, for a command that takes several images by names of their own.
+    void add_operand_to(CommandLine& line, std::string name);
 
     /// How to open it: with the environment's policy for references, limits, and a progress bar for long work.
     [[nodiscard]] Result<OpenOptions> options(std::string_view label = "opening") const;

@@ -15,8 +15,6 @@ void add_image_notes(CommandLine& line) {
     line.note("Selectors, behind a '#' and with commas between them", std::move(keys));
 }
 
-namespace {
-
 void add_format(CommandLine& line, std::string& format) {
     std::vector<std::string> names;
     for (const Format* known : formats()) names.emplace_back(known->name);
@@ -25,10 +23,12 @@ void add_format(CommandLine& line, std::string& format) {
     add_image_notes(line);
 }
 
-} // namespace
+void ImageArgument::add_operand_to(CommandLine& line, std::string name) {
+    line.operand(std::move(name), path, "the image, PATH or PATH#SELECTOR");
+}
 
 void ImageArgument::add_to(CommandLine& line) {
-    line.operand("IMAGE", path, "the image, PATH or PATH#SELECTOR");
+    add_operand_to(line, "IMAGE");
     add_format(line, format);
 }
 
