@@ -15,7 +15,7 @@ HVCONFIG = str(BUILD / "hvconfig")
 # What each command needs besides its image. A word of capitals is made by the test.
 VDISK_COMMANDS = {
     "info": [], "ls": [], "hash": [], "config": [], "verify": [], "audit": [], "ref": [],
-    "map": [], "export": ["OUT"], "leaked": ["OUT"], "bitmap": ["name"],
+    "map": [], "diff": ["SAME"], "export": ["OUT"], "leaked": ["OUT"], "bitmap": ["name"],
 }
 HVCONFIG_COMMANDS = {
     "info": [], "dump": [], "verify": [], "disks": [], "deleted": [],
@@ -42,7 +42,7 @@ class WrongWords(harness.FolderTest):
     def each_command(self):
         for tool, (_, commands) in TOOLS.items():
             for command, further in commands.items():
-                further = [{"OUT": "out", "OTHER": "machine.vmcx"}.get(word, word) for word in further]
+                further = [{"OUT": "out", "OTHER": "machine.vmcx", "SAME": "disk.qcow2"}.get(word, word) for word in further]
                 with self.subTest(tool=tool, command=command):
                     yield tool, command, further, "machine.vmcx" if tool == "hvconfig" else "disk.qcow2"
                     self.assertFalse((self.folder / "out").exists(), "an output is left behind")

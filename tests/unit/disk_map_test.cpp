@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "image/disk_map.hpp"
+#include "image/disk_comparison.hpp"
 #include "io/joined_source.hpp"
 #include "io/overlaid_source.hpp"
 #include "model.hpp"
 #include "temporary_folder.hpp"
 
 #include <array>
+#include <chrono>
 
 using namespace vdisk;
 using namespace vdisk::test;
@@ -68,6 +69,22 @@ std::string text_of(const Image& disk) {
         if (run.stored_length > 0) text += fmt::format("+{}", run.stored_length);
         text += fmt::format("/{}", run.depth);
     }
+    return text;
+}
+
+// What the metadata of two disks say: a letter a range.
+std::string compared(const Image& a, const Image& b) {
+    DiskComparison comparison(a, b);
+    std::string text;
+    std::uint64_t at = 0;
+    while (const auto range = comparison.next()) {
+        BOOST_TEST(range->start() == at);
+        BOOST_TEST(range->second.start.value == at);
+        BOOST_TEST(range->second.length == range->length());
+        at += range->length();
+        text += std::array{'=', '?', '!'}[static_cast<std::size_t>(range->state)];
+    }
+    BOOST_TEST(at == std::min(a.size(), b.size()));
     return text;
 }
 
@@ -185,6 +202,60 @@ BOOST_AUTO_TEST_CASE(what_a_file_lost_since_it_was_opened_is_no_hole) {
     std::filesystem::resize_file(folder.path() / "a", kCluster);
     BOOST_TEST(!file->allocation(2 * kCluster).hole);
     BOOST_TEST(file->allocation(2 * kCluster).length == 2 * kCluster);
+}
+
+BOOST_AUTO_TEST_CASE(bytes_in_one_place_of_one_file_are_the_same_whatever_path_leads_there) {
+    make("a", 4);
+    std::filesystem::create_hard_link(folder.path() / "a", folder.path() / "link");
+    const auto one = image_of({stored(0), stored(1), packed(2, 9000, 500)}, open("a"));
+    const auto other = image_of({Mapping::ask_parent(kCluster), stored(0), packed(2, 9000, 500)},
+                                std::make_shared<const SliceSource>(open("link"), kCluster, 3 * kCluster), one);
+    // Of the second disk the last cluster lies 4096 bytes further on in the file.
+    BOOST_TEST(compared(*one, *other) == "==?");
+    BOOST_TEST(compared(*one, *one) == "===");
+}
+
+BOOST_AUTO_TEST_CASE(equal_bytes_in_two_files_or_places_are_not_known_to_be_the_same) {
+    const auto one = image_of({stored(0), stored(1), Extent::zero(kCluster)}, make("a", 2));
+    const auto other = image_of({stored(0), stored(0), stored(1)}, make("b", 2));
+    BOOST_TEST(compared(*one, *other) == "???");
+    BOOST_TEST(compared(*one, *image_of({stored(1)}, open("a"))) == "?");
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_changed_between_its_openings_is_not_known_to_be_the_same) {
+    const auto before = image_of({stored(0)}, make("a", 1));
+    BOOST_TEST(compared(*before, *image_of({stored(0)}, open("a"))) == "=");
+    const auto path = folder.path() / "a";
+    std::filesystem::last_write_time(path, std::filesystem::last_write_time(path) - std::chrono::seconds(1));
+    BOOST_TEST(compared(*before, *image_of({stored(0)}, open("a"))) == "?");
+}
+
+BOOST_AUTO_TEST_CASE(zeros_of_every_kind_are_the_same_and_what_cant_be_read_is_never) {
+    const auto lost = [] { return Extent::unreadable(kCluster, fail(ErrorKind::corrupt, "lost")); };
+    const auto one = image_of({Extent::zero(kCluster), Mapping::ask_parent(kCluster), lost(), lost()}, make("a", 1));
+    const auto other =
+        image_of({Mapping::ask_parent(kCluster), Mapping::ask_parent(kCluster), lost(), stored(0)}, make("b", 1));
+    BOOST_TEST(compared(*one, *other) == "==!!");
+}
+
+BOOST_AUTO_TEST_CASE(enciphered_bytes_are_the_same_only_under_one_key_and_numbering) {
+    Extent secret = stored(0);
+    secret.enciphered = true;
+    const FilePtr file = make("a", 1);
+    const auto with = [&](std::byte key, Encryption::Numbering numbering) {
+        return image_of({secret}, file, nullptr, {.cipher = cipher(key), .numbering = numbering});
+    };
+    const auto one = with(std::byte{1}, Encryption::Numbering::host);
+    BOOST_TEST(compared(*one, *with(std::byte{1}, Encryption::Numbering::host)) == "=");
+    BOOST_TEST(compared(*one, *with(std::byte{2}, Encryption::Numbering::host)) == "?");
+    BOOST_TEST(compared(*one, *with(std::byte{1}, Encryption::Numbering::guest)) == "?");
+    BOOST_TEST(compared(*one, *image_of({stored(0)}, file)) == "?");
+}
+
+BOOST_AUTO_TEST_CASE(ranges_end_where_either_disk_does) {
+    const auto one = image_of({stored(0), stored(1)}, make("a", 4));
+    BOOST_TEST(compared(*one, *image_of({stored(0)}, open("a"))) == "=");
+    BOOST_TEST(compared(*image_of({}, open("a")), *one) == "");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -14,6 +14,7 @@ Action add_verify(CommandLine& line);
 Action add_audit(CommandLine& line);
 Action add_export(CommandLine& line);
 Action add_bitmap(CommandLine& line);
+Action add_diff(CommandLine& line);
 Action add_hash(CommandLine& line);
 Action add_info(CommandLine& line);
 Action add_leaked(CommandLine& line);

@@ -31,6 +31,7 @@ constexpr std::array kCommands{
     CommandRow{"ls", "list the disks in a file", add_ls},
     CommandRow{"export", "write a disk out as a raw, sparse file", add_export},
     CommandRow{"map", "tell where each run of a disk lies in its files, and back", add_map},
+    CommandRow{"diff", "tell which ranges of two disks differ", add_diff},
     CommandRow{"hash", "print hashes of a disk's bytes", add_hash},
     CommandRow{"config", "print a configuration that a file keeps beside its disks", add_config},
     CommandRow{"verify", "read all of a file and check it by its checksums", add_verify},
