@@ -31,4 +31,10 @@ Result<std::vector<std::byte>> read_bytes(const ByteSource& source, std::uint64_
     return bytes;
 }
 
+Result<std::string> read_text(const ByteSource& source, std::uint64_t offset, std::uint64_t length,
+                              std::string_view what) {
+    VDISK_TRY(bytes, read_bytes(source, offset, length, what));
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
 } // namespace vdisk

@@ -73,6 +73,10 @@ using SourcePtr = std::shared_ptr<const ByteSource>;
 [[nodiscard]] Result<std::vector<std::byte>> read_bytes(const ByteSource& source, std::uint64_t offset,
                                                         std::uint64_t length, std::string_view what);
 
+/// The same as text, of any bytes.
+[[nodiscard]] Result<std::string> read_text(const ByteSource& source, std::uint64_t offset, std::uint64_t length,
+                                            std::string_view what);
+
 /// One on-disk structure (made of Boost.Endian buffers) at `offset`, read by copying bytes. `what` names it in errors.
 template<class Struct>
 [[nodiscard]] Result<Struct> read_struct(const ByteSource& source, std::uint64_t offset, std::string_view what) {

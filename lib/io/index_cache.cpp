@@ -33,7 +33,6 @@ using Digest = IndexKey::Digest;
 using BlockDigest = std::array<std::byte, 16>;
 
 // A file in the cache: this header, the index, and a BlockDigest for each kBlock bytes of it.
-using RawHeader = RawIndexHeader;
 
 std::optional<BlockDigest> block_digest(std::span<const std::byte> block) {
     Hasher hasher("SHA256");
@@ -45,7 +44,7 @@ std::optional<BlockDigest> block_digest(std::span<const std::byte> block) {
     return digest;
 }
 
-std::optional<Digest> frame_check(RawHeader header, std::span<const BlockDigest> blocks) {
+std::optional<Digest> frame_check(RawIndexHeader header, std::span<const BlockDigest> blocks) {
     header.check = {};
     Hasher hasher("SHA256");
     hasher.add_struct(header);
@@ -74,7 +73,7 @@ private:
     std::vector<BlockDigest> blocks_;
 };
 
-std::optional<std::vector<BlockDigest>> read_frame(const ByteSource& file, const RawHeader& header,
+std::optional<std::vector<BlockDigest>> read_frame(const ByteSource& file, const RawIndexHeader& header,
                                                    const IndexKey& key) {
     if (header.magic != kIndexMagic || header.version.value() != kVersion || header.block_size.value() != kBlock)
         return std::nullopt;
@@ -93,7 +92,7 @@ std::optional<std::vector<BlockDigest>> read_frame(const ByteSource& file, const
 
 SourcePtr IndexSource::open(FilePtr file, const IndexKey& key) {
     if (!file) return nullptr;
-    const auto header = read_struct<RawHeader>(*file, 0, "index header");
+    const auto header = read_struct<RawIndexHeader>(*file, 0, "index header");
     if (header.has_error()) return nullptr;
     auto blocks = read_frame(*file, header.value(), key);
     if (!blocks) return nullptr;
@@ -109,7 +108,7 @@ Result<void> IndexSource::check(std::uint64_t block, std::span<const std::byte> 
 Result<void> IndexSource::read_part(std::uint64_t offset, std::span<std::byte> out) const {
     const std::uint64_t start = align_down(offset, kBlock);
     std::vector<std::byte> block(static_cast<std::size_t>(std::min(kBlock, size_ - start)));
-    VDISK_CHECK(read_exact(*file_, sizeof(RawHeader) + start, block));
+    VDISK_CHECK(read_exact(*file_, sizeof(RawIndexHeader) + start, block));
     VDISK_CHECK(check(start / kBlock, block));
     std::memcpy(out.data(), block.data() + (offset - start), out.size());
     return ok();
@@ -221,7 +220,7 @@ struct IndexWriter::State {
     std::uint64_t capacity = 0;
     bool failed = false;
     bool there = true; ///< the unfinished file
-    RawHeader header{};
+    RawIndexHeader header{};
     std::uint64_t length = 0;       ///< bytes appended
     std::vector<std::byte> block{}; ///< the ones that are not written yet
     std::vector<BlockDigest> digests{};

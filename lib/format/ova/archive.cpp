@@ -62,8 +62,7 @@ Result<std::string> Archive::text_of(const Member& member, const Limits& limits)
     if (member.size > limits.registry_bytes)
         return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for such a text is {}", name_of(member),
                     member.size, limits.registry_bytes);
-    VDISK_TRY(bytes, read_bytes(*bytes_of(member), 0, member.size, "text"));
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    return read_text(*bytes_of(member), 0, member.size, "text");
 }
 
 std::string Archive::name_of(const Member& member) const {

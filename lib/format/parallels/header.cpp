@@ -69,7 +69,7 @@ Result<void> claim_extension(const ByteSource& file, std::uint64_t offset, Heade
     return ok();
 }
 
-Result<void> check_geometry(const ByteSource& file, const RawHeader& raw, std::uint64_t sectors) {
+Result<void> check_geometry(const ByteSource& file, const RawParallelsHeader& raw, std::uint64_t sectors) {
     if (raw.version.value() != 2)
         return fail_at(16, ErrorKind::unsupported, "{}: version is {}, known is 2", file.name(), raw.version.value());
     if (raw.tracks.value() == 0) return bad(file, 28, "the cluster size", 0, "must be at least a sector");
@@ -78,7 +78,7 @@ Result<void> check_geometry(const ByteSource& file, const RawHeader& raw, std::u
     const std::uint64_t needed = div_ceil(sectors, raw.tracks.value());
     if (entries < needed || entries == 0)
         return bad(file, 32, "the number of table entries", entries, fmt::format("but the disk needs {}", needed));
-    if (!fits(sizeof(RawHeader), entries * kEntryBytes, file.size()))
+    if (!fits(sizeof(RawParallelsHeader), entries * kEntryBytes, file.size()))
         return bad(file, 32, "the number of table entries", entries,
                    fmt::format("which do not lie in a file of {} bytes", file.size()));
     return ok();
@@ -96,7 +96,7 @@ ClusterEntry decode(std::uint64_t entry, std::uint64_t unit) {
 } // namespace
 
 Result<Header> Header::parse(const ByteSource& file) {
-    VDISK_TRY(raw, read_struct<RawHeader>(file, 0, "Parallels header"));
+    VDISK_TRY(raw, read_struct<RawParallelsHeader>(file, 0, "Parallels header"));
     const std::string_view magic(raw.magic.data(), raw.magic.size());
     if (magic != kMagicSectors && magic != kMagicClusters)
         return fail_at(0, ErrorKind::not_this_format, "{}: no Parallels image: the magic is missing", file.name());
@@ -122,10 +122,10 @@ ClusterImage Header::image() const {
                                   .cluster_size = cluster_size,
                                   .table_entries = table_entries,
                                   .entry_bytes = kEntryBytes,
-                                  .only_table = sizeof(RawHeader),
+                                  .only_table = sizeof(RawParallelsHeader),
                                   .decode = [unit](std::uint64_t entry) { return decode(entry, unit); }},
                        .structures = extension};
-    image.structures.push_back({.offset = 0, .length = sizeof(RawHeader)});
+    image.structures.push_back({.offset = 0, .length = sizeof(RawParallelsHeader)});
     // Parallels takes powers of two, and VirtualBox and older ones tracks or cylinders of a disk's geometry.
     const std::uint64_t tracks = cluster_size / kSector;
     if (!is_power_of_two(tracks) && tracks != 63 && tracks != 504)

@@ -11,7 +11,7 @@ namespace vdisk::parallels {
 using boost::endian::little_uint32_buf_t;
 using boost::endian::little_uint64_buf_t;
 
-struct RawHeader {
+struct RawParallelsHeader {
     std::array<char, 16> magic;
     little_uint32_buf_t version;
     little_uint32_buf_t heads;
@@ -24,7 +24,7 @@ struct RawHeader {
     little_uint32_buf_t flags;
     little_uint64_buf_t ext_offset;
 };
-static_assert(sizeof(RawHeader) == 64);
+static_assert(sizeof(RawParallelsHeader) == 64);
 
 constexpr std::uint64_t kSector = 512;
 constexpr std::string_view kMagicSectors = "WithoutFreeSpace";  ///< entries of the table count sectors

@@ -48,8 +48,8 @@ std::string unusual_field(const Header& header) {
     const bool qemu_overlay = header.cluster_bits == 9 && header.l2_bits == 12;
     if (header.l2_bits + 3 != header.cluster_bits && !qemu_overlay)
         return fmt::format("cluster_bits is {} and l2_bits {}", header.cluster_bits, header.l2_bits);
-    const bool name_first = header.backing_file_offset == sizeof(RawHeader);
-    const std::uint64_t end = sizeof(RawHeader) + (name_first ? header.backing_file_size : 0);
+    const bool name_first = header.backing_file_offset == sizeof(RawQcowHeader);
+    const std::uint64_t end = sizeof(RawQcowHeader) + (name_first ? header.backing_file_size : 0);
     if (header.l1_table_offset != *align_up(end, kEntryBytes))
         return fmt::format("l1_table_offset is {}", header.l1_table_offset);
     return {};
@@ -58,7 +58,7 @@ std::string unusual_field(const Header& header) {
 } // namespace
 
 Result<Header> Header::parse(const ByteSource& file) {
-    VDISK_TRY(raw, read_struct<RawHeader>(file, 0, "qcow header"));
+    VDISK_TRY(raw, read_struct<RawQcowHeader>(file, 0, "qcow header"));
     const auto start = std::string_view(reinterpret_cast<const char*>(&raw), kMagic.size());
     if (start != kMagic) return fail_at(0, ErrorKind::not_this_format, "{}: no qcow image of version 1", file.name());
     Header header{.size = raw.size.value(),
@@ -74,7 +74,8 @@ Result<Header> Header::parse(const ByteSource& file) {
         return fail_at(36, ErrorKind::unsupported, "{}: crypt_method is {}, known are 0 (none) and 1 (AES)",
                        file.name(), raw.crypt_method.value());
     if (header.backing_file_offset == 0 || header.backing_file_size == 0) return header;
-    VDISK_TRY(name, read_backing_name(file, header.backing_file_offset, header.backing_file_size, sizeof(RawHeader)));
+    VDISK_TRY(name,
+              read_backing_name(file, header.backing_file_offset, header.backing_file_size, sizeof(RawQcowHeader)));
     header.backing = std::move(name);
     return header;
 }
@@ -88,7 +89,7 @@ ClusterImage Header::image() const {
                                   .usual_alignment = cluster_size(),
                                   .enciphered = encrypted,
                                   .decode = [bits = cluster_bits](std::uint64_t entry) { return decode(entry, bits); }},
-                       .structures = {{.offset = 0, .length = sizeof(RawHeader)}},
+                       .structures = {{.offset = 0, .length = sizeof(RawQcowHeader)}},
                        .unusual = unusual_field(*this)};
     if ((backing_file_offset == 0) != (backing_file_size == 0))
         image.problems.push_back(fmt::format("backing_file_offset is {}, but backing_file_size is {}",

@@ -12,7 +12,7 @@ using boost::endian::big_uint16_buf_t;
 using boost::endian::big_uint32_buf_t;
 using boost::endian::big_uint64_buf_t;
 
-struct RawHeader {
+struct RawQcowHeader {
     std::array<char, 4> magic;
     big_uint32_buf_t version;
     big_uint64_buf_t backing_file_offset;
@@ -25,7 +25,7 @@ struct RawHeader {
     big_uint32_buf_t crypt_method;
     big_uint64_buf_t l1_table_offset;
 };
-static_assert(sizeof(RawHeader) == 48);
+static_assert(sizeof(RawQcowHeader) == 48);
 
 /// Magic and version: from version 2 on it is another format.
 constexpr std::string_view kMagic("QFI\xFB\0\0\0\1", 8);

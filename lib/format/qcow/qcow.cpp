@@ -54,7 +54,7 @@ Facts QcowFile::facts() const {
     return facts;
 }
 
-constexpr std::array kSignatures{Signature{.magic = kMagic, .least_size = sizeof(RawHeader)}};
+constexpr std::array kSignatures{Signature{.magic = kMagic, .least_size = sizeof(RawQcowHeader)}};
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(header, Header::parse(*source));

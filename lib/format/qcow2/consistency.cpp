@@ -46,10 +46,11 @@ bool has_extension(const Header& header, std::uint32_t type) {
 
 // A changed version would hide the features that all else depends on.
 Result<void> check_version(const Header& header, const ByteSource& file, Contradictions& found) {
-    if (header.version != 2 || file.size() < sizeof(RawHeader) + sizeof(RawHeaderV3)) return ok();
-    if (header.backing_file_offset != 0 && header.backing_file_offset < sizeof(RawHeader) + sizeof(RawHeaderV3))
+    if (header.version != 2 || file.size() < sizeof(RawQcow2Header) + sizeof(RawQcow2HeaderV3)) return ok();
+    if (header.backing_file_offset != 0 &&
+        header.backing_file_offset < sizeof(RawQcow2Header) + sizeof(RawQcow2HeaderV3))
         return ok();
-    VDISK_TRY(raw, read_struct<RawHeaderV3>(file, sizeof(RawHeader), "qcow2 version 3 header"));
+    VDISK_TRY(raw, read_struct<RawQcow2HeaderV3>(file, sizeof(RawQcow2Header), "qcow2 version 3 header"));
     const std::uint32_t length = raw.header_length.value();
     if (raw.incompatible_features.value() >> 32 == 0 && raw.refcount_order.value() <= 6 && length >= 104 &&
         length <= 256 && length % 8 == 0)

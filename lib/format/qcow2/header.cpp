@@ -28,7 +28,7 @@ Error bad(const ByteSource& file, std::uint64_t offset, std::string_view field, 
 }
 
 Result<void> read_version_2(const ByteSource& file, Header& header) {
-    VDISK_TRY(raw, read_struct<RawHeader>(file, 0, "qcow2 header"));
+    VDISK_TRY(raw, read_struct<RawQcow2Header>(file, 0, "qcow2 header"));
     if (raw.magic.value() != kMagic)
         return fail_at(0, ErrorKind::not_this_format, "{}: no qcow2 image (magic is {:#010x})", file.name(),
                        raw.magic.value());
@@ -51,7 +51,7 @@ Result<void> read_version_2(const ByteSource& file, Header& header) {
 
 Result<void> read_version_3(const ByteSource& file, Header& header) {
     if (header.version < 3) return ok();
-    VDISK_TRY(raw, read_struct<RawHeaderV3>(file, sizeof(RawHeader), "qcow2 version 3 header"));
+    VDISK_TRY(raw, read_struct<RawQcow2HeaderV3>(file, sizeof(RawQcow2Header), "qcow2 version 3 header"));
     header.incompatible_features = raw.incompatible_features.value();
     header.compatible_features = raw.compatible_features.value();
     header.autoclear_features = raw.autoclear_features.value();
@@ -104,12 +104,6 @@ Result<void> read_extensions(const ByteSource& file, Header& header) {
         header.extensions_end = extension.offset + extension.length;
     }
     return ok();
-}
-
-Result<std::string> read_text(const ByteSource& file, std::uint64_t offset, std::uint64_t length,
-                              std::string_view what) {
-    VDISK_TRY(bytes, read_bytes(file, offset, length, what));
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 Result<void> read_backing(const ByteSource& file, Header& header) {

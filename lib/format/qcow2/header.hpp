@@ -20,7 +20,7 @@ using boost::endian::big_uint64_buf_t;
 constexpr std::uint32_t kMagic = 0x514649FB; // "QFI\xfb"
 
 /// The first 72 bytes: all of a version 2 header.
-struct RawHeader {
+struct RawQcow2Header {
     big_uint32_buf_t magic;
     big_uint32_buf_t version;
     big_uint64_buf_t backing_file_offset;
@@ -35,17 +35,17 @@ struct RawHeader {
     big_uint32_buf_t nb_snapshots;
     big_uint64_buf_t snapshots_offset;
 };
-static_assert(sizeof(RawHeader) == 72);
+static_assert(sizeof(RawQcow2Header) == 72);
 
 /// What version 3 adds.
-struct RawHeaderV3 {
+struct RawQcow2HeaderV3 {
     big_uint64_buf_t incompatible_features;
     big_uint64_buf_t compatible_features;
     big_uint64_buf_t autoclear_features;
     big_uint32_buf_t refcount_order;
     big_uint32_buf_t header_length;
 };
-static_assert(sizeof(RawHeaderV3) == 32);
+static_assert(sizeof(RawQcow2HeaderV3) == 32);
 
 struct RawExtension {
     big_uint32_buf_t type;

@@ -24,9 +24,9 @@ std::vector<Disk> list_disks(const Header& header, const SnapshotTable& table) {
 }
 
 // disks()[0] is the active state, disks()[i] the table's snapshot i - 1.
-class File final : public DiskFile {
+class Qcow2File final : public DiskFile {
 public:
-    File(Header header, SnapshotTable table, SourcePtr source, OpenContext context)
+    Qcow2File(Header header, SnapshotTable table, SourcePtr source, OpenContext context)
         : header_(std::move(header)), table_(std::move(table)), source_(std::move(source)),
           context_(std::move(context)), disks_(list_disks(header_, table_)) {}
 
@@ -59,7 +59,7 @@ private:
     std::vector<Disk> disks_;
 };
 
-Result<State> File::state(std::size_t index, std::vector<Remark>& remarks) const {
+Result<State> Qcow2File::state(std::size_t index, std::vector<Remark>& remarks) const {
     const State state = state_of(header_, table_, index);
     std::string context(source_->name());
     if (index > 0) context += fmt::format(": snapshot '{}'", shown_name(table_.snapshots[index - 1].id));
@@ -76,7 +76,7 @@ Result<State> File::state(std::size_t index, std::vector<Remark>& remarks) const
     return state;
 }
 
-Consistency File::consistency(std::size_t index) const {
+Consistency Qcow2File::consistency(std::size_t index) const {
     Consistency all = check_consistency(header_, *source_);
     const auto [found, left_out] = check_consistency(header_, table_, index, *source_);
     all.contradictions.insert(all.contradictions.end(), found.begin(), found.end());
@@ -86,7 +86,7 @@ Consistency File::consistency(std::size_t index) const {
 
 // Zeros at a wrong place look like an empty disk. Then all that the image holds is leaked, while a crash or a copy of
 // an image in use leaves the clusters of one unfinished allocation at most: QEMU writes an L1 entry at once.
-Result<void> File::check_emptiness(const State& state) const {
+Result<void> Qcow2File::check_emptiness(const State& state) const {
     constexpr std::uint64_t kUnfinished = 2; // an L2 table and the cluster for it
     const auto empty = is_empty(header_, state, *source_);
     if (empty.has_error() || !empty.value() || header_.has(kDirty)) return ok(); // what can't be read is no zeros
@@ -107,7 +107,7 @@ Result<void> File::check_emptiness(const State& state) const {
     return ok();
 }
 
-std::vector<std::string_view> File::keys() const {
+std::vector<std::string_view> Qcow2File::keys() const {
     std::vector<std::string_view> keys;
     if (header_.crypt_method != 0) keys.push_back("key-file");
     if (header_.has(kDataFile)) keys.insert(keys.end(), {"data-file", "root"});
@@ -115,7 +115,7 @@ std::vector<std::string_view> File::keys() const {
     return keys;
 }
 
-Result<Layer> File::layer(std::size_t index) const {
+Result<Layer> Qcow2File::layer(std::size_t index) const {
     std::vector<Remark> remarks;
     VDISK_TRY(chosen, state(index, remarks));
     VDISK_TRY(layer, layer_of(chosen));
@@ -125,7 +125,7 @@ Result<Layer> File::layer(std::size_t index) const {
 }
 
 // Without a parent.
-Result<Layer> File::layer_of(const State& state) const {
+Result<Layer> Qcow2File::layer_of(const State& state) const {
     Layer layer(std::make_shared<const ClusterLayout>(header_, state, source_, context_.caches), {source_});
     VDISK_TRY(encryption, open_encryption(header_, source_, context_));
     layer.encryption = std::move(encryption);
@@ -138,7 +138,7 @@ Result<Layer> File::layer_of(const State& state) const {
     return layer;
 }
 
-Result<FoundFile> File::open_data_file() const {
+Result<FoundFile> Qcow2File::open_data_file() const {
     if (context_.selector.data_file) return context_.references->open_given(*context_.selector.data_file);
     if (!header_.data_file)
         return fail(ErrorKind::usage, "{}: needs an external data file, but names none; say data-file=PATH",
@@ -151,7 +151,7 @@ Result<FoundFile> File::open_data_file() const {
 }
 
 // "Snapshots", "Size of the VM state": it starts with the first L1 entry that holds nothing of the disk.
-Result<SavedState> File::saved_state(std::size_t index) const {
+Result<SavedState> Qcow2File::saved_state(std::size_t index) const {
     if (index == 0) return fail(ErrorKind::usage, "machine states are saved with snapshots, and none is selected");
     const Snapshot& snapshot = table_.snapshots[index - 1];
     if (snapshot.vm_state_size == 0)
@@ -169,17 +169,17 @@ Result<SavedState> File::saved_state(std::size_t index) const {
     return SavedState{.layer = std::move(layer), .start = GuestOffset{start}, .size = snapshot.vm_state_size};
 }
 
-Result<AuditReport> File::audit(const AuditRequest& request) const {
+Result<AuditReport> Qcow2File::audit(const AuditRequest& request) const {
     return qcow2::audit({.header = header_, .snapshots = table_, .file = source_, .context = context_},
                         request.progress);
 }
 
-std::optional<ParentLink> File::parent_link() const {
+std::optional<ParentLink> Qcow2File::parent_link() const {
     if (!header_.backing_file) return std::nullopt;
     return backing_link(*header_.backing_file, header_.backing_format);
 }
 
-std::vector<ParentLink> File::links() const {
+std::vector<ParentLink> Qcow2File::links() const {
     std::vector<ParentLink> links;
     if (auto parent = parent_link()) links.push_back(std::move(*parent));
     if (header_.data_file)
@@ -189,7 +189,7 @@ std::vector<ParentLink> File::links() const {
     return links;
 }
 
-Facts File::facts() const {
+Facts Qcow2File::facts() const {
     Facts facts = Facts::object();
     facts["version"] = header_.version;
     facts["cluster size"] = header_.cluster_size();
@@ -212,7 +212,7 @@ Facts File::facts() const {
     return facts;
 }
 
-void File::add_features(Facts& facts) const {
+void Qcow2File::add_features(Facts& facts) const {
     const auto add = [&](std::string_view key, FeatureType type, std::uint64_t bits) {
         if (bits != 0) facts[key] = feature_names(*source_, header_, type, bits);
     };
@@ -221,7 +221,7 @@ void File::add_features(Facts& facts) const {
     add("autoclear features", FeatureType::autoclear, header_.autoclear_features);
 }
 
-std::vector<std::string> File::damage() const {
+std::vector<std::string> Qcow2File::damage() const {
     std::vector<std::string> found;
     const std::uint64_t entries = div_ceil(header_.size, l1_entry_covers(header_));
     if (header_.l1_size < entries)
@@ -249,7 +249,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     VDISK_TRY(header, Header::parse(*source));
     SnapshotTable table = read_snapshots(*source, header, context.limits);
     return std::shared_ptr<const DiskFile>(
-        std::make_shared<File>(std::move(header), std::move(table), std::move(source), context));
+        std::make_shared<Qcow2File>(std::move(header), std::move(table), std::move(source), context));
 }
 
 } // namespace

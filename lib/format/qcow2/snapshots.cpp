@@ -38,12 +38,6 @@ Result<std::optional<std::uint64_t>> extra_field(const ByteSource& file, std::ui
     return std::optional<std::uint64_t>(field.value());
 }
 
-Result<std::string> read_text(const ByteSource& file, std::uint64_t offset, std::uint16_t length,
-                              std::string_view what) {
-    VDISK_TRY(bytes, read_bytes(file, offset, length, what));
-    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-}
-
 Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t active_size) {
     VDISK_TRY(raw, read_struct<RawSnapshot>(file, at, "snapshot table entry"));
     const std::uint64_t extra =

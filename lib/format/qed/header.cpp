@@ -16,7 +16,7 @@ Error bad(const ByteSource& file, std::uint64_t offset, std::string_view field, 
     return fail_at(offset, ErrorKind::corrupt, "{}: {} is {}, {}", file.name(), field, value, rule);
 }
 
-Result<void> check_sizes(const ByteSource& file, const RawHeader& raw) {
+Result<void> check_sizes(const ByteSource& file, const RawQedHeader& raw) {
     const std::uint64_t cluster = raw.cluster_size.value();
     if (!is_power_of_two(cluster) || cluster < kMinCluster || cluster > kMaxCluster)
         return bad(file, 4, "cluster_size", cluster, "must be a power of two from 4 KiB to 64 MiB");
@@ -66,7 +66,7 @@ std::vector<Claim> structures(const Header& header, const ClusterTables& tables)
 } // namespace
 
 Result<Header> Header::parse(const ByteSource& file) {
-    VDISK_TRY(raw, read_struct<RawHeader>(file, 0, "QED header"));
+    VDISK_TRY(raw, read_struct<RawQedHeader>(file, 0, "QED header"));
     if (std::string_view(raw.magic.data(), raw.magic.size()) != kMagic)
         return fail_at(0, ErrorKind::not_this_format, "{}: no QED image: the magic is missing", file.name());
     VDISK_CHECK(check_sizes(file, raw));
@@ -84,8 +84,8 @@ Result<Header> Header::parse(const ByteSource& file) {
     VDISK_CHECK(check_disk(file, header));
     if (!header.has(kBackingFile) || header.backing_filename_size == 0) return header;
     // By the specification the name lies in the header's clusters; VirtualBox puts it behind the tables.
-    VDISK_TRY(name,
-              read_backing_name(file, header.backing_filename_offset, header.backing_filename_size, sizeof(RawHeader)));
+    VDISK_TRY(name, read_backing_name(file, header.backing_filename_offset, header.backing_filename_size,
+                                      sizeof(RawQedHeader)));
     header.backing = std::move(name);
     return header;
 }

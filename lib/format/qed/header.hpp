@@ -11,7 +11,7 @@ namespace vdisk::qed {
 using boost::endian::little_uint32_buf_t;
 using boost::endian::little_uint64_buf_t;
 
-struct RawHeader {
+struct RawQedHeader {
     std::array<char, 4> magic;
     little_uint32_buf_t cluster_size;
     little_uint32_buf_t table_size;  // in clusters
@@ -24,7 +24,7 @@ struct RawHeader {
     little_uint32_buf_t backing_filename_offset;
     little_uint32_buf_t backing_filename_size;
 };
-static_assert(sizeof(RawHeader) == 64);
+static_assert(sizeof(RawQedHeader) == 64);
 
 constexpr std::string_view kMagic("QED\0", 4);
 

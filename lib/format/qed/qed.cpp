@@ -40,7 +40,7 @@ Facts QedFile::facts() const {
     return facts;
 }
 
-constexpr std::array kSignatures{Signature{.magic = kMagic, .least_size = sizeof(RawHeader)}};
+constexpr std::array kSignatures{Signature{.magic = kMagic, .least_size = sizeof(RawQedHeader)}};
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(header, Header::parse(*source));

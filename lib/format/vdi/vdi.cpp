@@ -21,9 +21,9 @@ namespace {
 constexpr const char* kFactUuid = "UUID";
 constexpr const char* kFactModified = "modification UUID";
 
-class File final : public DiskFile {
+class VdiFile final : public DiskFile {
 public:
-    File(Header header, SourcePtr source, OpenContext context)
+    VdiFile(Header header, SourcePtr source, OpenContext context)
         : header_(std::move(header)), source_(std::move(source)),
           context_(std::move(context)), disks_{Disk{.size = header_.disk_size}} {}
 
@@ -50,7 +50,7 @@ private:
     std::vector<Disk> disks_;
 };
 
-Result<Layer> File::layer(std::size_t /*index*/) const {
+Result<Layer> VdiFile::layer(std::size_t /*index*/) const {
     const Selector& selector = context_.selector;
     if (!selector.block_size) { // where the layout is given, the header has no say
         VDISK_TRY(found, find_contradictions(header_, *source_, context_.limits));
@@ -99,7 +99,7 @@ std::vector<Remark> compare(const Header& child, const Facts& parent) {
     return remarks;
 }
 
-std::optional<ParentLink> File::parent_link() const {
+std::optional<ParentLink> VdiFile::parent_link() const {
     if (!header_.has_parent()) return std::nullopt;
     ParentLink link;
     link.described = fmt::format("parent {}", to_string(header_.uuid_linkage));
@@ -117,7 +117,7 @@ std::optional<ParentLink> File::parent_link() const {
     return link;
 }
 
-Facts File::facts() const {
+Facts VdiFile::facts() const {
     Facts facts = Facts::object();
     facts["version"] = fmt::format("{}.{}", header_.version >> 16, header_.version & 0xFFFF);
     facts["creation text"] =
@@ -142,7 +142,7 @@ Facts File::facts() const {
     return facts;
 }
 
-Result<AuditReport> File::audit(const AuditRequest& request) const {
+Result<AuditReport> VdiFile::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     report.facts = facts();
     VDISK_TRY(found, find_contradictions(header_, *source_, context_.limits));
@@ -196,7 +196,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     if (header.has_error() && given) return std::move(header).error().in(source->name());
     if (header.has_error()) return unreadable_header(*source, std::move(header).error());
     return std::shared_ptr<const DiskFile>(
-        std::make_shared<File>(std::move(header).value(), std::move(source), context));
+        std::make_shared<VdiFile>(std::move(header).value(), std::move(source), context));
 }
 
 } // namespace

@@ -14,9 +14,9 @@ namespace vdisk {
 namespace vhd {
 namespace {
 
-class File final : public DiskFile {
+class VhdFile final : public DiskFile {
 public:
-    File(Header header, SourcePtr source, OpenContext context)
+    VhdFile(Header header, SourcePtr source, OpenContext context)
         : header_(std::move(header)), source_(std::move(source)),
           context_(std::move(context)), disks_{Disk{.size = header_.disk_size}} {}
 
@@ -43,7 +43,7 @@ private:
     std::vector<Disk> disks_;
 };
 
-Result<Layer> File::layer(std::size_t /*index*/) const {
+Result<Layer> VhdFile::layer(std::size_t /*index*/) const {
     // The footer at the end is no block's data, wherever a table says that the block lies.
     const SourcePtr data = std::make_shared<const SliceSource>(source_, 0, header_.data_end);
     Layer layer;
@@ -60,7 +60,7 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
     return layer;
 }
 
-Facts File::facts() const {
+Facts VhdFile::facts() const {
     const RawFooter& raw = header_.footer.raw;
     Facts facts = Facts::object();
     const std::uint32_t version = raw.version.value();
@@ -81,7 +81,7 @@ Facts File::facts() const {
     return facts;
 }
 
-void File::add_table_facts(Facts& facts) const {
+void VhdFile::add_table_facts(Facts& facts) const {
     facts["block size"] = header_.block_size;
     facts["blocks"] = header_.entries;
     facts["block table offset"] = header_.table_offset;
@@ -95,7 +95,7 @@ void File::add_table_facts(Facts& facts) const {
     if (!locators.empty()) facts["parent locators"] = locators;
 }
 
-Result<AuditReport> File::audit(const AuditRequest& request) const {
+Result<AuditReport> VhdFile::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     report.facts = facts();
     report.add(header_.remarks, "header", "footer");
@@ -115,7 +115,7 @@ constexpr std::array kSignatures{
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(header, Header::parse(*source, context.limits));
-    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(header), std::move(source), context));
+    return std::shared_ptr<const DiskFile>(std::make_shared<VhdFile>(std::move(header), std::move(source), context));
 }
 
 } // namespace

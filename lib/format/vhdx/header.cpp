@@ -37,14 +37,14 @@ const Uuid& metadata_region() {
 }
 
 struct Copies {
-    std::optional<RawHeader> first;
-    std::optional<RawHeader> second;
+    std::optional<RawVhdxHeader> first;
+    std::optional<RawVhdxHeader> second;
 };
 
 Result<Copies> read_copies(const ByteSource& file) {
     Copies copies;
     for (std::size_t i = 0; i < kHeadersAt.size(); ++i) {
-        const auto raw = read_struct<RawHeader>(file, kHeadersAt[i], "VHDX header");
+        const auto raw = read_struct<RawVhdxHeader>(file, kHeadersAt[i], "VHDX header");
         if (raw.has_error() && i == 1 && !copies.first) return Error(raw.error());
         if (raw.has_value() && is_sound(raw.value(), "head")) (i == 0 ? copies.first : copies.second) = raw.value();
     }
@@ -60,14 +60,14 @@ Result<std::size_t> choose(const ByteSource& file, const Copies& copies) {
     if (!copies.second) return 0;
     const std::uint64_t first = copies.first->sequence.value();
     const std::uint64_t second = copies.second->sequence.value();
-    if (first == second && std::memcmp(&*copies.first, &*copies.second, sizeof(RawHeader)) != 0)
+    if (first == second && std::memcmp(&*copies.first, &*copies.second, sizeof(RawVhdxHeader)) != 0)
         return fail_at(kHeadersAt[0], ErrorKind::corrupt,
                        "{}: both headers have the sequence number {} and differ: nothing tells which one holds",
                        file.name(), first);
     return first >= second ? 0 : 1;
 }
 
-Result<void> check_header(const ByteSource& file, const RawHeader& raw, const Header& header) {
+Result<void> check_header(const ByteSource& file, const RawVhdxHeader& raw, const Header& header) {
     if (raw.version.value() != 1)
         return fail_at(header.offset, ErrorKind::unsupported, "{}: version is {}, known is 1", file.name(),
                        raw.version.value());
@@ -139,7 +139,7 @@ Result<Header> Header::parse(const ByteSource& file) {
     VDISK_TRY(creator, read_bytes(file, kCreatorAt, kCreatorBytes, "creator"));
     VDISK_TRY(copies, read_copies(file));
     VDISK_TRY(taken, choose(file, copies));
-    const RawHeader& raw = taken == 0 ? *copies.first : *copies.second;
+    const RawVhdxHeader& raw = taken == 0 ? *copies.first : *copies.second;
     Header header;
     header.creator = decode_utf16(creator).utf8;
     header.creator.resize(std::min(header.creator.find('\0'), header.creator.size()));

@@ -26,7 +26,7 @@ constexpr std::uint64_t kRegionsAt = 192U << 10; ///< of the first region table;
 constexpr std::uint64_t kRegionBytes = 64U << 10;
 constexpr std::string_view kFileSignature = "vhdxfile";
 
-struct RawHeader {
+struct RawVhdxHeader {
     std::array<char, 4> signature; ///< "head"
     little_uint32_buf_t checksum;
     little_uint64_buf_t sequence;
@@ -39,7 +39,7 @@ struct RawHeader {
     little_uint64_buf_t log_offset;
     std::array<std::byte, 4016> reserved;
 };
-static_assert(sizeof(RawHeader) == 4096);
+static_assert(sizeof(RawVhdxHeader) == 4096);
 
 struct RawRegionEntry {
     RawGuid id;

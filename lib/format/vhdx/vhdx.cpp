@@ -33,9 +33,9 @@ Result<Parsed> parse(SourcePtr source, const Limits& limits) {
     return Parsed{std::move(header), std::move(file), std::move(table), std::move(remarks)};
 }
 
-class File final : public DiskFile {
+class VhdxFile final : public DiskFile {
 public:
-    File(Parsed parsed, OpenContext context)
+    VhdxFile(Parsed parsed, OpenContext context)
         : parsed_(std::move(parsed)),
           context_(std::move(context)), disks_{Disk{.size = metadata().disk_size,
                                                     .sector_size = metadata().sector_size}} {}
@@ -66,7 +66,7 @@ private:
     std::vector<Disk> disks_;
 };
 
-Result<Layer> File::layer(std::size_t /*index*/) const {
+Result<Layer> VhdxFile::layer(std::size_t /*index*/) const {
     const SourcePtr& file = parsed_.file.source;
     VDISK_TRY(found, survey(parsed_.table, *file, context_.limits));
     Layer layer(std::make_shared<const BlockLayout>(parsed_.table, std::move(found.contested), file, context_.caches),
@@ -77,7 +77,7 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
     return layer;
 }
 
-Facts File::facts() const {
+Facts VhdxFile::facts() const {
     const Header& header = parsed_.header;
     Facts facts = Facts::object();
     if (!header.creator.empty()) facts["creator"] = printable(header.creator);
@@ -102,7 +102,7 @@ Facts File::facts() const {
     return facts;
 }
 
-Result<AuditReport> File::audit(const AuditRequest& request) const {
+Result<AuditReport> VhdxFile::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     report.facts = facts();
     report.add(parsed_.remarks, "header", "header-copy");
@@ -114,7 +114,7 @@ constexpr std::array kSignatures{Signature{.magic = kFileSignature, .least_size 
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(parsed, parse(std::move(source), context.limits));
-    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(parsed), context));
+    return std::shared_ptr<const DiskFile>(std::make_shared<VhdxFile>(std::move(parsed), context));
 }
 
 } // namespace

@@ -31,7 +31,7 @@ Result<void> read_up_to(ForwardReader& reader, Bytes& bytes, std::size_t size, s
     return ok();
 }
 
-Result<void> check_start(const RawHeader& raw, std::string_view name, const Limits& limits) {
+Result<void> check_start(const RawVmaHeader& raw, std::string_view name, const Limits& limits) {
     if (raw.version.value() != 1)
         return fail_at(4, ErrorKind::unsupported, "{}: version is {}, known is 1", name, raw.version.value());
     const std::uint64_t size = raw.header_size.value();
@@ -44,15 +44,15 @@ Result<void> check_start(const RawHeader& raw, std::string_view name, const Limi
     return ok();
 }
 
-Result<void> check_md5(const RawHeader& raw, Bytes& bytes, std::string_view name) {
-    const auto field = std::span(bytes).subspan(offsetof(RawHeader, md5sum), sizeof raw.md5sum);
+Result<void> check_md5(const RawVmaHeader& raw, Bytes& bytes, std::string_view name) {
+    const auto field = std::span(bytes).subspan(offsetof(RawVmaHeader, md5sum), sizeof raw.md5sum);
     std::ranges::fill(field, std::byte{0});
     Hasher hasher("MD5");
     hasher.add(bytes);
     const auto md5 = hasher.finish<sizeof(Md5)>();
     if (!md5) return md5_missing(name);
     if (*md5 == raw.md5sum) return ok();
-    return fail_at(offsetof(RawHeader, md5sum), ErrorKind::corrupt,
+    return fail_at(offsetof(RawVmaHeader, md5sum), ErrorKind::corrupt,
                    "{}: the header's checksum is wrong: md5sum is {}, its bytes give {}", name, hex(raw.md5sum),
                    hex(*md5));
 }
@@ -120,7 +120,7 @@ void add_configuration(Header& header, std::size_t slot, std::uint32_t name_poin
     header.configurations.push_back(std::move(config));
 }
 
-Result<Blobs> blob_buffer(const RawHeader& raw, const Bytes& bytes, std::string_view name) {
+Result<Blobs> blob_buffer(const RawVmaHeader& raw, const Bytes& bytes, std::string_view name) {
     const std::uint32_t offset = raw.blob_buffer_offset.value();
     const std::uint32_t size = raw.blob_buffer_size.value();
     if (offset < sizeof raw || !fits(offset, size, bytes.size()))
@@ -135,7 +135,7 @@ Result<Blobs> blob_buffer(const RawHeader& raw, const Bytes& bytes, std::string_
 
 Result<Header> Header::read(ForwardReader& reader, std::string_view name, const Limits& limits) {
     Bytes bytes;
-    RawHeader raw;
+    RawVmaHeader raw;
     VDISK_CHECK(read_up_to(reader, bytes, kMagic.size(), name));
     if (std::memcmp(bytes.data(), kMagic.data(), kMagic.size()) != 0)
         return fail_at(0, ErrorKind::not_this_format, "{}: no VMA archive", name);

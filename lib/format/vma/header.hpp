@@ -41,7 +41,7 @@ struct RawDevice {
 };
 static_assert(sizeof(RawDevice) == 32);
 
-struct RawHeader {
+struct RawVmaHeader {
     std::array<char, 4> magic;
     big_uint32_buf_t version;
     Uuid uuid;
@@ -56,7 +56,7 @@ struct RawHeader {
     big_uint32_buf_t reserved2;
     std::array<RawDevice, 256> dev_info; // the index is the device's id
 };
-static_assert(sizeof(RawHeader) == 12288 && alignof(RawHeader) == 1);
+static_assert(sizeof(RawVmaHeader) == 12288 && alignof(RawVmaHeader) == 1);
 
 struct Device {
     std::uint8_t id = 0;    ///< never 0

@@ -187,9 +187,9 @@ std::vector<Remark> doubts(const Archive& archive, std::size_t index) {
     return remarks;
 }
 
-class File final : public DiskFile {
+class VmaFile final : public DiskFile {
 public:
-    File(ArchivePtr archive, OpenContext context) : archive_(std::move(archive)), context_(std::move(context)) {
+    VmaFile(ArchivePtr archive, OpenContext context) : archive_(std::move(archive)), context_(std::move(context)) {
         for (std::size_t i = 0; i < archive_->contents.devices.size(); ++i)
             disks_.push_back(disk_of(archive_->contents.devices[i], archive_->contents.maps[i]));
     }
@@ -214,7 +214,7 @@ private:
     std::vector<Disk> disks_;
 };
 
-Facts File::facts() const {
+Facts VmaFile::facts() const {
     Facts facts = Facts::object();
     facts["uuid"] = uuid_text(archive_->header.uuid);
     facts["created"] = utc_time(archive_->header.created);
@@ -227,7 +227,7 @@ Facts File::facts() const {
 }
 
 // The whole pass once more, whatever the index cache knows, in which everything is read.
-Result<AuditReport> File::verify(const Progress& progress) const {
+Result<AuditReport> VmaFile::verify(const Progress& progress) const {
     SourcePtr source = archive_->source;
     std::shared_ptr<StreamSource> stream;
     if (context_.stream) {
@@ -328,7 +328,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
     if (archive->contents.unfinished) VDISK_CHECK(scan_forward(*source, context.stream.get(), pass, context.progress));
     if (!made.kept) keep(*archive, context, made.misplaced);
-    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(archive), context));
+    return std::shared_ptr<const DiskFile>(std::make_shared<VmaFile>(std::move(archive), context));
 }
 
 } // namespace

@@ -15,9 +15,9 @@ namespace {
 
 constexpr std::size_t kMostShown = 64; // extents that facts list
 
-class File final : public DiskFile {
+class VmdkFile final : public DiskFile {
 public:
-    File(Parsed parsed, SourcePtr source, OpenContext context)
+    VmdkFile(Parsed parsed, SourcePtr source, OpenContext context)
         : parsed_(std::move(parsed)), source_(std::move(source)),
           context_(std::move(context)), disks_{Disk{.size = parsed_.disk_size()}} {}
 
@@ -43,13 +43,13 @@ private:
     std::vector<Disk> disks_;
 };
 
-std::vector<std::string_view> File::keys() const {
+std::vector<std::string_view> VmdkFile::keys() const {
     if (parsed_.has_parent() || parsed_.is_orphan()) return {"parent", "backing", "root"};
     if (!parsed_.sparse) return {"root"};
     return {};
 }
 
-Result<Pieces> File::pieces() const {
+Result<Pieces> VmdkFile::pieces() const {
     if (!parsed_.sparse) {
         auto opened = Pieces::open(*parsed_.descriptor, context_);
         if (opened.has_error()) return std::move(opened).error().in(source_->name());
@@ -61,7 +61,7 @@ Result<Pieces> File::pieces() const {
 }
 
 // An extent is a part of a disk, whose descriptor knows the others and the parent. Who names a parent wants it so.
-Result<void> File::refuse_lone_extent() const {
+Result<void> VmdkFile::refuse_lone_extent() const {
     if (parsed_.descriptor || parent_given()) return ok();
     const std::string descriptor = descriptor_of(*source_, *context_.references, context_.limits);
     if (descriptor.empty()) return ok();
@@ -71,7 +71,7 @@ Result<void> File::refuse_lone_extent() const {
                 source_->name(), descriptor, kNoParent);
 }
 
-Result<Layer> File::layer(std::size_t /*index*/) const {
+Result<Layer> VmdkFile::layer(std::size_t /*index*/) const {
     VDISK_CHECK(refuse_lone_extent());
     VDISK_TRY(found, pieces());
     VDISK_TRY(layer, join(found, context_));
@@ -88,7 +88,7 @@ Result<Layer> File::layer(std::size_t /*index*/) const {
     return std::move(layer);
 }
 
-void File::make_orphan(Layer& layer) const {
+void VmdkFile::make_orphan(Layer& layer) const {
     const std::string_view why = parsed_.descriptor ? "its descriptor has no parentCID" : "it has no descriptor";
     layer.remarks.push_back(Remark::doubt(
         fmt::format("{}, so nothing tells whether it has a parent: what it does not have itself is an error", why)));
@@ -98,7 +98,7 @@ void File::make_orphan(Layer& layer) const {
         std::make_shared<const OrphanLayout>(std::move(layer.layout), std::make_shared<const Error>(std::move(error)));
 }
 
-std::vector<ParentLink> File::links() const {
+std::vector<ParentLink> VmdkFile::links() const {
     std::vector<ParentLink> links;
     if (parsed_.has_parent()) links.push_back(parent_link(*parsed_.descriptor, context_));
     if (parsed_.sparse) return links;
@@ -113,7 +113,7 @@ std::vector<ParentLink> File::links() const {
     return links;
 }
 
-Facts File::facts() const {
+Facts VmdkFile::facts() const {
     Facts facts = Facts::object();
     if (parsed_.descriptor) add_descriptor_facts(facts);
     if (parsed_.sparse) add_sparse_facts(facts);
@@ -121,7 +121,7 @@ Facts File::facts() const {
     return facts;
 }
 
-void File::add_descriptor_facts(Facts& facts) const {
+void VmdkFile::add_descriptor_facts(Facts& facts) const {
     const Descriptor& descriptor = *parsed_.descriptor;
     facts["type"] = descriptor.create_type;
     if (descriptor.cid) facts[kFactCid] = cid_text(*descriptor.cid);
@@ -142,7 +142,7 @@ void File::add_descriptor_facts(Facts& facts) const {
     facts["extent lines"] = std::move(lines);
 }
 
-void File::add_sparse_facts(Facts& facts) const {
+void VmdkFile::add_sparse_facts(Facts& facts) const {
     const Sparse& sparse = *parsed_.sparse;
     facts["sparse extent"] = to_string(sparse.kind);
     facts["version"] = sparse.version;
@@ -156,7 +156,7 @@ void File::add_sparse_facts(Facts& facts) const {
     if (sparse.unclean) facts["not closed"] = true;
 }
 
-Result<AuditReport> File::audit(const AuditRequest& request) const {
+Result<AuditReport> VmdkFile::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     report.facts = facts();
     report.add(parsed_.remarks, "header", "header-note");
@@ -172,7 +172,7 @@ Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(parsed, Parsed::parse(*source, context.limits));
-    return std::shared_ptr<const DiskFile>(std::make_shared<File>(std::move(parsed), std::move(source), context));
+    return std::shared_ptr<const DiskFile>(std::make_shared<VmdkFile>(std::move(parsed), std::move(source), context));
 }
 
 } // namespace

@@ -18,11 +18,11 @@ namespace {
 using boost::endian::little_uint32_buf_t;
 using boost::endian::little_uint64_buf_t;
 
-struct RawHeader {
+struct RawStreamIndexHeader {
     little_uint64_buf_t size;
     little_uint32_buf_t segments, doubts, findings, window_log;
 };
-static_assert(sizeof(RawHeader) == 24 && alignof(RawHeader) == 1);
+static_assert(sizeof(RawStreamIndexHeader) == 24 && alignof(RawStreamIndexHeader) == 1);
 
 struct RawSegment {
     std::uint8_t kind, detail, cover, reserved;
@@ -180,7 +180,7 @@ std::size_t StreamIndex::segment_at(std::uint64_t offset) const noexcept {
 
 std::vector<std::byte> encode(const StreamIndex& index) {
     Writer writer;
-    RawHeader header{};
+    RawStreamIndexHeader header{};
     header.size = index.size;
     header.segments = static_cast<std::uint32_t>(index.segments.size());
     header.doubts = static_cast<std::uint32_t>(index.doubts.size());
@@ -195,7 +195,7 @@ std::vector<std::byte> encode(const StreamIndex& index) {
 
 Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, const IndexBounds& bounds) {
     Reader reader(bytes);
-    VDISK_TRY(header, reader.get<RawHeader>());
+    VDISK_TRY(header, reader.get<RawStreamIndexHeader>());
     StreamIndex index;
     index.size = header.size.value();
     index.window_log = header.window_log.value();

@@ -33,9 +33,9 @@ std::string cut_off(const Archive& archive, const Member& member) {
                        printable(member.name), member.offset + member.size);
 }
 
-class File final : public DiskFile {
+class OvaFile final : public DiskFile {
 public:
-    File(Archive archive, const OpenContext& context) : archive_(std::move(archive)), context_(context) {}
+    OvaFile(Archive archive, const OpenContext& context) : archive_(std::move(archive)), context_(context) {}
 
     Result<void> read();
 
@@ -67,7 +67,7 @@ private:
     std::vector<Opened> opened_; ///< of the disk with the same index
 };
 
-Result<void> File::read() {
+Result<void> OvaFile::read() {
     if (!archive_.members().damage.empty()) problems_.push_back(archive_.members().damage);
     VDISK_CHECK(read_descriptor());
     for (const OvfDisk& disk : ovf_.disks) add(disk);
@@ -81,7 +81,7 @@ Result<void> File::read() {
 }
 
 // Without a descriptor, or with one that can't be read, the disks are those that the members show.
-Result<void> File::read_descriptor() {
+Result<void> OvaFile::read_descriptor() {
     const Member* const member = archive_.first_called(".ovf");
     if (member == nullptr) {
         problems_.emplace_back("the archive has no OVF descriptor: its disks are those that its members show");
@@ -96,7 +96,7 @@ Result<void> File::read_descriptor() {
     return ok();
 }
 
-void File::add(const OvfDisk& disk) {
+void OvaFile::add(const OvfDisk& disk) {
     Facts facts = Facts::object();
     facts["disk id"] = printable(disk.id);
     if (disk.file_ref.empty()) {
@@ -107,7 +107,7 @@ void File::add(const OvfDisk& disk) {
 }
 
 // `said`: its size by the descriptor.
-void File::check_member(Opened& opened, const Member& member, std::optional<std::uint64_t> said) const {
+void OvaFile::check_member(Opened& opened, const Member& member, std::optional<std::uint64_t> said) const {
     opened.member = &member;
     if (!archive_.is_whole(member)) opened.doubts.push_back(cut_off(archive_, member));
     if (said && *said != member.size)
@@ -115,7 +115,7 @@ void File::check_member(Opened& opened, const Member& member, std::optional<std:
             fmt::format("'{}' has {} bytes, but the descriptor says {}", printable(member.name), member.size, *said));
 }
 
-Opened File::open(const OvfDisk& disk) {
+Opened OvaFile::open(const OvfDisk& disk) {
     if (disk.href.empty()) return {.why = fmt::format("the descriptor has no file '{}'", printable(disk.file_ref))};
     if (!disk.compression.empty())
         return {.why =
@@ -138,7 +138,7 @@ Opened File::open(const OvfDisk& disk) {
 }
 
 // `bytes`: what is there; `all`: with what is missing, for a disk whose size only the file's tells.
-Opened File::open(const SourcePtr& bytes, const SourcePtr& all, std::string_view name) const {
+Opened OvaFile::open(const SourcePtr& bytes, const SourcePtr& all, std::string_view name) const {
     const auto detected = detect_format(*bytes, Match::sure);
     const Format* format = detected.has_value() ? detected.value() : nullptr;
     if (format == nullptr && (ends_in(name, ".img") || ends_in(name, ".raw") || ends_in(name, ".dd")))
@@ -166,7 +166,7 @@ Opened File::open(const SourcePtr& bytes, const SourcePtr& all, std::string_view
     return {.file = std::move(file).value()};
 }
 
-void File::add(std::string_view name, Facts facts, Opened opened, std::optional<std::uint64_t> capacity) {
+void OvaFile::add(std::string_view name, Facts facts, Opened opened, std::optional<std::uint64_t> capacity) {
     Disk disk{.kind = Disk::Kind::device, .name = std::string(name), .id = fmt::format("disk{}", disks_.size() + 1)};
     disk.facts = std::move(facts);
     if (opened.file) {
@@ -189,7 +189,7 @@ void File::add(std::string_view name, Facts facts, Opened opened, std::optional<
 }
 
 // A member that the descriptor does not tell of is a disk if it shows that it is one.
-void File::add_unlisted(const Member& member) {
+void OvaFile::add_unlisted(const Member& member) {
     if (used_.contains(member.name) || archive_.find(member.name) != &member) return;
     const auto detected = detect_format(*archive_.bytes_of(member), Match::sure);
     if (detected.has_error() || detected.value() == nullptr || detected.value()->follow != nullptr ||
@@ -203,7 +203,7 @@ void File::add_unlisted(const Member& member) {
     add(member.name, std::move(facts), std::move(opened), std::nullopt);
 }
 
-Result<Layer> File::layer(std::size_t index) const {
+Result<Layer> OvaFile::layer(std::size_t index) const {
     const Opened& opened = opened_[index];
     if (!opened.file) return fail(ErrorKind::unsupported, "{}: {}", archive_.source()->name(), opened.why);
     VDISK_TRY(layer, opened.file->layer(0));
@@ -214,7 +214,7 @@ Result<Layer> File::layer(std::size_t index) const {
     return std::move(layer);
 }
 
-Facts File::facts() const {
+Facts OvaFile::facts() const {
     Facts facts = Facts::object();
     if (!ovf_.name.empty()) facts["machine"] = printable(ovf_.name);
     if (!ovf_.operating_system.empty()) facts["operating system"] = printable(ovf_.operating_system);
@@ -225,7 +225,7 @@ Facts File::facts() const {
     return facts;
 }
 
-Result<std::vector<Configuration>> File::configurations() const {
+Result<std::vector<Configuration>> OvaFile::configurations() const {
     std::vector<Configuration> configurations;
     const Member* const descriptor = archive_.first_called(".ovf");
     for (const Member& member : archive_.members().list) {
@@ -239,7 +239,7 @@ Result<std::vector<Configuration>> File::configurations() const {
     return configurations;
 }
 
-Result<AuditReport> File::audit(const AuditRequest& request) const {
+Result<AuditReport> OvaFile::audit(const AuditRequest& request) const {
     AuditReport report(context_.limits);
     for (const std::string& problem : problems_) report.add(Severity::error, "archive", {}, "{}", problem);
     for (std::size_t i = 0; i < disks_.size(); ++i) {
@@ -258,7 +258,7 @@ Result<AuditReport> File::audit(const AuditRequest& request) const {
 }
 
 // Compares one file with its digest.
-Result<void> File::compare(const ManifestLine& line, const Progress& progress, AuditReport& report) const {
+Result<void> OvaFile::compare(const ManifestLine& line, const Progress& progress, AuditReport& report) const {
     const Member* const member = archive_.find(line.name);
     const std::string name = printable(line.name);
     if (member == nullptr) {
@@ -287,7 +287,7 @@ Result<void> File::compare(const ManifestLine& line, const Progress& progress, A
     return ok();
 }
 
-Result<AuditReport> File::verify(const Progress& progress) const {
+Result<AuditReport> OvaFile::verify(const Progress& progress) const {
     const Member* const member = archive_.first_called(".mf");
     if (member == nullptr) return DiskFile::verify(progress);
     AuditReport report(context_.limits);
@@ -315,7 +315,7 @@ Match probe(std::span<const std::byte> /*head*/, const ByteSource& source) {
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(archive, Archive::read(std::move(source), context.limits));
-    auto file = std::make_shared<File>(std::move(archive), context);
+    auto file = std::make_shared<OvaFile>(std::move(archive), context);
     VDISK_CHECK(file->read());
     return std::shared_ptr<const DiskFile>(std::move(file));
 }

@@ -26,9 +26,9 @@ Result<std::uint64_t> size_of(const Machine& machine, const Medium& medium, cons
     return file->disks().front().size;
 }
 
-class File final : public DiskFile {
+class VboxFile final : public DiskFile {
 public:
-    File(Machine machine, const OpenContext& context)
+    VboxFile(Machine machine, const OpenContext& context)
         : machine_(std::make_shared<const Machine>(std::move(machine))), context_(context) {
         for (const MachineState& state : machine_->states)
             for (const Attachment& attachment : state.attachments) add(state, attachment);
@@ -56,7 +56,7 @@ private:
     std::map<Uuid, Result<std::uint64_t>> sizes_;
 };
 
-void File::add(const MachineState& state, const Attachment& attachment) {
+void VboxFile::add(const MachineState& state, const Attachment& attachment) {
     attached_.insert(attachment.medium);
     Disk disk{.kind = state.is_snapshot ? Disk::Kind::snapshot : Disk::Kind::device,
               .chosen_by_default = !state.is_snapshot};
@@ -73,13 +73,13 @@ void File::add(const MachineState& state, const Attachment& attachment) {
     add_medium(std::move(disk), attachment.medium);
 }
 
-void File::add_unattached(const Medium& medium) {
+void VboxFile::add_unattached(const Medium& medium) {
     Disk disk{.kind = Disk::Kind::device, .name = to_string(medium.uuid), .chosen_by_default = false};
     disk.facts["attached"] = false;
     add_medium(std::move(disk), medium.uuid);
 }
 
-void File::add_medium(Disk disk, const Uuid& uuid) {
+void VboxFile::add_medium(Disk disk, const Uuid& uuid) {
     const Medium* const medium = machine_->find(uuid);
     disk.facts["image UUID"] = to_string(uuid);
     if (medium == nullptr) {
@@ -95,12 +95,12 @@ void File::add_medium(Disk disk, const Uuid& uuid) {
     media_.push_back(uuid);
 }
 
-std::string File::snapshot_name(const Uuid& uuid) const {
+std::string VboxFile::snapshot_name(const Uuid& uuid) const {
     const auto found = std::ranges::find(machine_->states, uuid, &MachineState::uuid);
     return found == machine_->states.end() ? to_string(uuid) : printable(found->name);
 }
 
-Result<Layer> File::layer(std::size_t index) const {
+Result<Layer> VboxFile::layer(std::size_t index) const {
     const Medium* const medium = machine_->find(media_[index]);
     if (medium == nullptr)
         return fail(ErrorKind::corrupt, "{}: the registry does not know image {}", printable(machine_->file.native()),
@@ -115,7 +115,7 @@ Result<Layer> File::layer(std::size_t index) const {
     return layer;
 }
 
-Facts File::facts() const {
+Facts VboxFile::facts() const {
     Facts facts = Facts::object();
     facts["machine"] = printable(machine_->name);
     facts["machine UUID"] = to_string(machine_->uuid);
@@ -135,7 +135,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
     if (disks > context.limits.search_files)
         return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", source->name(), disks,
                     context.limits.search_files);
-    auto file = std::make_shared<File>(std::move(machine), context);
+    auto file = std::make_shared<VboxFile>(std::move(machine), context);
     if (file->disks().empty())
         return fail(ErrorKind::corrupt, "{}: names no disk{}", source->name(),
                     file->facts().contains("damage") ? fmt::format(": {}", *file->facts()["damage"].text()) : "");
