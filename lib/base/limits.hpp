@@ -86,6 +86,23 @@ struct Limits {
     /// for.
     std::uint64_t key_iterations = std::uint64_t{1} << 27;
 
+    /// Bytes of memory that scrypt may take for a passphrase, and n * r * p: Proxmox takes 64 MiB and 2^19, and refuses
+    /// more than 1 GiB. So much work is 20 seconds.
+    std::uint64_t scrypt_bytes = (std::uint64_t{1} << 30) + (1U << 20);
+    std::uint64_t scrypt_work = std::uint64_t{1} << 25;
+
+    /// Bytes that one chunk of a backup store expands to, and that a small file there does: what Proxmox Backup Server
+    /// takes. Its own disks have chunks of 4 MiB.
+    std::uint64_t chunk_bytes = 16U << 20;
+
+    /// Entries of one folder of a datastore, and indexes that one listing of it has: ten years of nightly backups of 70
+    /// machines. Each listed disk takes about a kilobyte.
+    std::size_t folder_entries = 1U << 20;
+    std::size_t backup_indexes = 1U << 18;
+
+    /// Bytes of a backup's manifest: some 200 a file. A parsed one takes up to fifty times as much.
+    std::uint64_t manifest_bytes = 1U << 20;
+
     /// Bytes of a key file: cryptsetup's own limit.
     std::uint64_t key_file_bytes = 8U << 20;
 

@@ -41,6 +41,27 @@ std::optional<std::vector<std::byte>> parse_hex(std::string_view text) {
     return bytes;
 }
 
+std::optional<std::vector<std::byte>> parse_base64(std::string_view text) {
+    constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    constexpr std::size_t kGroup = 4;
+    if (text.size() % kGroup != 0) return std::nullopt;
+    const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+    std::vector<std::byte> bytes;
+    std::uint32_t bits = 0;
+    unsigned held = 0;
+    for (const char c : text.substr(0, text.size() - padding)) {
+        const std::size_t digit = kDigits.find(c);
+        if (digit == std::string_view::npos) return std::nullopt;
+        bits = (bits << 6 | static_cast<std::uint32_t>(digit)) & 0xFFFFU;
+        held += 6;
+        if (held < 8) continue;
+        held -= 8;
+        bytes.push_back(static_cast<std::byte>(bits >> held));
+    }
+    if ((bits & ((1U << held) - 1)) != 0) return std::nullopt;
+    return bytes;
+}
+
 std::string percent_decoded(std::string_view text) {
     std::string plain;
     for (std::size_t i = 0; i < text.size(); ++i) {

@@ -37,6 +37,9 @@ template<std::unsigned_integral Number>
 /// The bytes of which `text` has the hexadecimal digits, in either case; nothing if it is none of that.
 [[nodiscard]] std::optional<std::vector<std::byte>> parse_hex(std::string_view text);
 
+/// The bytes that `text` has in base64 (RFC 4648, padded, without line breaks); nothing if it is none.
+[[nodiscard]] std::optional<std::vector<std::byte>> parse_base64(std::string_view text);
+
 /// `text` with each %XX of a URI as the byte that it means; what is no such code stays as it is.
 [[nodiscard]] std::string percent_decoded(std::string_view text);
 

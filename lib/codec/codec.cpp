@@ -5,6 +5,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -88,12 +89,17 @@ Result<void> expand_zlib(std::span<const std::byte> packed, std::span<std::byte>
     return inflate_checked(packed, out);
 }
 
-Result<void> expand_zstd(std::span<const std::byte> packed, std::span<std::byte> out) {
+ZSTD_DCtx* zstd_decoder() {
     static thread_local const std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> decoder(ZSTD_createDCtx(),
                                                                                            ZSTD_freeDCtx);
-    if (!decoder) return out_of_memory();
-    ZSTD_DCtx_reset(decoder.get(), ZSTD_reset_session_and_parameters);
-    ZSTD_DCtx_setParameter(decoder.get(), ZSTD_d_windowLogMax, kZstdWindowLogMax);
+    if (decoder) ZSTD_DCtx_reset(decoder.get(), ZSTD_reset_session_and_parameters);
+    return decoder.get();
+}
+
+Result<void> expand_zstd(std::span<const std::byte> packed, std::span<std::byte> out) {
+    ZSTD_DCtx* const decoder = zstd_decoder();
+    if (decoder == nullptr) return out_of_memory();
+    ZSTD_DCtx_setParameter(decoder, ZSTD_d_windowLogMax, kZstdWindowLogMax);
     ZSTD_inBuffer in{packed.data(), packed.size(), 0};
     ZSTD_outBuffer filled{out.data(), out.size(), 0};
     // The stored bytes are padded to a sector, so the one-shot call, which refuses what follows the frame, can't be
@@ -101,7 +107,7 @@ Result<void> expand_zstd(std::span<const std::byte> packed, std::span<std::byte>
     while (filled.pos < filled.size) {
         const std::size_t before_in = in.pos;
         const std::size_t before_out = filled.pos;
-        const std::size_t status = ZSTD_decompressStream(decoder.get(), &filled, &in);
+        const std::size_t status = ZSTD_decompressStream(decoder, &filled, &in);
         if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
         if (in.pos == before_in && filled.pos == before_out) break;
     }
@@ -110,13 +116,30 @@ Result<void> expand_zstd(std::span<const std::byte> packed, std::span<std::byte>
     return ok();
 }
 
+Result<void> copy(std::span<const std::byte> packed, std::span<std::byte> out) {
+    if (packed.size() < out.size())
+        return fail(ErrorKind::truncated, "{} of {} bytes are there", packed.size(), out.size());
+    std::copy_n(packed.begin(), out.size(), out.begin());
+    return ok();
+}
+
 } // namespace
+
+Result<std::size_t> expand_frames(std::span<const std::byte> packed, std::span<std::byte> out) {
+    ZSTD_DCtx* const decoder = zstd_decoder();
+    if (decoder == nullptr) return out_of_memory();
+    const std::size_t done =
+        ZSTD_decompressDCtx(decoder, out.data(), out.size(), packed.data(), packed.size());
+    if (ZSTD_isError(done)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(done));
+    return done;
+}
 
 Result<void> expand(Codec codec, std::span<const std::byte> packed, std::span<std::byte> out) {
     switch (codec) {
     case Codec::deflate: return expand_deflate(packed, out);
     case Codec::zstd: return expand_zstd(packed, out);
     case Codec::zlib: return expand_zlib(packed, out);
+    case Codec::none: return copy(packed, out);
     }
     return fail(ErrorKind::unsupported, "unknown codec");
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "codec/key_derivation.hpp"
 
+#include "base/checked.hpp"
+
 #include <boost/endian/buffers.hpp>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -157,6 +159,26 @@ Result<SecretBytes> Hash::pbkdf2(std::span<const std::byte> passphrase, std::spa
     SecretBytes key;
     for (const SecretBytes& block : blocks) key.insert(key.end(), block.begin(), block.end());
     key.resize(length);
+    return key;
+}
+
+Result<SecretBytes> scrypt(std::span<const std::byte> passphrase, std::span<const std::byte> salt,
+                           const ScryptCost& cost, std::size_t length, std::uint64_t most_memory) {
+    constexpr std::uint64_t kMostBlocks = (std::uint64_t{1} << 30) - 1; // RFC 7914: r * p
+    const auto blocks = checked_mul(cost.r, cost.p);
+    if (cost.n < 2 || !is_power_of_two(cost.n) || cost.r == 0 || cost.p == 0 || !blocks || *blocks > kMostBlocks)
+        return fail(ErrorKind::corrupt, "scrypt can't have n {}, r {}, p {}", cost.n, cost.r, cost.p);
+    const auto units = checked_add(cost.n, cost.p);
+    const auto memory = units ? checked_mul(*units, 128 * cost.r) : std::nullopt;
+    if (!memory || *memory > most_memory)
+        return fail(ErrorKind::limit_exceeded, "scrypt with n {}, r {}, p {} needs more memory than {} bytes", cost.n,
+                    cost.r, cost.p, most_memory);
+    SecretBytes key(length);
+    constexpr std::uint64_t kSlack = 1U << 20; // what libcrypto adds to that
+    if (EVP_PBE_scrypt(reinterpret_cast<const char*>(passphrase.data()), passphrase.size(),
+                       reinterpret_cast<const unsigned char*>(salt.data()), salt.size(), cost.n, cost.r, cost.p,
+                       *memory + kSlack, reinterpret_cast<unsigned char*>(key.data()), length) != 1)
+        return failed("scrypt");
     return key;
 }
 

@@ -52,6 +52,18 @@ private:
     std::shared_ptr<const evp_md_st> md_;
 };
 
+/// What scrypt (RFC 7914) costs: some 128 * r * (n + p) bytes of memory, and work as n * r * p.
+struct ScryptCost {
+    std::uint64_t n = 0; ///< a power of two above 1
+    std::uint64_t r = 0;
+    std::uint64_t p = 0;
+};
+
+/// `length` bytes by scrypt. The caller bounds the work; `most_memory` bounds the memory, in bytes. Errors: `corrupt`
+/// for a cost that can't be, `limit_exceeded`, `io`.
+[[nodiscard]] Result<SecretBytes> scrypt(std::span<const std::byte> passphrase, std::span<const std::byte> salt,
+                                         const ScryptCost& cost, std::size_t length, std::uint64_t most_memory);
+
 /// Merges `material`, which is `stripes` times as long as the key that was split (LUKS1 on-disk format, "anti-forensic
 /// splitter"). `corrupt` if it can't be divided so.
 [[nodiscard]] Result<SecretBytes> anti_forensic_merge(const Hash& hash, std::span<const std::byte> material,
