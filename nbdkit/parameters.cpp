@@ -26,7 +26,8 @@ constexpr std::array kSelectorKeys{
     SelectorKey{"device", Value::text, true},      SelectorKey{"snapshot", Value::text, true},
     SelectorKey{"key-file", Value::path, false},   SelectorKey{"backing", Value::parent, false},
     SelectorKey{"data-file", Value::path, false},  SelectorKey{"parent", Value::parent, false},
-    SelectorKey{"root", Value::path, false},       SelectorKey{"block-size", Value::text, false},
+    SelectorKey{"root", Value::path, false},       SelectorKey{"passphrase-file", Value::path, false},
+    SelectorKey{"chunks", Value::path, false},     SelectorKey{"block-size", Value::text, false},
     SelectorKey{"map-offset", Value::text, false}, SelectorKey{"data-offset", Value::text, false},
     SelectorKey{"size", Value::text, false},
 };

@@ -74,6 +74,7 @@ struct Layer {
     Encryption encryption{};       ///< for the extents that are enciphered
     Facts files = Facts::object(); ///< for `vdisk info`: the files beside the image's own that were opened for it
     std::vector<Remark> remarks{}; ///< about those files
+    std::uint64_t cluster_bytes = 0; ///< of the largest of its compressed clusters; 0: the usual 2 MiB at most
 };
 
 /// A machine's state (RAM and devices), saved where no disk of the file reaches.

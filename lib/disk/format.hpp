@@ -54,6 +54,9 @@ struct Format {
     /// Of a file that no format knows: the name of the file beside it that describes it as a part of a disk, empty if
     /// there is none. May be null.
     std::string (*described_by)(const ByteSource& file, const References& gate, const Limits& limits) = nullptr;
+    /// Whether a folder is one of this format: open() is then called with a source of no bytes, and finds the folder by
+    /// its path. Must be quick. May be null.
+    bool (*owns_folder)(const Folder& folder) = nullptr;
     std::string_view alias{}; ///< the name by which QEMU's images state the format, where that is another one
 };
 

@@ -64,23 +64,36 @@ Result<SecretBytes> read_file(const std::string& path, const OpenContext& contex
     return key;
 }
 
+std::string path_of(const SecretFile& secret, const OpenContext& context) {
+    const std::optional<std::string>& selected = context.selector.*secret.key;
+    const char* const common = std::getenv(secret.variable);
+    return selected ? *selected : common != nullptr ? common : "";
+}
+
 } // namespace
 
-Result<Passphrase> read_passphrase(const OpenContext& context) {
-    const char* const common = std::getenv("VDISK_KEY_FILE");
-    const std::string path = context.selector.key_file ? *context.selector.key_file : common != nullptr ? common : "";
-    if (path.empty())
-        return fail(ErrorKind::usage,
-                    "the image is encrypted: name a file that holds the passphrase, as #key-file=FILE or in "
-                    "VDISK_KEY_FILE, or make a reference file that does with 'vdisk ref'");
+bool is_given(const SecretFile& secret, const OpenContext& context) {
+    return !path_of(secret, context).empty();
+}
+
+Result<Passphrase> read_secret(const SecretFile& secret, const OpenContext& context) {
+    const std::string path = path_of(secret, context);
     const bool typed =
-        !context.selector.key_file || context.references->given_kinds() == FileKinds::regular_or_block_device;
+        !(context.selector.*secret.key) || context.references->given_kinds() == FileKinds::regular_or_block_device;
     auto bytes =
         typed && is_pipe(path) ? piped_keys().read_once(path, context.limits.key_file_bytes) : read_file(path, context);
-    Passphrase key{.file = fmt::format("key file '{}'", printable(path))};
+    Passphrase key{.file = fmt::format("{} '{}'", secret.words, printable(path))};
     if (bytes.has_error()) return std::move(bytes).error().in(key.file);
     key.bytes = std::move(bytes).value();
     return key;
+}
+
+Result<Passphrase> read_passphrase(const OpenContext& context) {
+    if (!is_given(kKeyFile, context))
+        return fail(ErrorKind::usage,
+                    "the image is encrypted: name a file that holds the passphrase, as #key-file=FILE or in "
+                    "VDISK_KEY_FILE, or make a reference file that does with 'vdisk ref'");
+    return read_secret(kKeyFile, context);
 }
 
 // As QEMU does it, although the specification's text says 256 bits.

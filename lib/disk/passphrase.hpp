@@ -7,15 +7,29 @@
 
 namespace vdisk {
 
-/// A passphrase, and what to call its file in a message.
+/// A passphrase or a key, and what to call its file in a message.
 struct Passphrase {
     std::string file;
     SecretBytes bytes{};
 };
 
-/// What the selector's `key-file` or else $VDISK_KEY_FILE holds, byte for byte. A pipe is read once and remembered, and
-/// taken only where a person named it, never where a reference file did. Errors: `usage` without either, and those of
-/// opening the file.
+/// A file with a secret: a key of a selector names it, or else a variable of the environment.
+struct SecretFile {
+    std::string_view words; ///< for messages
+    std::optional<std::string> Selector::*key;
+    const char* variable;
+};
+constexpr SecretFile kKeyFile{"key file", &Selector::key_file, "VDISK_KEY_FILE"};
+constexpr SecretFile kPassphraseFile{"passphrase file", &Selector::passphrase_file, "VDISK_PASSPHRASE_FILE"};
+
+/// Whether it is named.
+[[nodiscard]] bool is_given(const SecretFile& secret, const OpenContext& context);
+
+/// What it holds, byte for byte; it must be given. A pipe is read once and remembered, and taken only where a person
+/// named it, never where a reference file did. Errors: those of opening the file.
+[[nodiscard]] Result<Passphrase> read_secret(const SecretFile& secret, const OpenContext& context);
+
+/// What kKeyFile holds. Errors: `usage` where it is not given, else as read_secret().
 [[nodiscard]] Result<Passphrase> read_passphrase(const OpenContext& context);
 
 /// QEMU's old method: AES-128 in CBC mode over sectors that the disk numbers, keyed by the passphrase's first 16 bytes,

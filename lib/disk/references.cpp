@@ -196,13 +196,23 @@ std::vector<References::Candidate> References::candidates(const BackingName& nam
 }
 
 Result<FoundFile> References::open(std::string_view name) const {
+    return open_named(name, false);
+}
+
+Result<FoundFile> References::open_file_or_folder(std::string_view name) const {
+    return open_named(name, true);
+}
+
+Result<FoundFile> References::open_named(std::string_view name, bool or_folder) const {
     if (name.empty()) return fail(ErrorKind::corrupt, "the name is empty");
     if (name.size() > limits_.name_bytes)
         return fail(ErrorKind::limit_exceeded, "the name has {} bytes, the limit is {}", name.size(),
                     limits_.name_bytes);
     if (name.find('\0') != std::string_view::npos) return fail(ErrorKind::corrupt, "the name has a NUL byte in it");
     VDISK_TRY(parsed, parse_backing_name(name));
-    const std::vector<Candidate> places = candidates(parsed);
+    std::vector<Candidate> places = candidates(parsed);
+    for (Candidate& place : places)
+        if (or_folder && place.kinds == FileKinds::regular_only) place.kinds = FileKinds::regular_or_folder;
     for (const Candidate& place : places)
         if (inputs_) inputs_->add(place.path);
     if (policy_ == ReferencePolicy::deny)
@@ -262,6 +272,11 @@ Result<FilePtr> References::open_part(const fs::path& path) const {
         return fail(ErrorKind::usage, "'{}' is not opened: it is a link, and VDISK_REFERENCES lets none lead elsewhere",
                     printable(path.native()));
     return open_file(place, FileKinds::regular_only);
+}
+
+Result<FolderPtr> References::open_folder(const fs::path& path) const {
+    if (inputs_) inputs_->add_folder(path);
+    return Folder::open(path);
 }
 
 Result<FoundFile> References::open_given(const fs::path& path) const {

@@ -5,6 +5,7 @@
 #include "base/limits.hpp"
 #include "disk/backing_name.hpp"
 #include "disk/remark.hpp"
+#include "io/folder.hpp"
 #include "io/input_files.hpp"
 
 #include <atomic>
@@ -68,6 +69,9 @@ public:
     /// telling each path that was tried.
     [[nodiscard]] Result<FoundFile> open(std::string_view name) const;
 
+    /// The same, of a folder too: for formats that have some.
+    [[nodiscard]] Result<FoundFile> open_file_or_folder(std::string_view name) const;
+
     /// Exactly `path`, which a search for what the image names has led to: a regular file. Errors: `usage` for what the
     /// policy forbids, else `io`.
     [[nodiscard]] Result<FilePtr> open_exact(const std::filesystem::path& path) const;
@@ -76,6 +80,10 @@ public:
     /// a link to another folder is followed only where the policy lets an image name files there, and one below the
     /// evidence's root stays there. Errors: `usage`, `io`.
     [[nodiscard]] Result<FilePtr> open_part(const std::filesystem::path& path) const;
+
+    /// A folder that the image's bytes lie in, found by where the image lies or given by a person. It is nothing that
+    /// the image names, so the policy has no say; what is opened in it lies in it, and no link leads out. Error: `io`.
+    [[nodiscard]] Result<FolderPtr> open_folder(const std::filesystem::path& path) const;
 
     /// A path that a person gave (a `backing` key): as it stands, without a policy.
     [[nodiscard]] Result<FoundFile> open_given(const std::filesystem::path& path) const;
@@ -100,6 +108,7 @@ private:
         std::string how;
         FileKinds kinds = FileKinds::regular_only;
     };
+    Result<FoundFile> open_named(std::string_view name, bool or_folder) const;
     std::vector<Candidate> candidates(const BackingName& name) const;
     void add_evidence(const std::filesystem::path& name, const std::filesystem::path& own,
                       std::vector<Candidate>& list) const;

@@ -15,7 +15,8 @@ namespace {
 constexpr std::array kKeys{
     SelectorKey{"device", &Selector::device, "NAME", "one of several disks in the file"},
     SelectorKey{"snapshot", &Selector::snapshot, "NAME", "a snapshot, by id or name"},
-    SelectorKey{"key-file", &Selector::key_file, "PATH", "the file with an encrypted image's passphrase"},
+    SelectorKey{"key-file", &Selector::key_file, "PATH", "the file with an encrypted image's passphrase, or a backup's key"},
+    SelectorKey{"passphrase-file", &Selector::passphrase_file, "PATH", "the file with the passphrase of a backup's key"},
     SelectorKey{"backing", &Selector::backing, "PATH", "the backing file, in place of the one that the image names"},
     SelectorKey{"data-file", &Selector::data_file, "PATH", "the external data file, likewise"},
     SelectorKey{"parent", &Selector::parent, "PATH", "the parent, likewise"},
@@ -24,6 +25,7 @@ constexpr std::array kKeys{
                 "below which the evidence is mounted: absolute names are looked for there"},
     SelectorKey{"parts", &Selector::parts, "one|all",
                 "of a cut file: this part alone, or all that follow whatever they look like"},
+    SelectorKey{"chunks", &Selector::chunks, "FOLDER", "of a backup's index: the folder with its chunks"},
     SelectorKey{"block-size", &Selector::block_size, "BYTES",
                 "of a VDI whose header is lost; with the three that follow"},
     SelectorKey{"map-offset", &Selector::map_offset, "BYTES", "where its block map lies in the file"},

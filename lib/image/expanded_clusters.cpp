@@ -121,6 +121,14 @@ Result<BlockPtr> ExpandedClusters::expand(const BlockKey& key, const Expand& exp
     }
 }
 
+std::uint64_t ExpandedClusters::make_room(std::uint64_t cluster_bytes) noexcept {
+    constexpr std::uint64_t kClustersKept = 16;
+    constexpr std::uint64_t kMostKept = 128U << 20;
+    const std::uint64_t kept = std::min(kMostKept, kClustersKept * std::min(cluster_bytes, kMostKept));
+    cache_.at_least(static_cast<std::size_t>(kept));
+    return std::min(kept / 4, (thread_limit_.load(std::memory_order_relaxed) + 1) * cluster_bytes);
+}
+
 // Whatever happens, the job ends: others may be waiting for it.
 Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
     std::optional<Result<BlockPtr>> result;

@@ -72,6 +72,10 @@ public:
     /// Has it expanded in the background, if threads are allowed and have time. The first call starts the threads.
     void prepare(const BlockKey& key, Expand expand);
 
+    /// Makes the cache large enough for clusters of `cluster_bytes`, of which each thread expands one while others are
+    /// read at random. Returns how many bytes are worth preparing ahead of a reader.
+    std::uint64_t make_room(std::uint64_t cluster_bytes) noexcept;
+
     /// Whether prepare() does anything.
     [[nodiscard]] bool has_threads() const noexcept { return thread_limit_.load(std::memory_order_relaxed) > 0; }
 

@@ -6,6 +6,7 @@
 #include "base/error.hpp"
 #include "codec/codec.hpp"
 
+#include <array>
 #include <cstdint>
 #include <memory>
 
@@ -18,6 +19,9 @@ struct PackedCluster {
     GuestOffset start{};           ///< the guest byte that the first expanded byte is
     std::uint32_t expanded = 0;    ///< bytes it must expand to
     std::uint64_t host_length = 0; ///< bytes stored at most: formats count whole sectors, and the last may be cut off
+    /// A cryptographic digest by which its content is proven at each read; zeros if it has none. Two clusters of one
+    /// digest have the same bytes, wherever they lie.
+    std::array<std::byte, 32> digest{};
 };
 
 /// Where a run of a disk comes from in the end, whatever layer it was found in. Only the members that the kind names

@@ -9,7 +9,8 @@
 namespace vdisk {
 
 Image::Image(Parts parts)
-    : parts_(std::move(parts)), size_(parts_.layout->disk_size()), cache_owner_(parts_.caches->new_owner()) {}
+    : parts_(std::move(parts)), size_(parts_.layout->disk_size()), cache_owner_(parts_.caches->new_owner()),
+      sequence_(parts_.caches->clusters.make_room(parts_.cluster_bytes)) {}
 
 Image::~Image() = default;
 
@@ -152,6 +153,7 @@ ExpandedClusters::Expand Image::expander(const Extent& extent) const {
         VDISK_TRY(got, source->read_at(host, stored.room()));
         stored.shrink(got);
         reads.packed.fetch_add(got, std::memory_order_relaxed);
+        if (packed.codec == Codec::none && got == packed.expanded) return std::make_shared<const Block>(std::move(stored));
         auto cluster = std::make_shared<Block>(packed.expanded);
         if (auto done = expand(packed.codec, stored.room(), cluster->room()); done.has_error())
             return std::move(done).error().in(fmt::format("{}: compressed cluster at offset {}", source->name(), host));

@@ -34,6 +34,7 @@ public:
         ImagePtr parent;                ///< may be null
         CachesPtr caches;               ///< shared by all layers of a disk
         Encryption encryption{};        ///< for the extents that are enciphered
+        std::uint64_t cluster_bytes = 0; ///< of the largest compressed cluster; 0: the usual 2 MiB at most
     };
 
     explicit Image(Parts parts);

@@ -19,6 +19,9 @@ public:
         std::uint64_t end;
     };
 
+    /// `window`: bytes that are prepared ahead, at least kWindow.
+    explicit Sequence(std::uint64_t window = kWindow) : window_(std::max(window, kWindow)) {}
+
     /// Notes a read of `length` bytes at `offset`. If that is part of a long run, the bytes worth preparing now: what
     /// is left of this read and the window behind it, each byte once.
     [[nodiscard]] std::optional<Range> advance(std::uint64_t offset, std::uint64_t length) {
@@ -29,8 +32,8 @@ public:
         if (!continues) prepared_ = offset;
         if (run_ <= kShortRun) return std::nullopt;
         const std::uint64_t start = std::max(prepared_, offset);
-        const std::uint64_t end = expected_ + kWindow;
-        if (end - start < kWindow / 4) return std::nullopt; // not worth a look at the tables yet
+        const std::uint64_t end = expected_ + window_;
+        if (end - start < window_ / 4) return std::nullopt; // not worth a look at the tables yet
         prepared_ = end;
         return Range{start, end};
     }
@@ -41,6 +44,7 @@ private:
     // Two of the largest clusters, and a quarter of the default cluster cache.
     static constexpr std::uint64_t kWindow = 4U << 20;
 
+    std::uint64_t window_;
     std::mutex mutex_;
     std::uint64_t expected_ = 0;
     std::uint64_t run_ = 0;

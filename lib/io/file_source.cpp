@@ -33,7 +33,9 @@ std::string_view kind_name(mode_t mode) {
 }
 
 bool allowed(mode_t mode, FileKinds kinds) {
-    return S_ISREG(mode) || (S_ISBLK(mode) && kinds == FileKinds::regular_or_block_device);
+    const bool all = kinds == FileKinds::any_of_these;
+    return S_ISREG(mode) || (S_ISBLK(mode) && (all || kinds == FileKinds::regular_or_block_device)) ||
+           (S_ISDIR(mode) && (all || kinds == FileKinds::regular_or_folder));
 }
 
 std::int64_t nanoseconds(const timespec& time) {
@@ -95,7 +97,8 @@ Result<FilePtr> FileSource::take(Descriptor descriptor, const std::filesystem::p
     if (::fstat(number, &status) != 0) return fail(ErrorKind::io, "{}: {}", file->name(), os_error(errno));
     if (!allowed(status.st_mode, kinds))
         return fail(ErrorKind::io, "{}: is {}, not an image file", file->name(), kind_name(status.st_mode));
-    const off_t end = S_ISREG(status.st_mode) ? status.st_size : ::lseek(number, 0, SEEK_END);
+    file->folder_ = S_ISDIR(status.st_mode);
+    const off_t end = S_ISREG(status.st_mode) ? status.st_size : file->folder_ ? 0 : ::lseek(number, 0, SEEK_END);
     if (end < 0) return fail(ErrorKind::io, "{}: {}", file->name(), os_error(errno));
 
     file->size_ = static_cast<std::uint64_t>(end);

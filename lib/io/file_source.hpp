@@ -34,8 +34,8 @@ enum class ChangeTimes : std::uint8_t {
 [[nodiscard]] ChangeTimes change_times_of(std::uint64_t type) noexcept;
 
 /// Which kinds of file may be opened. A path that a person typed may be a block device; one that an image names may
-/// not.
-enum class FileKinds : std::uint8_t { regular_only, regular_or_block_device };
+/// not. A folder is a file without bytes, for formats that have folders.
+enum class FileKinds : std::uint8_t { regular_only, regular_or_folder, regular_or_block_device, any_of_these };
 
 class FileSource;
 using FilePtr = std::shared_ptr<const FileSource>;
@@ -54,7 +54,7 @@ struct FilePart {
 /// the one that they were: what is said of it is then said of the first part, if not of all.
 class FileSource final : public ByteSource {
 public:
-    /// Never blocks on a FIFO or a terminal and never opens a directory: those are `io` errors.
+    /// Never blocks on a FIFO or a terminal, which are `io` errors as all is that is not of these `kinds`.
     [[nodiscard]] static Result<FilePtr> open(const std::filesystem::path& path, FileKinds kinds);
 
     /// The same of what is open already, read-only, under the name `path`.
@@ -99,6 +99,7 @@ public:
     [[nodiscard]] std::uint32_t owner() const noexcept { return owner_; }
     /// False for a block device, or with one among the parts: its content changes without a trace in the times.
     [[nodiscard]] bool is_regular() const noexcept { return regular_; }
+    [[nodiscard]] bool is_folder() const noexcept { return folder_; }
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
     /// What another program did to the file since it was opened, in words ("its size was 512 and is 1024"); nothing if
@@ -124,6 +125,7 @@ private:
     std::int64_t changed_ = 0;
     std::uint32_t owner_ = 0;
     bool regular_ = false;
+    bool folder_ = false;
 };
 
 } // namespace vdisk

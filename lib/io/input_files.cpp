@@ -33,6 +33,18 @@ void InputFiles::add(const fs::path& path) {
     files_.insert(std::move(file));
 }
 
+void InputFiles::add_folder(const fs::path& path) {
+    InputFile folder = look_at(path);
+    if (!folder.identity) return;
+    const std::lock_guard lock(mutex_);
+    folders_.insert(std::move(folder));
+}
+
+std::vector<InputFile> InputFiles::folders() const {
+    const std::lock_guard lock(mutex_);
+    return {folders_.begin(), folders_.end()};
+}
+
 void InputFiles::add(const FilePtr& file) {
     for (const FilePart& part : file->parts()) {
         if (part.file) add(part.file);
@@ -40,6 +52,7 @@ void InputFiles::add(const FilePtr& file) {
     }
     if (!file->parts().empty()) return;
     add(file->path());
+    if (file->is_folder()) return add_folder(file->path());
     const std::lock_guard lock(mutex_);
     std::erase_if(open_, [](const auto& known) { return known.expired(); });
     open_.push_back(file);

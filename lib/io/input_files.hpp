@@ -33,11 +33,17 @@ public:
     /// `path` is read, or is named and would be read if it were there.
     void add(const std::filesystem::path& path);
 
+    /// Whatever lies in the folder at `path`, or in one below it, may be read.
+    void add_folder(const std::filesystem::path& path);
+
     /// `file` is read, from now until it is closed; each of its parts, those that are missing too.
     void add(const FilePtr& file);
 
     /// All that were added, each once.
     [[nodiscard]] std::vector<InputFile> all() const;
+
+    /// The folders of add_folder() that are there.
+    [[nodiscard]] std::vector<InputFile> folders() const;
 
     /// Those that were added as open files and still are.
     [[nodiscard]] std::vector<FilePtr> open() const;
@@ -46,6 +52,7 @@ private:
     mutable std::mutex mutex_; ///< guards the others
     ForkGuard guard_{&mutex_};
     std::set<InputFile> files_;
+    std::set<InputFile> folders_;
     std::vector<std::weak_ptr<const FileSource>> open_;
 };
 

@@ -31,6 +31,13 @@ public:
     /// `capacity` in the unit of the costs given to put(), for all shards together.
     explicit LruCache(std::size_t capacity) : shard_capacity_(capacity / kShards) {}
 
+    /// Makes the capacity larger, where it is smaller than `capacity`.
+    void at_least(std::size_t capacity) noexcept {
+        std::size_t now = shard_capacity_.load(std::memory_order_relaxed);
+        while (now < capacity / kShards &&
+               !shard_capacity_.compare_exchange_weak(now, capacity / kShards, std::memory_order_relaxed)) {}
+    }
+
     /// The value, or nullptr.
     [[nodiscard]] Pointer get(const Key& key) {
         Shard& shard = shard_of(key);
@@ -105,7 +112,7 @@ private:
         shard.order.erase(entry);
     }
 
-    std::size_t shard_capacity_;
+    std::atomic<std::size_t> shard_capacity_;
     std::array<Shard, kShards> shards_;
     std::atomic<std::uint64_t> hits_{0};
     std::atomic<std::uint64_t> misses_{0};

@@ -118,12 +118,21 @@ bool is_called_raw(const FileSource& file) {
     if (const std::string part = name.extension().native();
         part.size() > 2 && std::all_of(part.begin() + 1, part.end(), is_digit))
         name = name.stem(); // of a disk that was cut into parts
-    return NearbyFiles::has_extension(name, {".raw", ".dd", ".img"}) || !file.is_regular();
+    return NearbyFiles::has_extension(name, {".raw", ".dd", ".img"}) || !(file.is_regular() || file.is_folder());
+}
+
+// The format whose folder it is.
+Result<const Format*> detect_folder(const FileSource& file) {
+    VDISK_TRY(folder, Folder::open(file.path()));
+    for (const Format* format : formats())
+        if (format->owns_folder != nullptr && format->owns_folder(*folder)) return format;
+    return fail(ErrorKind::io, "{}: is a directory, not an image file", file.name());
 }
 
 // The format of a file of which nobody said it. Raw is what nothing that is known contradicts, and only of a parent, of
 // what is compressed and of what is called so: anything may be a raw disk, so of any other file it has to be said.
 Result<const Format*> detect_inside(OpenedFile& opened, const Expectation& expected) {
+    if (opened.context.file->is_folder()) return detect_folder(*opened.context.file);
     VDISK_TRY(seen, look_inside(opened));
     if (seen.format != nullptr) return seen.format;
     const bool compressed = opened.context.stream != nullptr;
@@ -160,6 +169,11 @@ Result<const Format*> decide_format(OpenedFile& opened, const Expectation& expec
     auto named = format_named(expected);
     if (named.has_error()) return std::move(named).error().in(opened.source->name());
     const Format* const format = named.value();
+    if (opened.context.file->is_folder()) {
+        VDISK_TRY(own, detect_folder(*opened.context.file));
+        if (own != format)
+            return fail(ErrorKind::not_this_format, "{}: is a {} folder", opened.source->name(), own->name);
+    }
     if (format == &kRawFormat) VDISK_CHECK(remark_contradiction(opened, expected));
     return format;
 }
@@ -218,7 +232,7 @@ Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation
                               CachesPtr caches);
 
 std::string_view needless(std::string_view key) {
-    if (key == "key-file") return "the image is not encrypted";
+    if (key == "key-file" || key == "passphrase-file") return "the image is not encrypted";
     if (key == "backing" || key == "parent") return "the image has no parent";
     if (key == "data-file") return "the image has no external data file";
     if (key == "root") return "the image names no other file";
@@ -302,6 +316,7 @@ Result<void> check_window(const FileSource& file, const std::optional<Window>& w
 // The file with all parts into which it was cut.
 Result<WholeFile> whole_file(const FilePtr& file, const Selector& selector, const References& gate,
                              std::span<const std::string> more) {
+    if (file->is_folder()) return WholeFile{.file = file};
     return more.empty() ? with_parts(file, gate, selector.parts) : with_given_parts(file, more, gate, selector.parts);
 }
 
@@ -481,7 +496,7 @@ std::vector<OpenedFile> open_named(const OpenedFile& file, const OpenOptions& op
         const auto found = gate.open_given(chosen.value().path);
         add(found, std::move(chosen.value()), {.raw_if_unknown = true, .given = gate.given_kinds()});
     }
-    for (const auto& given : {selector.key_file, selector.data_file})
+    for (const auto& given : {selector.key_file, selector.passphrase_file, selector.data_file})
         if (given) (void)gate.open_given(*given);
     for (const ParentLink& link : file.disks->links()) {
         const auto found = link.locate(gate);
@@ -598,6 +613,7 @@ Result<void> refuse_needless_root(const OpenedFile& file) {
 }
 
 Result<const Format*> identify(const FilePtr& file) {
+    if (file->is_folder()) return detect_folder(*file);
     VDISK_TRY(compression, detect_compression(*file));
     if (!compression) return detect_format(*file, Match::sure);
     // A disk's first bytes can look like a stream's by chance: what does not expand is of no format here.
@@ -721,7 +737,7 @@ Result<std::size_t> select_disk(const OpenedFile& file) {
 
 Result<const Format*> identify_file(std::string_view text, std::span<const std::string> more_parts) {
     VDISK_TRY(selector, parse_typed(text));
-    VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
+    VDISK_TRY(file, FileSource::open(selector.path, FileKinds::any_of_these));
     const auto policy = reference_policy_from_environment();
     const OpenOptions options{.references = policy.has_value() ? policy.value() : ReferencePolicy::deny};
     return identify_whole(file, selector, more_parts, options);
@@ -748,7 +764,7 @@ Result<OpenedFile> open_file(std::string_view text, std::span<const std::string>
                              const OpenOptions& options) {
     VDISK_TRY(selector, parse_typed(text));
     if (options.inputs) options.inputs->add(selector.path);
-    VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_or_block_device));
+    VDISK_TRY(file, FileSource::open(selector.path, FileKinds::any_of_these));
     if (options.inputs) options.inputs->add(file);
     const bool raw = is_called_raw(*file);
     return open_found(std::move(file), std::move(selector),
@@ -794,7 +810,8 @@ Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOp
                                                                 .sources = std::move(layer->layer.sources),
                                                                 .parent = std::move(disk.image),
                                                                 .caches = layer->file.context.caches,
-                                                                .encryption = std::move(layer->layer.encryption)});
+                                                                .encryption = std::move(layer->layer.encryption),
+                                                                .cluster_bytes = layer->layer.cluster_bytes});
     if (options.statistics) disk.image = with_statistics(std::move(disk.image), std::move(streams), options.statistics);
     disk.index = layers.front().index;
     disk.file = std::move(layers.front().file);

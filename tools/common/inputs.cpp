@@ -13,8 +13,9 @@ namespace {
 
 InputFilesPtr make_inputs() {
     auto made = std::make_shared<InputFiles>();
-    if (const char* const key = std::getenv("VDISK_KEY_FILE"); key != nullptr && *key != '\0')
-        made->add(std::filesystem::path(key));
+    for (const char* const variable : {"VDISK_KEY_FILE", "VDISK_PASSPHRASE_FILE"})
+        if (const char* const key = std::getenv(variable); key != nullptr && *key != '\0')
+            made->add(std::filesystem::path(key));
     return made;
 }
 
@@ -41,6 +42,27 @@ private:
     }
 };
 
+// The input folder in which `path`, or where it leads, lies; nothing if in none.
+std::optional<InputFile> input_folder_of(const std::filesystem::path& path) {
+    const std::vector<InputFile> folders = inputs()->folders();
+    if (folders.empty()) return std::nullopt;
+    std::error_code error;
+    std::filesystem::path above = std::filesystem::weakly_canonical(path, error).parent_path();
+    for (; !error && !above.empty(); above = above.parent_path()) {
+        const auto identity = look_at(above).identity;
+        for (const InputFile& folder : folders)
+            if (identity && folder.identity == identity) return folder;
+        if (!above.has_relative_path()) break;
+    }
+    return std::nullopt;
+}
+
+Result<void> check_folders(const std::filesystem::path& path, const std::string& name) {
+    if (const auto folder = input_folder_of(path))
+        return fail(ErrorKind::usage, "{}: lies in {}, and nothing is written into what is read", name, folder->name);
+    return ok();
+}
+
 Result<void> check(const Target& target) {
     const std::string& name = target.file.name;
     for (const InputFile& input : inputs()->all()) {
@@ -62,7 +84,9 @@ const InputFilesPtr& inputs() {
 }
 
 Result<void> check_no_input(const std::filesystem::path& path) {
-    return check(Target(look_at(path)));
+    Target target(look_at(path));
+    VDISK_CHECK(check_folders(path, target.file.name));
+    return check(target);
 }
 
 Result<void> check_no_input(int descriptor, std::string_view name) {
@@ -72,6 +96,7 @@ Result<void> check_no_input(int descriptor, std::string_view name) {
     InputFile output{.name = std::string(name), .block_device = S_ISBLK(status.st_mode)};
     output.identity =
         output.block_device ? FileIdentity{0, status.st_rdev} : FileIdentity{status.st_dev, status.st_ino};
+    VDISK_CHECK(check_folders(fmt::format("/proc/self/fd/{}", descriptor), output.name));
     return check(Target(std::move(output)));
 }
 

@@ -120,13 +120,13 @@ Result<Selector> read_nested(std::string_view text, const std::vector<fs::path>&
 Result<Redirection> open_target(Selector selector, const OpenContext& context) {
     const References& gate = *context.references;
     const auto path_of = [&](const std::string& name) -> Result<std::string> {
-        auto found = gate.open(name);
+        auto found = gate.open_file_or_folder(name);
         if (found.has_error()) return std::move(found).error().in(fmt::format("'{}'", printable(name)));
         return found.value().file->path().native();
     };
     const auto nested = [&](std::string_view text) { return read_nested(text, gate.folders()); };
     VDISK_CHECK(change_paths(selector, nested, path_of, context.limits.chain_depth));
-    auto found = gate.open(selector.path.native());
+    auto found = gate.open_file_or_folder(selector.path.native());
     if (found.has_error())
         return std::move(found).error().in(fmt::format("image '{}'", printable(selector.path.native())));
     if (context.file && found.value().file->identity() == context.file->identity())
@@ -200,7 +200,8 @@ Result<std::string> reference_text(const Selector& selector) {
 
 Result<void> change_paths(Selector& selector, const ReadNested& read, const ChangePath& change, std::size_t depth) {
     if (depth == 0) return fail(ErrorKind::limit_exceeded, "too many parents are named in each other");
-    for (std::optional<std::string>* path : {&selector.key_file, &selector.data_file}) {
+    for (std::optional<std::string>* path : {&selector.key_file, &selector.passphrase_file, &selector.data_file,
+                                             &selector.chunks}) {
         if (!*path) continue;
         VDISK_TRY(changed, change(**path));
         *path = std::move(changed);
