@@ -47,10 +47,6 @@ constexpr std::array kKnown{
     KnownFile{.what = "a Windows imaging (WIM) file", .signature = {.magic = "MSWIM\0\0\0"sv}},
     KnownFile{.what = "an Android sparse image", .signature = {.magic = "\x3A\xFF\x26\xED"sv}, .advice = kUnpack},
     // Backups.
-    KnownFile{.what = "a fixed index (.fidx) of Proxmox Backup Server",
-              .signature = {.magic = "\x2F\x7F\x41\xED\x91\xFD\x0F\xCD"sv}},
-    KnownFile{.what = "a dynamic index (.didx) of Proxmox Backup Server",
-              .signature = {.magic = "\x1C\x91\x4E\xA5\x19\xBA\xB3\xCD"sv}},
     KnownFile{.what = "a blob or chunk of Proxmox Backup Server",
               .signature = {.magic = "\x42\xAB\x38\x07\xBE\x83\x70\xA1"sv}},
     KnownFile{.what = "a blob or chunk of Proxmox Backup Server, compressed",

@@ -2,6 +2,7 @@
 #include "open/registry.hpp"
 
 #include "format/parallels/parallels.hpp"
+#include "format/pbs/pbs.hpp"
 #include "format/qcow/qcow.hpp"
 #include "format/qcow2/qcow2.hpp"
 #include "format/qed/qed.hpp"
@@ -24,7 +25,7 @@ namespace {
 
 constexpr std::array kFormats{&kQcow2Format, &kQcowFormat,      &kQedFormat,  &kParallelsFormat, &kVdiFormat,
                               &kVhdFormat,   &kVhdxFormat,      &kVmdkFormat, &kVboxFormat,      &kOvaFormat,
-                              &kVmaFormat,   &kReferenceFormat, &kRawFormat};
+                              &kVmaFormat,   &kPbsFormat, &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/pbs/index.hpp"
+
+#include "base/digest.hpp"
+
+#include <boost/endian/buffers.hpp>
+
+#include <algorithm>
+#include <limits>
+
+namespace vdisk::pbs {
+namespace {
+
+using boost::endian::little_int64_buf_t;
+using boost::endian::little_uint64_buf_t;
+
+struct RawHeader {
+    std::array<unsigned char, 8> magic;
+    std::array<std::byte, 16> uuid;
+    little_int64_buf_t ctime;
+    Digest csum;
+    little_uint64_buf_t size; // with the next one of fixed indexes alone: zeros in others
+    little_uint64_buf_t chunk_size;
+    std::array<std::byte, 4016> reserved;
+};
+static_assert(sizeof(RawHeader) == IndexHeader::kBytes);
+
+struct RawEntry { // of a dynamic index; one of a fixed index is the digest alone
+    little_uint64_buf_t end;
+    Digest digest;
+};
+static_assert(sizeof(RawEntry) == 40);
+
+constexpr std::array<unsigned char, 8> kFixedMagic{0x2f, 0x7f, 0x41, 0xed, 0x91, 0xfd, 0x0f, 0xcd};
+constexpr std::array<unsigned char, 8> kDynamicMagic{0x1c, 0x91, 0x4e, 0xa5, 0x19, 0xba, 0xb3, 0xcd};
+constexpr std::uint64_t kLeastChunk = 512;
+constexpr std::uint64_t kMostSize = std::numeric_limits<std::int64_t>::max();
+
+bool all_zero(std::span<const std::byte> bytes) {
+    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+}
+
+Result<void> check_sizes(const IndexHeader& header, std::string_view name, const Limits& limits) {
+    if (header.size == 0 || header.size > kMostSize)
+        return fail_at(64, ErrorKind::corrupt, "{}: size is {}", name, header.size);
+    if (!is_power_of_two(header.chunk_size) || header.chunk_size < kLeastChunk)
+        return fail_at(72, ErrorKind::corrupt, "{}: chunk_size is {}", name, header.chunk_size);
+    if (header.chunk_size > limits.chunk_bytes)
+        return fail_at(72, ErrorKind::limit_exceeded, "{}: chunk_size is {}, the limit is {}", name, header.chunk_size,
+                       limits.chunk_bytes);
+    return ok();
+}
+
+Result<IndexHeader> read_dynamic(const ByteSource& file, IndexHeader header) {
+    header.chunks = header.entries;
+    if (header.entries == 0) return fail(ErrorKind::truncated, "{}: has no whole entry", file.name());
+    VDISK_TRY(last, read_struct<RawEntry>(file, IndexHeader::kBytes + (header.entries - 1) * sizeof(RawEntry),
+                                          "last entry of the index"));
+    header.size = last.end.value();
+    if (header.size == 0 || header.size > kMostSize)
+        return fail(ErrorKind::corrupt, "{}: the last chunk ends at {}", file.name(), header.size);
+    return header;
+}
+
+// Checks the order of a dynamic index's ends.
+class Ends {
+public:
+    Ends(std::string_view name, std::uint64_t most) : name_(name), most_(most) {}
+    Result<void> next(std::uint64_t end) {
+        if (end <= before_ || end - before_ > most_)
+            return fail_at(IndexHeader::kBytes + number_ * sizeof(RawEntry), ErrorKind::corrupt,
+                           "{}: chunk {} ends at {}, the one before it at {}", name_, number_, end, before_);
+        before_ = end;
+        ++number_;
+        return ok();
+    }
+
+private:
+    std::string_view name_;
+    std::uint64_t most_;
+    std::uint64_t before_ = 0;
+    std::uint64_t number_ = 0;
+};
+
+} // namespace
+
+Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limits) {
+    VDISK_TRY(raw, read_struct<RawHeader>(file, 0, "header of the index"));
+    IndexHeader header{.uuid = {raw.uuid},
+                       .created = raw.ctime.value(),
+                       .checksum = raw.csum,
+                       .checksum_written = !all_zero(raw.csum),
+                       .reserved_used = !all_zero(raw.reserved)};
+    if (raw.magic == kDynamicMagic) header.kind = Kind::dynamic;
+    else if (raw.magic != kFixedMagic)
+        return fail(ErrorKind::not_this_format, "{}: has not the magic of an index", file.name());
+    header.entries = (file.size() - kBytes) / header.entry_bytes();
+    if (header.kind == Kind::dynamic) {
+        header.reserved_used = header.reserved_used || raw.size.value() != 0 || raw.chunk_size.value() != 0;
+        return read_dynamic(file, std::move(header));
+    }
+    header.size = raw.size.value();
+    header.chunk_size = raw.chunk_size.value();
+    VDISK_CHECK(check_sizes(header, file.name(), limits));
+    header.chunks = div_ceil(header.size, header.chunk_size);
+    return header;
+}
+
+std::vector<std::string> IndexHeader::problems(std::uint64_t file_size) const {
+    std::vector<std::string> lines;
+    if (entries < chunks) lines.push_back(fmt::format("the index ends behind {} of {} digests", entries, chunks));
+    if (entries > chunks)
+        lines.push_back(fmt::format("the index has {} digests, and a disk of {} bytes has {}", entries, size, chunks));
+    if ((file_size - kBytes) % entry_bytes() != 0) lines.emplace_back("the index ends within a digest");
+    return lines;
+}
+
+Result<IndexSurvey> IndexSurvey::of(const ByteSource& file, const IndexHeader& header, const Limits& limits) {
+    constexpr std::uint64_t kEntriesAtOnce = 4096;
+    const std::uint64_t entry = header.entry_bytes();
+    IndexSurvey survey;
+    Hasher hasher("SHA256");
+    Ends ends(file.name(), limits.chunk_bytes);
+    for (std::uint64_t first = 0; first < header.entries;) {
+        const std::uint64_t count = std::min(kEntriesAtOnce, header.entries - first);
+        VDISK_TRY(piece, read_bytes(file, IndexHeader::kBytes + first * entry, count * entry, "entries of the index"));
+        hasher.add(piece);
+        for (std::uint64_t i = 0; i < count; ++i) {
+            const auto stored = std::span(piece).subspan(i * entry, entry);
+            if (all_zero(stored.last(sizeof(Digest)))) ++survey.never_written;
+            if (header.kind == IndexHeader::Kind::fixed) continue;
+            little_uint64_buf_t end;
+            std::ranges::copy(stored.first(sizeof end), std::as_writable_bytes(std::span(&end, 1)).begin());
+            VDISK_CHECK(ends.next(end.value()));
+        }
+        first += count;
+    }
+    const auto checksum = hasher.finish<sizeof(Digest)>();
+    if (!checksum) return fail(ErrorKind::io, "libcrypto failed: SHA-256");
+    survey.checksum = *checksum;
+    return survey;
+}
+
+Result<Digest> ChunkTable::digest_of(std::uint64_t number) const {
+    const std::uint64_t entry = header_.entry_bytes();
+    Digest digest{};
+    VDISK_CHECK(table_.read(IndexHeader::kBytes + (number + 1) * entry - sizeof digest, digest));
+    return digest;
+}
+
+Result<std::uint64_t> ChunkTable::end_of(std::uint64_t number) const {
+    little_uint64_buf_t end;
+    VDISK_CHECK(table_.read(IndexHeader::kBytes + number * sizeof(RawEntry), std::as_writable_bytes(std::span(&end, 1))));
+    return end.value();
+}
+
+Result<Chunk> ChunkTable::at(std::uint64_t offset) const {
+    return header_.kind == IndexHeader::Kind::fixed ? fixed_at(offset) : dynamic_at(offset);
+}
+
+Result<Chunk> ChunkTable::fixed_at(std::uint64_t offset) const {
+    Chunk chunk{.number = offset / header_.chunk_size};
+    chunk.start = chunk.number * header_.chunk_size;
+    chunk.length = std::min(header_.chunk_size, header_.size - chunk.start);
+    if (chunk.number >= header_.entries) return chunk;
+    VDISK_TRY(digest, digest_of(chunk.number));
+    chunk.digest = digest;
+    return chunk;
+}
+
+// The first chunk that ends behind the offset.
+Result<Chunk> ChunkTable::dynamic_at(std::uint64_t offset) const {
+    std::uint64_t low = 0, high = header_.entries - 1;
+    while (low < high) {
+        const std::uint64_t middle = low + (high - low) / 2;
+        VDISK_TRY(end, end_of(middle));
+        if (end > offset) high = middle;
+        else low = middle + 1;
+    }
+    Chunk chunk{.number = low};
+    if (low != 0) {
+        VDISK_TRY(start, end_of(low - 1));
+        chunk.start = start;
+    }
+    VDISK_TRY(end, end_of(low));
+    if (end <= offset || chunk.start > offset)
+        return fail(ErrorKind::io, "{}: has changed since it was opened", file().name());
+    chunk.length = end - chunk.start;
+    VDISK_TRY(digest, digest_of(low));
+    chunk.digest = digest;
+    return chunk;
+}
+
+} // namespace vdisk::pbs

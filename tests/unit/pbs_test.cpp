@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "format/pbs/pbs.hpp"
+#include "format/pbs/blob.hpp"
+#include "format_in_memory.hpp"
+#include "open/open.hpp"
+#include "pbs_builder.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+namespace fs = std::filesystem;
+
+using namespace vdisk;
+using namespace vdisk::test;
+
+namespace {
+
+constexpr std::uint64_t kChunk = 65536;
+
+const Bytes& zeros() {
+    static const Bytes all(kChunk);
+    return all;
+}
+
+// Chunks 0, 2 and 5 of random bytes, the others of zeros, and a short one of zeros at the end.
+Bytes small_disk(Random& random) {
+    Bytes disk = random_bytes(random, kChunk);
+    for (const bool stored : {false, true, false, false, true}) {
+        const Bytes chunk = stored ? random_bytes(random, kChunk) : zeros();
+        disk.insert(disk.end(), chunk.begin(), chunk.end());
+    }
+    disk.resize(disk.size() + 1536);
+    return disk;
+}
+
+pbs::Key some_key(std::byte first = std::byte{0}) {
+    SecretBytes bytes(pbs::Key::kBytes);
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i);
+    bytes[0] = first;
+    return required(pbs::Key::of(std::move(bytes)));
+}
+
+OpenedDisk opened(const fs::path& index) {
+    return required(open_disk(index.native(), {}));
+}
+
+bool fails(const Image& disk, std::uint64_t at, std::size_t length) {
+    return read_some(disk, at, length).has_error();
+}
+
+void flip(const fs::path& file, std::uint64_t at, unsigned mask = 1) {
+    std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
+    stream.seekg(static_cast<std::streamoff>(at));
+    const char was = static_cast<char>(stream.get());
+    stream.seekp(static_cast<std::streamoff>(at));
+    stream.put(static_cast<char>(was ^ static_cast<char>(mask)));
+}
+
+// That all of the disk reads as the model but [start, end), each byte of which is an error.
+void check_lost(const Image& disk, const Bytes& model, std::uint64_t start, std::uint64_t end) {
+    if (start > 0) BOOST_TEST(reads_as(disk, model, 0, start));
+    if (end < model.size()) BOOST_TEST(reads_as(disk, model, end, model.size() - end));
+    for (const std::uint64_t at : {start, (start + end) / 2, end - 1}) BOOST_TEST(fails(disk, at, 1));
+    if (start > 0) BOOST_TEST(fails(disk, start - 1, 2));
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(pbs)
+
+BOOST_AUTO_TEST_CASE(a_plain_index_reads_as_its_disk) {
+    Random random(1);
+    for (const bool compressed : {false, true}) {
+        const PbsStore store;
+        const Bytes disk = small_disk(random);
+        const auto index = store.write_index(store.store(disk, kChunk, {.compressed = compressed}));
+        check_against_model(*opened(index).image, disk, kChunk, random);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(zeros_are_known_by_their_digest_where_their_file_is_missing) {
+    Random random(2);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    const auto index = store.write_index(store.store(disk, kChunk));
+    fs::remove(store.chunk(pbs_digest(zeros())));
+    fs::remove(store.chunk(pbs_digest(std::span(zeros()).first(1536))));
+    check_against_model(*opened(index).image, disk, kChunk, random);
+}
+
+BOOST_AUTO_TEST_CASE(a_chunk_that_is_missing_cut_or_another_one_is_an_error_for_its_range) {
+    Random random(3);
+    const Bytes disk = small_disk(random);
+    const auto damage = [&](const auto& do_damage) {
+        const PbsStore store;
+        const PbsIndex index = store.store(disk, kChunk, {.compressed = true});
+        const auto path = store.write_index(index);
+        do_damage(store, index);
+        check_lost(*opened(path).image, disk, 2 * kChunk, 3 * kChunk);
+    };
+    damage([](const PbsStore& store, const PbsIndex& index) { fs::remove(store.chunk(index.digests[2])); });
+    damage([](const PbsStore& store, const PbsIndex& index) {
+        fs::remove_all(store.chunk(index.digests[2]).parent_path());
+    });
+    damage([](const PbsStore& store, const PbsIndex& index) { fs::resize_file(store.chunk(index.digests[2]), 0); });
+    damage([](const PbsStore& store, const PbsIndex& index) { fs::resize_file(store.chunk(index.digests[2]), 5); });
+    damage([](const PbsStore& store, const PbsIndex& index) { fs::resize_file(store.chunk(index.digests[2]), 30000); });
+    damage([](const PbsStore& store, const PbsIndex& index) {
+        fs::copy_file(store.chunk(index.digests[0]), store.chunk(index.digests[2]),
+                      fs::copy_options::overwrite_existing);
+    });
+    damage([](const PbsStore& store, const PbsIndex& index) {
+        fs::remove(store.chunk(index.digests[2]));
+        fs::create_directory(store.chunk(index.digests[2]));
+    });
+    damage([](const PbsStore& store, const PbsIndex& index) {
+        const auto file = store.chunk(index.digests[2]);
+        fs::rename(file, store.root() / "elsewhere");
+        fs::create_symlink(store.root() / "elsewhere", file);
+    });
+    damage([](const PbsStore& store, const PbsIndex& index) {
+        const auto folder = store.chunk(index.digests[2]).parent_path();
+        fs::rename(folder, store.root() / "folder");
+        fs::create_directory_symlink(store.root() / "folder", folder);
+    });
+}
+
+BOOST_AUTO_TEST_CASE(every_changed_byte_of_a_chunk_file_is_noticed) {
+    Random random(4);
+    constexpr std::uint64_t kSmall = 512;
+    for (const bool compressed : {false, true}) {
+        Bytes disk(kSmall, std::byte{0x11});
+        if (!compressed) disk = random_bytes(random, kSmall);
+        const PbsStore store;
+        const PbsIndex index = store.store(disk, kSmall, {.compressed = compressed});
+        const auto path = store.write_index(index);
+        const auto chunk = store.chunk(index.digests[0]);
+        for (std::uint64_t at = 0; at < fs::file_size(chunk); ++at)
+            for (const unsigned mask : {1U, 0x80U}) {
+                flip(chunk, at, mask);
+                Bytes out(kSmall);
+                const auto read = opened(path).image->read_at(0, out);
+                BOOST_TEST((read.has_error() || out == disk));
+                flip(chunk, at, mask);
+            }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_renamed_chunk_is_read_if_its_digest_proves_it) {
+    Random random(5);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    const PbsIndex index = store.store(disk, kChunk);
+    const auto path = store.write_index(index);
+    const auto chunk = store.chunk(index.digests[2]);
+    fs::rename(chunk, chunk.native() + ".0.bad");
+    check_against_model(*opened(path).image, disk, kChunk, random);
+    flip(chunk.native() + ".0.bad", 100);
+    check_lost(*opened(path).image, disk, 2 * kChunk, 3 * kChunk);
+}
+
+BOOST_AUTO_TEST_CASE(an_index_that_was_cut_lacks_what_its_digests_are_lost_of) {
+    Random random(6);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    const auto path = store.write_index(store.store(disk, kChunk));
+    fs::resize_file(path, 4096 + 32 * 4 + 31);
+    const OpenedDisk there = opened(path);
+    check_lost(*there.image, disk, 4 * kChunk, disk.size());
+    BOOST_TEST(!doubts_of(there.remarks()).empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_changed_digest_is_an_error_or_is_told) {
+    Random random(7);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    PbsIndex index = store.store(disk, kChunk);
+    const auto path = store.write_index(index);
+    flip(path, 4096 + 32 * 2);
+    const OpenedDisk lost = opened(path);
+    check_lost(*lost.image, disk, 2 * kChunk, 3 * kChunk);
+    BOOST_TEST(!doubts_of(lost.remarks()).empty());
+}
+
+BOOST_AUTO_TEST_CASE(impossible_headers_are_refused) {
+    Random random(8);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    const PbsIndex sound = store.store(disk, kChunk);
+    const auto refused = [&](std::size_t at, std::uint64_t value) {
+        Bytes file = sound.build();
+        put_little(file, at, value, 8);
+        const auto path = store.write(fs::path(PbsStore::kSnapshot) / "x.fidx", file);
+        const auto there = open_disk(path.native(), {});
+        BOOST_REQUIRE(there.has_error());
+        return there.error().kind;
+    };
+    for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1} << 63, ~std::uint64_t{0}})
+        BOOST_TEST((refused(64, size) == ErrorKind::corrupt));
+    for (const std::uint64_t chunk_size : {0U, 1U, 256U, 3U << 20})
+        BOOST_TEST((refused(72, chunk_size) == ErrorKind::corrupt));
+    BOOST_TEST((refused(72, std::uint64_t{1} << 40) == ErrorKind::limit_exceeded));
+}
+
+BOOST_AUTO_TEST_CASE(a_size_that_needs_more_digests_costs_nothing) {
+    Random random(9);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    PbsIndex index = store.store(disk, kChunk);
+    index.size = std::uint64_t{1} << 60;
+    const OpenedDisk there = opened(store.write_index(index));
+    BOOST_TEST(reads_as(*there.image, disk, 0, 6 * kChunk));
+    BOOST_TEST(fails(*there.image, index.size - 512, 512));
+}
+
+BOOST_AUTO_TEST_CASE(the_folder_of_the_chunks_can_be_named) {
+    Random random(10);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    const auto path = store.write_index(store.store(disk, kChunk));
+    fs::rename(store.root() / ".chunks", store.root() / "copied");
+    BOOST_TEST((open_disk(path.native(), {}).error().kind == ErrorKind::usage));
+    const std::string text = path.native() + "#chunks=" + (store.root() / "copied").native();
+    check_against_model(*required(open_disk(text, {})).image, disk, kChunk, random);
+    fs::create_directory_symlink(store.root() / "copied", store.root() / ".chunks");
+    BOOST_TEST((open_disk(path.native(), {}).error().kind == ErrorKind::usage));
+}
+
+BOOST_AUTO_TEST_CASE(a_chunk_that_expands_to_more_or_less_is_refused) {
+    for (const std::uint64_t length : {kChunk - 1, kChunk + 1, 64 * kChunk}) {
+        const PbsStore store;
+        const Bytes content(length, std::byte{7});
+        const PbsIndex index{.size = 2 * kChunk, .chunk_size = kChunk, .digests = {store.put(content, {.compressed = true}), store.put(zeros())}};
+        const OpenedDisk there = opened(store.write_index(index));
+        BOOST_TEST(fails(*there.image, 0, 1));
+        BOOST_TEST(reads_as(*there.image, Bytes(2 * kChunk), kChunk, kChunk));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_key_has_the_fingerprint_that_proxmox_prints) {
+    BOOST_TEST(pbs::fingerprint_text(some_key().fingerprint()) ==
+               "0e:ab:d4:46:0b:6e:b9:ca:34:50:23:de:e2:b7:78:c7:90:e5:4a:16:83:b9:65:9c:0a:57:ae:19:90:90:15:9b");
+}
+
+BOOST_AUTO_TEST_CASE(the_chunk_of_zeros_has_the_digest_that_all_stores_have) {
+    BOOST_TEST(hex(required(pbs::digest_of_zeros(4U << 20, nullptr))) ==
+               "bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8");
+}
+
+BOOST_AUTO_TEST_SUITE_END()
