@@ -205,7 +205,8 @@ nbdkit_plugin make_plugin() {
                          "format=NAME        Do not detect the image's format.\n"
                          "device=NAME, snapshot=NAME\n"
                          "                   The default export.\n"
-                         "key-file=PATH, backing=PATH, data-file=PATH, parent=PATH\n"
+                         "key-file=PATH, passphrase-file=PATH, chunks=FOLDER,\n"
+                         "backing=PATH, data-file=PATH, parent=PATH\n"
                          "                   Files that the image needs.";
     plugin.load = load;
     plugin.unload = unload;

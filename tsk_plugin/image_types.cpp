@@ -37,6 +37,7 @@ constexpr std::array kNumbers{
     Numbered{0x40000, "qed", "qed", ""},
     Numbered{0x80000, "parallels", "parallels", ""},
     Numbered{0x100000, "ova", "ova", ""},
+    Numbered{0x200000, "pbs", "pbs", ""},
     Numbered{0x0002, "rawz", "raw", "Raw image, compressed (.zst, .gz, .lzo)", true},
 };
 

@@ -95,6 +95,10 @@ struct Limits {
     /// takes. Its own disks have chunks of 4 MiB.
     std::uint64_t chunk_bytes = 16U << 20;
 
+    /// Chunks of one index: 128 TiB of disk in chunks of 4 MiB. All entries are read when a disk is opened; so many
+    /// take a second.
+    std::uint64_t backup_chunks = 1U << 25;
+
     /// Entries of one folder of a datastore, and indexes that one listing of it has: ten years of nightly backups of 70
     /// machines. Each listed disk takes about a kilobyte.
     std::size_t folder_entries = 1U << 20;

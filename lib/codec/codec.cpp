@@ -128,8 +128,7 @@ Result<void> copy(std::span<const std::byte> packed, std::span<std::byte> out) {
 Result<std::size_t> expand_frames(std::span<const std::byte> packed, std::span<std::byte> out) {
     ZSTD_DCtx* const decoder = zstd_decoder();
     if (decoder == nullptr) return out_of_memory();
-    const std::size_t done =
-        ZSTD_decompressDCtx(decoder, out.data(), out.size(), packed.data(), packed.size());
+    const std::size_t done = ZSTD_decompressDCtx(decoder, out.data(), out.size(), packed.data(), packed.size());
     if (ZSTD_isError(done)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(done));
     return done;
 }

@@ -23,9 +23,9 @@ enum class Codec : std::uint8_t {
 /// one decoder a thread.
 [[nodiscard]] Result<void> expand(Codec codec, std::span<const std::byte> packed, std::span<std::byte> out);
 
-/// Expands zstd frames, which all of `packed` must be (some may be empty or skippable), into the start of `out`. Returns
-/// how many bytes that were. Errors: `corrupt` for other data and for what expands to more than `out` has room for: no
-/// more than that is ever expanded. Thread-safe.
+/// Expands zstd frames, which all of `packed` must be (some may be empty or skippable), into the start of `out`.
+/// Returns how many bytes that were. Errors: `corrupt` for other data and for what expands to more than `out` has room
+/// for: no more than that is ever expanded. Thread-safe.
 [[nodiscard]] Result<std::size_t> expand_frames(std::span<const std::byte> packed, std::span<std::byte> out);
 
 } // namespace vdisk

@@ -71,9 +71,9 @@ struct Layer {
     std::shared_ptr<const Layout> layout;
     std::vector<SourcePtr> sources; ///< what Extent::source counts
     std::optional<ParentLink> parent{};
-    Encryption encryption{};       ///< for the extents that are enciphered
-    Facts files = Facts::object(); ///< for `vdisk info`: the files beside the image's own that were opened for it
-    std::vector<Remark> remarks{}; ///< about those files
+    Encryption encryption{};         ///< for the extents that are enciphered
+    Facts files = Facts::object();   ///< for `vdisk info`: the files beside the image's own that were opened for it
+    std::vector<Remark> remarks{};   ///< about those files
     std::uint64_t cluster_bytes = 0; ///< of the largest of its compressed clusters; 0: the usual 2 MiB at most
 };
 

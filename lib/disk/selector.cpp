@@ -15,8 +15,10 @@ namespace {
 constexpr std::array kKeys{
     SelectorKey{"device", &Selector::device, "NAME", "one of several disks in the file"},
     SelectorKey{"snapshot", &Selector::snapshot, "NAME", "a snapshot, by id or name"},
-    SelectorKey{"key-file", &Selector::key_file, "PATH", "the file with an encrypted image's passphrase, or a backup's key"},
-    SelectorKey{"passphrase-file", &Selector::passphrase_file, "PATH", "the file with the passphrase of a backup's key"},
+    SelectorKey{"key-file", &Selector::key_file, "PATH",
+                "the file with an encrypted image's passphrase, or a backup's key"},
+    SelectorKey{"passphrase-file", &Selector::passphrase_file, "PATH",
+                "the file with the passphrase of a backup's key"},
     SelectorKey{"backing", &Selector::backing, "PATH", "the backing file, in place of the one that the image names"},
     SelectorKey{"data-file", &Selector::data_file, "PATH", "the external data file, likewise"},
     SelectorKey{"parent", &Selector::parent, "PATH", "the parent, likewise"},

@@ -30,7 +30,7 @@ struct Selector {
     std::optional<std::string> size{};
     std::optional<std::string> passphrase_file{}; ///< of a key file that has one
     std::optional<std::string> chunks{};          ///< the folder with a backup's chunks
-    std::optional<std::string> word; ///< a bare word: a device's or snapshot's name or id
+    std::optional<std::string> word;              ///< a bare word: a device's or snapshot's name or id
 
     /// Whether anything was selected at all.
     [[nodiscard]] bool empty() const noexcept;

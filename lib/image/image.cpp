@@ -153,7 +153,8 @@ ExpandedClusters::Expand Image::expander(const Extent& extent) const {
         VDISK_TRY(got, source->read_at(host, stored.room()));
         stored.shrink(got);
         reads.packed.fetch_add(got, std::memory_order_relaxed);
-        if (packed.codec == Codec::none && got == packed.expanded) return std::make_shared<const Block>(std::move(stored));
+        if (packed.codec == Codec::none && got == packed.expanded)
+            return std::make_shared<const Block>(std::move(stored));
         auto cluster = std::make_shared<Block>(packed.expanded);
         if (auto done = expand(packed.codec, stored.room(), cluster->room()); done.has_error())
             return std::move(done).error().in(fmt::format("{}: compressed cluster at offset {}", source->name(), host));

@@ -30,10 +30,10 @@ public:
     struct Parts {
         std::string name; ///< what messages call it
         std::shared_ptr<const Layout> layout;
-        std::vector<SourcePtr> sources; ///< what Extent::source counts
-        ImagePtr parent;                ///< may be null
-        CachesPtr caches;               ///< shared by all layers of a disk
-        Encryption encryption{};        ///< for the extents that are enciphered
+        std::vector<SourcePtr> sources;  ///< what Extent::source counts
+        ImagePtr parent;                 ///< may be null
+        CachesPtr caches;                ///< shared by all layers of a disk
+        Encryption encryption{};         ///< for the extents that are enciphered
         std::uint64_t cluster_bytes = 0; ///< of the largest compressed cluster; 0: the usual 2 MiB at most
     };
 
@@ -50,6 +50,11 @@ public:
     /// Where the bytes from `at` come from, through the whole chain: the longest run, at most `wanted` bytes (> 0).
     /// `at` must lie inside the disk.
     [[nodiscard]] Result<ResolvedExtent> resolve(GuestOffset at, std::uint64_t wanted) const;
+
+    /// What an extent that was found in this layer is stored in, which it must be (`stored` or `packed`).
+    [[nodiscard]] const ByteSource& source_of(const Extent& extent) const noexcept {
+        return *parts_.sources[extent.source];
+    }
 
     [[nodiscard]] const Image* parent() const noexcept { return parts_.parent.get(); }
     /// What Extent::source counts, of this layer.

@@ -35,7 +35,8 @@ public:
     void at_least(std::size_t capacity) noexcept {
         std::size_t now = shard_capacity_.load(std::memory_order_relaxed);
         while (now < capacity / kShards &&
-               !shard_capacity_.compare_exchange_weak(now, capacity / kShards, std::memory_order_relaxed)) {}
+               !shard_capacity_.compare_exchange_weak(now, capacity / kShards, std::memory_order_relaxed)) {
+        }
     }
 
     /// The value, or nullptr.

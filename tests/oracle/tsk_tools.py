@@ -209,7 +209,7 @@ class Tools(unittest.TestCase):
             self.assertEqual(dump(image, with_plugin), expected)
 
     def test_tsk_loaddb_keeps_the_type_and_the_path(self):
-        numbers = {"qcow2": 0x0400, "vdi": 0x0800, "vma": 0x2000, "vhd": 0x0100, "vmdk": 0x0080, "vhdx": 0x10000, "qcow": 0x20000, "qed": 0x40000, "parallels": 0x80000, "ova": 0x100000}
+        numbers = {"qcow2": 0x0400, "vdi": 0x0800, "vma": 0x2000, "vhd": 0x0100, "vmdk": 0x0080, "vhdx": 0x10000, "qcow": 0x20000, "qed": 0x40000, "parallels": 0x80000, "ova": 0x100000, "pbs": 0x200000}
         for image in self.disk.images[1:]:
             database = self.folder / f"named-{image.name}.db"
             with_plugin("tsk_loaddb", "-k", "-d", database, image)
@@ -231,7 +231,7 @@ class Tools(unittest.TestCase):
         _, _, before = tsk.without_plugin("fls", "-i", "list")
         _, _, after = tsk.outcome_with_plugin("fls", "-i", "list")
         self.assertTrue(after.startswith(before))
-        self.assertRegex(after[len(before):], r"\A\tqcow2 \(\S.*\)\n\tvdi \(\S.*\)\n\tvma \(\S.*\)\n\tvhdx \(\S.*\)\n\tqcow \(\S.*\)\n\tqed \(\S.*\)\n\tparallels \(\S.*\)\n\tova \(\S.*\)\n\trawz \(\S.*\)\n\Z")
+        self.assertRegex(after[len(before):], r"\A\tqcow2 \(\S.*\)\n\tvdi \(\S.*\)\n\tvma \(\S.*\)\n\tvhdx \(\S.*\)\n\tqcow \(\S.*\)\n\tqed \(\S.*\)\n\tparallels \(\S.*\)\n\tova \(\S.*\)\n\tpbs \(\S.*\)\n\trawz \(\S.*\)\n\Z")
 
     def test_the_printed_type_can_be_given_back(self):
         for image in self.disk.images:

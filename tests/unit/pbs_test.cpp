@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "format/pbs/pbs.hpp"
 #include "format/pbs/blob.hpp"
+#include "format/pbs/pbs.hpp"
 #include "format_in_memory.hpp"
+#include "open/changes.hpp"
 #include "open/open.hpp"
 #include "pbs_builder.hpp"
 
@@ -229,20 +230,178 @@ BOOST_AUTO_TEST_CASE(a_chunk_that_expands_to_more_or_less_is_refused) {
     for (const std::uint64_t length : {kChunk - 1, kChunk + 1, 64 * kChunk}) {
         const PbsStore store;
         const Bytes content(length, std::byte{7});
-        const PbsIndex index{.size = 2 * kChunk, .chunk_size = kChunk, .digests = {store.put(content, {.compressed = true}), store.put(zeros())}};
+        const PbsIndex index{.size = 2 * kChunk,
+                             .chunk_size = kChunk,
+                             .digests = {store.put(content, {.compressed = true}), store.put(zeros())}};
         const OpenedDisk there = opened(store.write_index(index));
         BOOST_TEST(fails(*there.image, 0, 1));
         BOOST_TEST(reads_as(*there.image, Bytes(2 * kChunk), kChunk, kChunk));
     }
 }
 
+BOOST_AUTO_TEST_CASE(two_backups_differ_where_their_digests_do) {
+    Random random(11);
+    const PbsStore store;
+    const Bytes before = small_disk(random);
+    Bytes after = before;
+    after[2 * kChunk + 5] ^= std::byte{1};
+    after[3 * kChunk] = std::byte{1};
+    after.resize(after.size() + kChunk);
+    const auto first = opened(store.write_index(store.store(before, kChunk), "a.img.fidx"));
+    const auto second = opened(store.write_index(store.store(after, kChunk, {.compressed = true}), "b.img.fidx"));
+    fs::remove_all(store.chunk(pbs_digest(std::span(before).first(kChunk))).parent_path());
+    std::vector<ChangedRange> changes;
+    const auto collect = [&](const ChangedRange& range) {
+        changes.push_back(range);
+        return true;
+    };
+    BOOST_TEST(visit_changes(*first.image, *second.image, collect).has_value());
+    // A chunk that is in neither is no witness; the last one was short.
+    const std::vector<ChangedRange> expected{{GuestOffset{0}, kChunk},
+                                             {GuestOffset{2 * kChunk}, 2 * kChunk},
+                                             {GuestOffset{before.size()}, after.size() - before.size()}};
+    BOOST_TEST((changes == expected));
+    changes.clear();
+    BOOST_TEST(visit_changes(*second.image, *second.image, collect).has_value());
+    BOOST_TEST((changes == std::vector<ChangedRange>{{GuestOffset{0}, kChunk}}));
+    BOOST_TEST((visit_changes(*first.image, *second.image, [](const ChangedRange&) { return false; }).error().kind ==
+                ErrorKind::cancelled));
+}
+
+BOOST_AUTO_TEST_CASE(encrypted_chunks_read_with_their_key_and_with_no_other) {
+    Random random(12);
+    const auto key = some_key();
+    for (const bool compressed : {false, true}) {
+        const PbsStore store;
+        const Bytes disk = small_disk(random);
+        const auto path = store.write_index(store.store(disk, kChunk, {.compressed = compressed, .key = &key}));
+        const auto key_file =
+            store.write("key.json", std::as_bytes(std::span(std::string_view(
+                                        R"({"kdf":null,"data":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="})"))));
+        const auto other =
+            store.write("other.json", std::as_bytes(std::span(std::string_view(
+                                          R"({"kdf":null,"data":"AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="})"))));
+        BOOST_TEST((open_disk(path.native(), {}).error().kind == ErrorKind::usage));
+        check_against_model(*required(open_disk(path.native() + "#key-file=" + key_file.native(), {})).image, disk,
+                            kChunk, random);
+        // Nothing but the chunks tells which key it was: no byte is read.
+        const auto wrong = open_disk(path.native() + "#key-file=" + other.native(), {});
+        if (wrong.has_value())
+            for (std::uint64_t at = 0; at < disk.size(); at += 512) BOOST_TEST(fails(*wrong.value().image, at, 1));
+        store.write_manifest(R"({"backup-type":"vm","backup-id":"100","backup-time":1,"files":[],"unprotected":)"
+                             R"({"key-fingerprint":")" +
+                             vdisk::pbs::fingerprint_text(key.fingerprint()) + R"("}})");
+        BOOST_TEST((open_disk(path.native() + "#key-file=" + other.native(), {}).error().kind == ErrorKind::usage));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(every_changed_byte_of_an_encrypted_chunk_file_is_noticed) {
+    Random random(13);
+    constexpr std::uint64_t kSmall = 512;
+    const auto key = some_key();
+    const PbsStore store;
+    const Bytes disk = random_bytes(random, kSmall);
+    const PbsIndex index = store.store(disk, kSmall, {.key = &key});
+    const auto path = store.write_index(index);
+    const auto key_file =
+        store.write("key.json", std::as_bytes(std::span(std::string_view(
+                                    R"({"kdf":null,"data":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="})"))));
+    const auto chunk = store.chunk(index.digests[0]);
+    for (std::uint64_t at = 0; at < fs::file_size(chunk); ++at) {
+        flip(chunk, at);
+        const auto there = open_disk(path.native() + "#key-file=" + key_file.native(), {});
+        if (there.has_value()) {
+            Bytes out(kSmall);
+            const auto read = there.value().image->read_at(0, out);
+            BOOST_TEST((read.has_error() || out == disk));
+            BOOST_TEST((read.has_error() || (at >= 8 && at < 12))); // the CRC alone proves nothing
+        }
+        flip(chunk, at);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(every_changed_byte_of_an_index_is_an_error_a_doubt_or_changes_no_byte) {
+    Random random(14);
+    const PbsStore store;
+    Bytes disk = random_bytes(random, 4 * 512 + 100);
+    const PbsIndex index = store.store(disk, 512);
+    const auto path = store.write_index(index);
+    const std::uint64_t length = fs::file_size(path);
+    for (std::uint64_t at = 0; at < length; at = at == 128 ? 4096 : at + 1)
+        for (unsigned bit = 0; bit < 8; ++bit) {
+            flip(path, at, 1U << bit);
+            const auto there = open_disk(path.native(), {});
+            if (there.has_value()) {
+                const bool told = !there.value().remarks().empty();
+                const bool sized = there.value().image->size() == disk.size();
+                bool right = true;
+                for (std::uint64_t from = 0; from < std::min<std::uint64_t>(disk.size(), there.value().image->size());
+                     from += 100) {
+                    Bytes out(100);
+                    const auto got = there.value().image->read_at(from, out);
+                    if (got.has_value())
+                        right = right && std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(got.value()),
+                                                    disk.begin() + static_cast<std::ptrdiff_t>(from));
+                }
+                BOOST_TEST(right);
+                // Of a size that lies in the last chunk the chunk's length is the witness.
+                BOOST_TEST((told || sized || fails(*there.value().image, there.value().image->size() - 1, 1)));
+            }
+            flip(path, at, 1U << bit);
+        }
+}
+
+BOOST_AUTO_TEST_CASE(a_snapshot_a_group_and_a_datastore_list_their_disks) {
+    Random random(15);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    store.write_index(store.store(disk, kChunk));
+    store.write_index(store.store(Bytes(kChunk, std::byte{3}), kChunk), "drive-efidisk0.img.fidx");
+    store.write_manifest(R"({"backup-type":"vm","backup-id":"100","backup-time":1714557600,"files":[]})");
+    store.write(fs::path(PbsStore::kSnapshot) / "qemu-server.conf.blob",
+                pbs_blob(std::as_bytes(std::span(std::string_view("cores: 2\n"))), {.compressed = true}));
+    for (const auto& [folder, prefix] : {std::pair<fs::path, std::string>{store.snapshot(), ""},
+                                         {store.snapshot().parent_path(), "2024-05-01T10:00:00Z/"},
+                                         {store.root() / "vm", "100/2024-05-01T10:00:00Z/"},
+                                         {store.root(), "vm/100/2024-05-01T10:00:00Z/"}}) {
+        const OpenedFile there = required(open_file(folder.native(), {}));
+        BOOST_REQUIRE_EQUAL(there.disks->disks().size(), 2U);
+        BOOST_TEST(there.disks->disks()[1].name == prefix + "drive-scsi0");
+        BOOST_TEST(!there.disks->disks()[0].chosen_by_default);
+        check_against_model(*required(open_disk(folder.native(), {})).image, disk, kChunk, random);
+        check_against_model(*required(open_disk(folder.native() + "#" + prefix + "drive-scsi0", {})).image, disk,
+                            kChunk, random);
+    }
+    const auto texts = required(required(open_file(store.snapshot().native(), {})).disks->configurations());
+    BOOST_REQUIRE_EQUAL(texts.size(), 1U);
+    BOOST_TEST(texts[0].data == "cores: 2\n");
+    BOOST_TEST((open_file((store.root() / ".chunks").native(), {}).error().kind == ErrorKind::io));
+}
+
+BOOST_AUTO_TEST_CASE(verify_reads_a_chunk_once_and_tells_each_range_of_a_damaged_one) {
+    Random random(16);
+    const PbsStore store;
+    Bytes disk = random_bytes(random, kChunk);
+    disk.insert(disk.end(), disk.begin(), disk.begin() + kChunk);
+    const PbsIndex index = store.store(disk, kChunk);
+    const auto path = store.write_index(index);
+    const auto verified = [&] { return required(required(open_file(path.native(), {})).disks->verify({})); };
+    BOOST_TEST(verified().number_of(Severity::note) == 1U); // that there is no manifest
+    BOOST_TEST(*verified().facts["chunks read"].number() == 1U);
+    flip(store.chunk(index.digests[0]), 9);
+    BOOST_TEST(count(verified(), "wrong-crc") == 2U);
+    BOOST_TEST(reads_as(*opened(path).image, disk, 0, disk.size()));
+    flip(store.chunk(index.digests[0]), 100);
+    BOOST_TEST(count(verified(), "lost") == 2U);
+}
+
 BOOST_AUTO_TEST_CASE(a_key_has_the_fingerprint_that_proxmox_prints) {
-    BOOST_TEST(pbs::fingerprint_text(some_key().fingerprint()) ==
+    BOOST_TEST(vdisk::pbs::fingerprint_text(some_key().fingerprint()) ==
                "0e:ab:d4:46:0b:6e:b9:ca:34:50:23:de:e2:b7:78:c7:90:e5:4a:16:83:b9:65:9c:0a:57:ae:19:90:90:15:9b");
 }
 
 BOOST_AUTO_TEST_CASE(the_chunk_of_zeros_has_the_digest_that_all_stores_have) {
-    BOOST_TEST(hex(required(pbs::digest_of_zeros(4U << 20, nullptr))) ==
+    BOOST_TEST(hex(required(vdisk::pbs::digest_of_zeros(4U << 20, nullptr))) ==
                "bb9f8df61474d25e71fa00722318cd387396ca1736605e1248821cc0de3d3af8");
 }
 

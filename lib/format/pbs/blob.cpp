@@ -69,7 +69,8 @@ Result<BlobHeader> BlobHeader::parse(std::span<const std::byte> file) {
     std::memcpy(&raw, file.data(), sizeof raw);
     const auto kind = std::ranges::find(kKinds, raw.magic, &Kind::magic);
     if (kind == kKinds.end()) return fail(ErrorKind::not_this_format, "has not the magic of a blob");
-    if (!kind->read) return fail(ErrorKind::unsupported, "is a signed blob of before July 2020, which is not read here");
+    if (!kind->read)
+        return fail(ErrorKind::unsupported, "is a signed blob of before July 2020, which is not read here");
     BlobHeader header{
         .compressed = kind->compressed, .encrypted = kind->encrypted, .crc = raw.crc.value(), .bytes = sizeof raw};
     if (!header.encrypted) return header;

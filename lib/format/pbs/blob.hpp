@@ -7,7 +7,6 @@
 
 namespace vdisk::pbs {
 
-
 /// A blob's header.
 struct BlobHeader {
     static constexpr std::size_t kMostBytes = 44;
@@ -26,7 +25,8 @@ struct BlobHeader {
 
 /// Bytes that a file may have whose blob expands to `plain` bytes at most.
 [[nodiscard]] constexpr std::uint64_t most_stored(std::uint64_t plain) noexcept {
-    return plain + plain / 64 + 1024 + BlobHeader::kMostBytes; // a compressed payload may be a little larger than what it is of
+    return plain + plain / 64 + 1024 +
+           BlobHeader::kMostBytes; // a compressed payload may be a little larger than what it is of
 }
 
 /// Whether the CRC of a whole file is that of its header. It covers neither IV nor tag, and proves nothing.
@@ -34,8 +34,8 @@ struct BlobHeader {
 
 /// Puts what the blob in `file` holds at the start of `out` and returns how many bytes that are; `file` is changed.
 /// `key` may be null. Errors, without the file's name, after which nothing in `out` may be used: `usage` where there is
-/// no key for an enciphered one; `corrupt` for a tag that does not fit, for what does not expand, and for what is longer
-/// than `out`; and those of BlobHeader::parse().
+/// no key for an enciphered one; `corrupt` for a tag that does not fit, for what does not expand, and for what is
+/// longer than `out`; and those of BlobHeader::parse().
 [[nodiscard]] Result<std::size_t> unpack(std::span<std::byte> file, const Key* key, std::span<std::byte> out);
 
 /// What a chunk is called by: the SHA-256 of its content, with the key's id behind it where there is a key. Error: `io`

@@ -25,15 +25,6 @@ std::string without(std::string_view name, std::initializer_list<std::string_vie
     return std::string(name);
 }
 
-// What a file of a container's backup is, by its name, as clients give them.
-std::string_view kind_of_archive(std::string_view name) {
-    if (name.ends_with(".mpxar.didx")) return "metadata of a file archive (mpxar)";
-    if (name.ends_with(".ppxar.didx")) return "contents of a file archive (ppxar)";
-    if (name.ends_with(".pxar.didx")) return "file archive (pxar)";
-    if (name.ends_with(".pcat1.didx")) return "catalog of a file archive";
-    return "archive";
-}
-
 class Container final : public DiskFile {
 public:
     Container(Listing listing, FolderPtr folder, StorePtr store, const OpenContext& context)
@@ -92,7 +83,8 @@ void Container::add(std::size_t number, const std::string& name) {
     if (snapshot.manifest->has_value()) {
         const Manifest& manifest = snapshot.manifest->value();
         if (manifest.time) disk.facts["time"] = utc_time(*manifest.time);
-        if (const Manifest::File* const file = manifest.find(name)) disk.facts["crypt mode"] = printable(file->crypt_mode);
+        if (const Manifest::File* const file = manifest.find(name))
+            disk.facts["crypt mode"] = printable(file->crypt_mode);
         if (!manifest.verify_state.empty()) disk.facts["verification"] = printable(manifest.verify_state);
     }
     disks_.push_back(std::move(disk));
@@ -103,7 +95,8 @@ Result<IndexDisk> Container::open(std::size_t index) const {
     const Place& place = places_[index];
     const Snapshot& snapshot = listing_.snapshots[place.snapshot];
     VDISK_TRY(file, snapshot.folder->file(place.name));
-    return IndexDisk::open({.file = file, .name = place.name, .manifest = snapshot.manifest, .store = store_}, context_);
+    return IndexDisk::open({.file = file, .name = place.name, .manifest = snapshot.manifest, .store = store_},
+                           context_);
 }
 
 Facts describe(const Snapshot& snapshot) {
@@ -189,22 +182,22 @@ Result<AuditReport> Container::audit(const AuditRequest& request) const {
 
 // The selected disk, else all of them: each chunk once.
 Result<AuditReport> Container::verify(const Progress& progress) const {
-    Verifier verifier(context_.limits);
+    const auto verifier = std::make_unique<Verifier>(context_.limits);
     for (std::size_t i = 0; i < disks_.size(); ++i) {
         const std::string name = shown_name(disks_[i].name);
         const auto& chosen = context_.selector.word ? context_.selector.word : context_.selector.device;
         if (chosen && disks_[i].name != *chosen && disks_[i].id != *chosen) continue;
         const auto disk = open(i);
         if (disk.has_error()) {
-            verifier.report().add(Severity::error, "not-opened", {.disk = name}, "{}", disk.error().what);
+            verifier->report().add(Severity::error, "not-opened", {.disk = name}, "{}", disk.error().what);
             continue;
         }
-        const auto verified = verifier.verify(disk.value(), name, progress);
+        const auto verified = verifier->verify(disk.value(), name, progress);
         if (verified.has_error() && verified.error().kind == ErrorKind::cancelled) return Error(verified.error());
         if (verified.has_error())
-            verifier.report().add(Severity::error, "not-opened", {.disk = name}, "{}", verified.error().what);
+            verifier->report().add(Severity::error, "not-opened", {.disk = name}, "{}", verified.error().what);
     }
-    return std::move(verifier).result();
+    return std::move(*verifier).result();
 }
 
 } // namespace

@@ -31,6 +31,11 @@ bool is_snapshot(const std::vector<Entry>& entries) {
     });
 }
 
+Result<Manifest> manifest_in(const Folder& folder, const Limits& limits) {
+    VDISK_TRY(file, folder.file(Manifest::kName));
+    return Manifest::read(*file, limits);
+}
+
 // The first folders in `folder`, hidden ones left out; none where it can't be listed.
 std::vector<std::string> folders_in(const Folder& folder, std::size_t most) {
     std::vector<std::string> names;
@@ -66,9 +71,8 @@ bool is_namespace(const Folder& folder, std::size_t depth) {
     for (const std::string_view type : kTypes)
         if (const auto inner = folder.folder(type); inner.has_value() && is_type(*inner.value())) return true;
     const auto spaces = folder.folder(kNamespaces);
-    return spaces.has_value() && depth < kMostNested && any_folder_in(*spaces.value(), [&](const Folder& inner) {
-               return is_namespace(inner, depth + 1);
-           });
+    return spaces.has_value() && depth < kMostNested &&
+           any_folder_in(*spaces.value(), [&](const Folder& inner) { return is_namespace(inner, depth + 1); });
 }
 
 bool is_root(const Folder& folder) {
@@ -88,7 +92,7 @@ public:
     Result<void> snapshot(const FolderPtr& folder, const std::string& name, const std::vector<Entry>& entries) {
         Snapshot found{.folder = folder,
                        .name = name,
-                       .manifest = std::make_shared<const Result<Manifest>>(Manifest::read(*folder, limits_))};
+                       .manifest = std::make_shared<const Result<Manifest>>(manifest_in(*folder, limits_))};
         for (const Entry& entry : entries) {
             if (entry.name == ".protected") found.is_protected = true;
             if (entry.name.ends_with(".fidx")) found.disks.push_back(entry.name);
@@ -114,9 +118,8 @@ public:
     }
 
     Result<void> type(const FolderPtr& folder, const std::string& name) {
-        return each_folder(*folder, name, [this](const FolderPtr& inner, const std::string& path) {
-            return group(inner, path);
-        });
+        return each_folder(*folder, name,
+                           [this](const FolderPtr& inner, const std::string& path) { return group(inner, path); });
     }
 
     Result<void> space(const FolderPtr& folder, const std::string& name, std::size_t depth) {
@@ -131,8 +134,9 @@ public:
                              printable(folder->path().native()), kMostNested));
         const auto spaces = folder->folder(kNamespaces);
         if (spaces.has_error()) return tell(spaces.error());
-        return each_folder(*spaces.value(), joined(name, kNamespaces),
-                           [&](const FolderPtr& inner, const std::string& path) { return space(inner, path, depth + 1); });
+        return each_folder(
+            *spaces.value(), joined(name, kNamespaces),
+            [&](const FolderPtr& inner, const std::string& path) { return space(inner, path, depth + 1); });
     }
 
     Listing result() && { return std::move(listing_); }
@@ -183,6 +187,14 @@ FolderPtr root_of(const FolderPtr& folder) {
 }
 
 } // namespace
+
+std::string_view kind_of_archive(std::string_view name) noexcept {
+    if (name.ends_with(".mpxar.didx")) return "metadata of a file archive (mpxar)";
+    if (name.ends_with(".ppxar.didx")) return "contents of a file archive (ppxar)";
+    if (name.ends_with(".pxar.didx")) return "file archive (pxar)";
+    if (name.ends_with(".pcat1.didx")) return "catalog of a file archive";
+    return "archive";
+}
 
 std::string Snapshot::path_of(std::string_view file) const {
     return joined(name, file);

@@ -95,6 +95,9 @@ Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limi
     else if (raw.magic != kFixedMagic)
         return fail(ErrorKind::not_this_format, "{}: has not the magic of an index", file.name());
     header.entries = (file.size() - kBytes) / header.entry_bytes();
+    if (header.entries > limits.backup_chunks)
+        return fail(ErrorKind::limit_exceeded, "{}: has {} entries, the limit is {}", file.name(), header.entries,
+                    limits.backup_chunks);
     if (header.kind == Kind::dynamic) {
         header.reserved_used = header.reserved_used || raw.size.value() != 0 || raw.chunk_size.value() != 0;
         return read_dynamic(file, std::move(header));
@@ -150,7 +153,8 @@ Result<Digest> ChunkTable::digest_of(std::uint64_t number) const {
 
 Result<std::uint64_t> ChunkTable::end_of(std::uint64_t number) const {
     little_uint64_buf_t end;
-    VDISK_CHECK(table_.read(IndexHeader::kBytes + number * sizeof(RawEntry), std::as_writable_bytes(std::span(&end, 1))));
+    VDISK_CHECK(
+        table_.read(IndexHeader::kBytes + number * sizeof(RawEntry), std::as_writable_bytes(std::span(&end, 1))));
     return end.value();
 }
 

@@ -27,7 +27,8 @@ struct IndexHeader {
     std::uint64_t chunks = 0;     ///< that `size` needs
     std::uint64_t entries = 0;    ///< whole ones that the file has
 
-    /// Errors name the file: `truncated`, `not_this_format`, `corrupt`, `limit_exceeded` for larger chunks, `io`.
+    /// Errors name the file: `truncated`, `not_this_format`, `corrupt`, `limit_exceeded` for larger chunks and for more
+    /// than Limits::backup_chunks, `io`.
     [[nodiscard]] static Result<IndexHeader> read(const ByteSource& file, const Limits& limits);
 
     /// Bytes of one entry.
@@ -39,7 +40,7 @@ struct IndexHeader {
 
 /// What reading all entries once shows.
 struct IndexSurvey {
-    Digest checksum{};              ///< of all entries in the file
+    Digest checksum{};               ///< of all entries in the file
     std::uint64_t never_written = 0; ///< entries whose digest is all zeros
 
     /// Errors name the file: `corrupt` where the ends of chunks do not ascend, as they must, or a chunk is longer than

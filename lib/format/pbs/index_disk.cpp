@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "disk/passphrase.hpp"
+#include "format/pbs/datastore.hpp"
 
 namespace vdisk::pbs {
 namespace {
@@ -32,7 +33,8 @@ Result<IndexDisk> IndexDisk::open(IndexPlace place, const OpenContext& context) 
             fmt::format("{} chunks of the index were never written: the backup did not end", survey.never_written)));
     disk.compare_checksums(survey);
     disk.compare_manifest();
-    if (header.reserved_used) disk.remarks_.push_back(Remark::note("reserved bytes of the index's header are not zero"));
+    if (header.reserved_used)
+        disk.remarks_.push_back(Remark::note("reserved bytes of the index's header are not zero"));
     const Manifest::File* const claim = disk.claim();
     disk.encrypted_ = (claim != nullptr && claim->crypt_mode == "encrypt") || disk.look_at_chunks();
     return disk;
@@ -58,15 +60,15 @@ void IndexDisk::compare_checksums(const IndexSurvey& survey) {
 
 void IndexDisk::compare_manifest() {
     if (place_.manifest->has_error()) {
-        remarks_.push_back(Remark::note(fmt::format("nothing is known of the backup: {}", place_.manifest->error().what)));
+        remarks_.push_back(
+            Remark::note(fmt::format("nothing is known of the backup: {}", place_.manifest->error().what)));
         return;
     }
     const Manifest::File* const claimed = claim();
-    if (claimed == nullptr)
-        remarks_.push_back(Remark::note("the backup's manifest does not list the index"));
+    if (claimed == nullptr) remarks_.push_back(Remark::note("the backup's manifest does not list the index"));
     else if (claimed->size && *claimed->size != header_.size)
-        remarks_.push_back(Remark::doubt(fmt::format("the index says {} bytes, and the backup's manifest {}",
-                                                     header_.size, *claimed->size)));
+        remarks_.push_back(Remark::doubt(
+            fmt::format("the index says {} bytes, and the backup's manifest {}", header_.size, *claimed->size)));
 }
 
 // Whether the first of its chunks that is there is encrypted.
@@ -114,9 +116,10 @@ Result<std::shared_ptr<const ChunkLayout>> IndexDisk::layout(WithoutKey without)
 
 Result<std::shared_ptr<const ChunkLayout>> IndexDisk::layout_with(const KeyPtr& key) const {
     if (place_.store->has_error()) return Error(place_.store->error());
-    const auto chunks = std::make_shared<const Chunks>(Chunks{.table = ChunkTable(place_.file, header_, context_.caches),
-                                                              .store = place_.store->value(),
-                                                              .key = encrypted_ ? key : nullptr});
+    const auto chunks =
+        std::make_shared<const Chunks>(Chunks{.table = ChunkTable(place_.file, header_, context_.caches),
+                                              .store = place_.store->value(),
+                                              .key = encrypted_ ? key : nullptr});
     return ChunkLayout::make(chunks);
 }
 
@@ -133,6 +136,7 @@ Result<Layer> IndexDisk::layer() const {
 Facts IndexDisk::facts() const {
     Facts facts = Facts::object();
     facts["index"] = header_.kind == IndexHeader::Kind::fixed ? "fixed" : "dynamic";
+    if (header_.kind == IndexHeader::Kind::dynamic) facts["content"] = kind_of_archive(place_.name);
     facts["uuid"] = to_string(header_.uuid);
     facts["created"] = utc_time(header_.created);
     if (header_.chunk_size != 0) facts["chunk size"] = header_.chunk_size;

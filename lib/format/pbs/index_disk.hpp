@@ -10,7 +10,7 @@ namespace vdisk::pbs {
 /// Where an index stands: its file, and the backup that it belongs to.
 struct IndexPlace {
     SourcePtr file;
-    std::string name;                                ///< the file's, without folders
+    std::string name;                                 ///< the file's, without folders
     std::shared_ptr<const Result<Manifest>> manifest; ///< of its backup
     std::shared_ptr<const Result<ChunkStorePtr>> store;
 };

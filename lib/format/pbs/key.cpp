@@ -197,13 +197,12 @@ Result<KeyPtr> read_key(const OpenContext& context, const std::optional<Digest>&
                     wanted ? " with the key " + fingerprint_text(*wanted) : "");
     VDISK_TRY(file, read_secret(kKeyFile, context));
     const std::string_view text(reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size());
-    return parse_key({.name = file.file,
-                      .text = text,
-                      .passphrase =
-                          [&](const std::optional<Digest>& fingerprint) {
-                              return read_passphrase_of_key(context, fingerprint);
-                          }},
-                     wanted, context.limits);
+    return parse_key(
+        {.name = file.file,
+         .text = text,
+         .passphrase =
+             [&](const std::optional<Digest>& fingerprint) { return read_passphrase_of_key(context, fingerprint); }},
+        wanted, context.limits);
 }
 
 } // namespace vdisk::pbs

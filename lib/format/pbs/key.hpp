@@ -45,9 +45,10 @@ using KeyPtr = std::shared_ptr<const Key>;
 [[nodiscard]] std::optional<Digest> parse_fingerprint(std::string_view text);
 
 /// The key in the key file that a person names (`key-file`, VDISK_KEY_FILE) with the passphrase in another one
-/// (`passphrase-file`, VDISK_PASSPHRASE_FILE), where it has one. `wanted`: the fingerprint of the key that is needed, if
-/// it is known; another key is refused before a passphrase is tried, as far as its file tells. Errors, which name the
-/// file: `usage` for a key or a passphrase that is missing or wrong, `corrupt`, `unsupported`, `limit_exceeded`, `io`.
+/// (`passphrase-file`, VDISK_PASSPHRASE_FILE), where it has one. `wanted`: the fingerprint of the key that is needed,
+/// if it is known; another key is refused before a passphrase is tried, as far as its file tells. Errors, which name
+/// the file: `usage` for a key or a passphrase that is missing or wrong, `corrupt`, `unsupported`, `limit_exceeded`,
+/// `io`.
 [[nodiscard]] Result<KeyPtr> read_key(const OpenContext& context, const std::optional<Digest>& wanted);
 
 /// A key file's text, and where its passphrase comes from.

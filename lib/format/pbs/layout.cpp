@@ -10,17 +10,19 @@ namespace {
 
 constexpr Digest kNeverWritten{};
 
-// One chunk's bytes, all of them.
-Result<void> read_chunk(const Chunks& chunks, const Chunk& chunk, std::span<std::byte> out) {
-    const std::string_view index = chunks.table.file().name();
-    if (!chunk.digest || *chunk.digest == kNeverWritten)
-        return fail(ErrorKind::truncated, "{}: has no digest of chunk {}", index, chunk.number);
-    auto read = chunks.store->read({.digest = *chunk.digest, .key = chunks.key.get()}, out);
-    if (read.has_error()) return std::move(read).error().in(fmt::format("chunk {}", chunk.number));
-    return ok();
-}
-
 } // namespace
+
+// One chunk's bytes, all of them. What the system refused may work the next time; what is damaged stays so.
+Result<void> ChunkSource::read_chunk(const Chunk& chunk, std::span<std::byte> out) const {
+    if (!chunk.digest || *chunk.digest == kNeverWritten)
+        return fail(ErrorKind::truncated, "{}: has no digest of chunk {}", name(), chunk.number);
+    if (const auto known = damaged_.get(chunk.number)) return Error(*known);
+    auto read = chunks_->store->read({.digest = *chunk.digest, .key = chunks_->key.get()}, out);
+    if (read.has_value()) return ok();
+    Error error = std::move(read).error().in(fmt::format("chunk {}", chunk.number));
+    if (error.kind != ErrorKind::io) damaged_.put(chunk.number, std::make_shared<const Error>(error), 1);
+    return error;
+}
 
 Result<std::size_t> ChunkSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     if (offset >= size()) return std::size_t{0};
@@ -32,10 +34,10 @@ Result<std::size_t> ChunkSource::read_at(std::uint64_t offset, std::span<std::by
         const auto taken = static_cast<std::size_t>(std::min<std::uint64_t>(out.size() - done, chunk.length - skipped));
         const std::span<std::byte> piece = out.subspan(done, taken);
         if (taken == chunk.length) {
-            VDISK_CHECK(read_chunk(*chunks_, chunk, piece));
+            VDISK_CHECK(read_chunk(chunk, piece));
         } else {
             Block whole(static_cast<std::size_t>(chunk.length));
-            VDISK_CHECK(read_chunk(*chunks_, chunk, whole.room()));
+            VDISK_CHECK(read_chunk(chunk, whole.room()));
             std::ranges::copy(whole.room().subspan(static_cast<std::size_t>(skipped), taken), piece.begin());
         }
         done += taken;
@@ -67,8 +69,7 @@ bool ChunkLayout::is_zeros(const Chunk& chunk) const noexcept {
 
 std::optional<Error> ChunkLayout::objection(const Chunk& chunk) const {
     const std::string_view index = chunks_->table.file().name();
-    if (!chunk.digest)
-        return fail(ErrorKind::truncated, "{}: ends before the digest of chunk {}", index, chunk.number);
+    if (!chunk.digest) return fail(ErrorKind::truncated, "{}: ends before the digest of chunk {}", index, chunk.number);
     if (was_never_written(chunk))
         return fail(ErrorKind::corrupt, "{}: chunk {} was never written: the backup did not end", index, chunk.number);
     auto missing = chunks_->store->missing(*chunk.digest);

@@ -15,7 +15,8 @@ struct Chunks {
 };
 using ChunksPtr = std::shared_ptr<const Chunks>;
 
-/// The disk's bytes at their offsets: each read expands the chunks that it touches and proves them by their digests.
+/// The disk's bytes at their offsets: each read expands the chunks that it touches and proves them by their digests. Of
+/// a chunk whose file holds something else that is remembered, for whoever looks what of it can be read.
 class ChunkSource final : public ByteSource {
 public:
     explicit ChunkSource(ChunksPtr chunks) : chunks_(std::move(chunks)) {}
@@ -24,7 +25,10 @@ public:
     [[nodiscard]] std::string_view name() const noexcept override { return chunks_->table.file().name(); }
 
 private:
+    Result<void> read_chunk(const Chunk& chunk, std::span<std::byte> out) const;
+
     ChunksPtr chunks_;
+    mutable LruCache<std::uint64_t, Error> damaged_{1024}; ///< by the chunks' numbers
 };
 
 /// Says of each chunk whether it is zeros, known by their digest be there a file or not, and else that it has to be

@@ -32,7 +32,8 @@ void add_file(Manifest& manifest, const Facts& entry) {
         ++manifest.unreadable_files;
         return;
     }
-    Manifest::File file{.name = *name, .crypt_mode = text_in(entry, "crypt-mode"), .checksum = digest_in(entry, "csum")};
+    Manifest::File file{
+        .name = *name, .crypt_mode = text_in(entry, "crypt-mode"), .checksum = digest_in(entry, "csum")};
     if (file.crypt_mode.empty()) file.crypt_mode = "none";
     if (const std::uint64_t* const size = entry["size"].number()) file.size = *size;
     manifest.files.push_back(std::move(file));
@@ -76,11 +77,10 @@ Result<Manifest> Manifest::parse(std::string_view text) {
     return manifest;
 }
 
-Result<Manifest> Manifest::read(const Folder& folder, const Limits& limits) {
-    VDISK_TRY(file, folder.file(kName));
-    VDISK_TRY(text, read_blob(*file, nullptr, limits.manifest_bytes));
+Result<Manifest> Manifest::read(const ByteSource& file, const Limits& limits) {
+    VDISK_TRY(text, read_blob(file, nullptr, limits.manifest_bytes));
     auto manifest = parse(text);
-    if (manifest.has_error()) return std::move(manifest).error().in(file->name());
+    if (manifest.has_error()) return std::move(manifest).error().in(file.name());
     return manifest;
 }
 
@@ -97,8 +97,9 @@ Result<bool> Manifest::signed_by(const Key& key) const {
     Digest mac{};
     unsigned length = 0;
     const auto secret = key.id();
-    if (HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()), reinterpret_cast<const unsigned char*>(text.data()),
-             text.size(), reinterpret_cast<unsigned char*>(mac.data()), &length) == nullptr ||
+    if (HMAC(EVP_sha256(), secret.data(), static_cast<int>(secret.size()),
+             reinterpret_cast<const unsigned char*>(text.data()), text.size(),
+             reinterpret_cast<unsigned char*>(mac.data()), &length) == nullptr ||
         length != mac.size())
         return fail(ErrorKind::io, "libcrypto failed: HMAC");
     return mac == *signature;

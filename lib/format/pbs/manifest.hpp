@@ -2,8 +2,8 @@
 /// What a backup says of itself (index.json.blob): a list of claims, which only a signature and its key prove.
 #pragma once
 
+#include "base/facts.hpp"
 #include "format/pbs/key.hpp"
-#include "io/folder.hpp"
 
 namespace vdisk::pbs {
 
@@ -11,7 +11,7 @@ struct Manifest {
     static constexpr const char* kName = "index.json.blob";
 
     struct File {
-        std::string name; ///< any bytes, and never to be used as a path
+        std::string name;       ///< any bytes, and never to be used as a path
         std::string crypt_mode; ///< "none", "encrypt", "sign-only"; "none" where it is absent, as before version 0.8
         std::optional<std::uint64_t> size{};
         std::optional<Digest> checksum{};
@@ -31,8 +31,8 @@ struct Manifest {
 
     /// Errors, without the file's name: `corrupt`.
     [[nodiscard]] static Result<Manifest> parse(std::string_view text);
-    /// Of the backup in `folder`. Errors name the file: as parse(), `io` where there is none, those of a blob.
-    [[nodiscard]] static Result<Manifest> read(const Folder& folder, const Limits& limits);
+    /// Of its file. Errors name that: as parse(), and those of read_blob().
+    [[nodiscard]] static Result<Manifest> read(const ByteSource& file, const Limits& limits);
 
     /// What it says of a file; nullptr if nothing.
     [[nodiscard]] const File* find(std::string_view name) const noexcept;

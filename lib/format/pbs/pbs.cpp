@@ -31,9 +31,9 @@ public:
         return report;
     }
     Result<AuditReport> verify(const Progress& progress) const override {
-        Verifier verifier(limits_);
-        VDISK_CHECK(verifier.verify(disk_, "", progress));
-        return std::move(verifier).result();
+        const auto verifier = std::make_unique<Verifier>(limits_);
+        VDISK_CHECK(verifier->verify(disk_, "", progress));
+        return std::move(*verifier).result();
     }
 
 private:
@@ -44,8 +44,8 @@ private:
 
 // Of the backup that the index of `context` lies in.
 Result<Manifest> manifest_beside(const OpenContext& context) {
-    VDISK_TRY(folder, context.references->open_folder(context.references->folders().front()));
-    return Manifest::read(*folder, context.limits);
+    VDISK_TRY(file, context.references->open_part(context.references->folders().front() / Manifest::kName));
+    return Manifest::read(*file, context.limits);
 }
 
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {

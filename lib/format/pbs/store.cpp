@@ -12,9 +12,9 @@ namespace fs = std::filesystem;
 namespace vdisk::pbs {
 namespace {
 
-constexpr std::size_t kPrefix = 4;      // digits of a digest that name the folder of its file
-constexpr unsigned kMostBad = 10;       // DIGEST.0.bad to DIGEST.9.bad
-constexpr std::size_t kMostAbove = 32;  // folders: an index lies 18 below its store, and that in a copied tree
+constexpr std::size_t kPrefix = 4;     // digits of a digest that name the folder of its file
+constexpr unsigned kMostBad = 10;      // DIGEST.0.bad to DIGEST.9.bad
+constexpr std::size_t kMostAbove = 32; // folders: an index lies 18 below its store, and that in a copied tree
 
 std::string bad_name(const std::string& name, unsigned number) {
     return fmt::format("{}.{}.bad", name, number);
@@ -39,8 +39,9 @@ Result<FolderPtr> find_above(const fs::path& start, const References& gate) {
         const auto status = fs::symlink_status(above / ChunkStore::kFolder, error);
         if (fs::is_directory(status)) return gate.open_folder(above / ChunkStore::kFolder);
         if (fs::exists(status))
-            return fail(ErrorKind::usage, "{}: is no folder but a link or a file: '#chunks=FOLDER' says where the "
-                                          "chunks are",
+            return fail(ErrorKind::usage,
+                        "{}: is no folder but a link or a file: '#chunks=FOLDER' says where the "
+                        "chunks are",
                         printable((above / ChunkStore::kFolder).native()));
         if (!above.has_relative_path()) break;
         above = above.parent_path();
@@ -130,8 +131,8 @@ Result<ChunkStore::Condition> ChunkStore::check(const Wanted& wanted, std::span<
     return read;
 }
 
-Result<ChunkStore::Condition> ChunkStore::read_file(const Folder& folder, const std::string& name,
-                                                    const Wanted& wanted, std::span<std::byte> out) const {
+Result<ChunkStore::Condition> ChunkStore::read_file(const Folder& folder, const std::string& name, const Wanted& wanted,
+                                                    std::span<std::byte> out) const {
     VDISK_TRY(file, folder.file(name));
     const auto unpacked = [&]() -> Result<Condition> {
         VDISK_TRY(stored, stored_bytes(*file, limits_));

@@ -31,7 +31,8 @@ std::size_t Verifier::DigestHash::operator()(const Digest& digest) const noexcep
 // One index, whose chunks some threads take in turn.
 class Verifier::Pass {
 public:
-    Pass(Verifier& all, ChunksPtr chunks, bool crc_alone) : all_(all), chunks_(std::move(chunks)), crc_alone_(crc_alone) {}
+    Pass(Verifier& all, ChunksPtr chunks, bool crc_alone)
+        : all_(all), chunks_(std::move(chunks)), crc_alone_(crc_alone) {}
 
     Result<void> run(const Progress& progress) {
         std::vector<std::thread> helpers;
@@ -60,7 +61,8 @@ private:
 
     void work(const Progress& progress) {
         try {
-            while (!cancelled_ && next(progress)) {}
+            while (!cancelled_ && next(progress)) {
+            }
         } catch (const std::exception& error) { // the standard library's: no memory
             fail_with(fail(ErrorKind::io, "verifying a chunk: {}", error.what()));
         }
@@ -96,6 +98,7 @@ private:
     bool crc_alone_;
     std::atomic<bool> cancelled_{false};
     std::mutex mutex_; // guards what follows
+    ForkGuard guard_{&mutex_};
     std::uint64_t at_ = 0;
     std::optional<Error> failure_;
 };
@@ -139,8 +142,8 @@ Result<void> Verifier::verify(const IndexDisk& disk, const std::string& name, co
     const bool crc_alone = disk.is_encrypted() && !disk.has_key();
     VDISK_TRY(layout, disk.layout(crc_alone ? IndexDisk::WithoutKey::allowed : IndexDisk::WithoutKey::refused));
     const ChunksPtr& chunks = layout->chunks();
-    Pass pass(*this, chunks, crc_alone);
-    VDISK_CHECK(pass.run(progress));
+    const auto pass = std::make_unique<Pass>(*this, chunks, crc_alone); // guards must not lie on a stack
+    VDISK_CHECK(pass->run(progress));
     if (crc_alone)
         report_.add(Severity::note, "not-proven", {.disk = name},
                     "there is no key: of the chunks no more than a CRC-32 was checked, as the server does it");
@@ -155,7 +158,7 @@ Result<void> Verifier::verify(const IndexDisk& disk, const std::string& name, co
         }
         at += chunk.length;
         const auto known = known_.find(*chunk.digest);
-        const Outcome outcome = known != known_.end() ? known->second : pass.outcome_of(chunk);
+        const Outcome outcome = known != known_.end() ? known->second : pass->outcome_of(chunk);
         if (layout->is_zeros(chunk) && !outcome.why.empty())
             report_.add(Severity::note, "zeros-not-there",
                         {.disk = name, .guest = GuestOffset{chunk.start}, .length = chunk.length},

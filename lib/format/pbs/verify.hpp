@@ -2,6 +2,7 @@
 /// Reading all chunks of indexes, each chunk once.
 #pragma once
 
+#include "base/fork_guard.hpp"
 #include "format/pbs/index_disk.hpp"
 
 #include <mutex>
@@ -15,8 +16,9 @@ class Verifier {
 public:
     explicit Verifier(const Limits& limits) : limits_(limits), report_(limits) {}
 
-    /// Reads all chunks of `disk`, which `name` calls in findings. Where a key is missing only the CRC of its chunks can
-    /// be checked, as the server itself does, and a finding says so. Errors: `cancelled`, `io`, those of a wrong key.
+    /// Reads all chunks of `disk`, which `name` calls in findings. Where a key is missing only the CRC of its chunks
+    /// can be checked, as the server itself does, and a finding says so. Errors: `cancelled`, `io`, those of a wrong
+    /// key.
     [[nodiscard]] Result<void> verify(const IndexDisk& disk, const std::string& name, const Progress& progress);
 
     [[nodiscard]] AuditReport& report() noexcept { return report_; }
@@ -40,6 +42,7 @@ private:
     Limits limits_;
     AuditReport report_;
     std::mutex mutex_; ///< guards what follows
+    ForkGuard guard_{&mutex_};
     std::unordered_map<Digest, Outcome, DigestHash> known_;
     std::uint64_t read_ = 0;
 };

@@ -200,8 +200,8 @@ Result<std::string> reference_text(const Selector& selector) {
 
 Result<void> change_paths(Selector& selector, const ReadNested& read, const ChangePath& change, std::size_t depth) {
     if (depth == 0) return fail(ErrorKind::limit_exceeded, "too many parents are named in each other");
-    for (std::optional<std::string>* path : {&selector.key_file, &selector.passphrase_file, &selector.data_file,
-                                             &selector.chunks}) {
+    for (std::optional<std::string>* path :
+         {&selector.key_file, &selector.passphrase_file, &selector.data_file, &selector.chunks}) {
         if (!*path) continue;
         VDISK_TRY(changed, change(**path));
         *path = std::move(changed);
