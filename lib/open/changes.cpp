@@ -60,25 +60,44 @@ Step compare(const Image& left, const Image& right, std::uint64_t at) {
     return {std::min(one.value().extent.length, other.value().extent.length), are_same(one.value(), other.value())};
 }
 
+// Joins what touches before it is told.
+class Ranges {
+public:
+    explicit Ranges(const OnChange& on_change) : on_change_(on_change) {}
+
+    // Whether it goes on.
+    bool add(std::uint64_t start, std::uint64_t end) {
+        if (start == end) return true;
+        if (start != end_ && !tell()) return false;
+        if (start_ == end_) start_ = start;
+        end_ = end;
+        return true;
+    }
+    bool tell() {
+        const ChangedRange range{GuestOffset{start_}, end_ - start_};
+        start_ = end_;
+        return range.length == 0 || on_change_(range);
+    }
+
+private:
+    const OnChange& on_change_;
+    std::uint64_t start_ = 0;
+    std::uint64_t end_ = 0; // start_: nothing is kept
+};
+
 } // namespace
 
 Result<void> visit_changes(const Image& left, const Image& right, const OnChange& on_change) {
     const std::uint64_t common = std::min(left.size(), right.size());
     const std::uint64_t end = std::max(left.size(), right.size());
-    std::optional<std::uint64_t> start; // of the range that is not told yet
-    const auto tell = [&](std::uint64_t behind) {
-        const bool goes_on = !start || on_change({GuestOffset{*start}, behind - *start});
-        start.reset();
-        return goes_on;
-    };
-    for (std::uint64_t at = 0; at < common;) {
+    Ranges ranges(on_change);
+    bool goes_on = true;
+    for (std::uint64_t at = 0; at < common && goes_on;) {
         const Step step = compare(left, right, at);
-        if (!step.same && !start) start = at;
-        if (step.same && !tell(at)) return fail(ErrorKind::cancelled, "cancelled");
+        if (!step.same) goes_on = ranges.add(at, at + step.length);
         at += step.length;
     }
-    if (end > common && !start) start = common;
-    if (!tell(end > common ? end : common)) return fail(ErrorKind::cancelled, "cancelled");
+    if (!goes_on || !ranges.add(common, end) || !ranges.tell()) return fail(ErrorKind::cancelled, "cancelled");
     return ok();
 }
 

@@ -144,17 +144,20 @@ Result<IndexSurvey> IndexSurvey::of(const ByteSource& file, const IndexHeader& h
     return survey;
 }
 
+Result<void> ChunkTable::read(std::uint64_t offset, std::span<std::byte> out) const {
+    return cached_ ? cached_->read(offset, out) : read_exact(*file_, offset, out);
+}
+
 Result<Digest> ChunkTable::digest_of(std::uint64_t number) const {
     const std::uint64_t entry = header_.entry_bytes();
     Digest digest{};
-    VDISK_CHECK(table_.read(IndexHeader::kBytes + (number + 1) * entry - sizeof digest, digest));
+    VDISK_CHECK(read(IndexHeader::kBytes + (number + 1) * entry - sizeof digest, digest));
     return digest;
 }
 
 Result<std::uint64_t> ChunkTable::end_of(std::uint64_t number) const {
     little_uint64_buf_t end;
-    VDISK_CHECK(
-        table_.read(IndexHeader::kBytes + number * sizeof(RawEntry), std::as_writable_bytes(std::span(&end, 1))));
+    VDISK_CHECK(read(IndexHeader::kBytes + number * sizeof(RawEntry), std::as_writable_bytes(std::span(&end, 1))));
     return end.value();
 }
 

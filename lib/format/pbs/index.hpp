@@ -57,26 +57,31 @@ struct Chunk {
     std::optional<Digest> digest{}; ///< nothing where the index's file ends before it
 };
 
-/// Finds the chunk of an offset. Thread-safe. A dynamic index must have been surveyed.
+/// Finds the chunk of an offset. Thread-safe. A dynamic index must have been surveyed. With caches for whoever asks
+/// again and again; without them for what a job of these caches holds, which must not own them.
 class ChunkTable {
 public:
+    ChunkTable(SourcePtr file, IndexHeader header) : header_(std::move(header)), file_(std::move(file)) {}
     ChunkTable(SourcePtr file, IndexHeader header, CachesPtr caches)
-        : header_(std::move(header)), table_(std::move(file), std::move(caches)) {}
+        : header_(std::move(header)), file_(std::move(file)), cached_(std::in_place, file_, std::move(caches)) {}
 
     [[nodiscard]] const IndexHeader& header() const noexcept { return header_; }
-    [[nodiscard]] const ByteSource& file() const noexcept { return table_.source(); }
+    [[nodiscard]] const SourcePtr& source() const noexcept { return file_; }
+    [[nodiscard]] const ByteSource& file() const noexcept { return *file_; }
 
     /// The chunk that has the byte at `offset`, which must be below the header's size. Error: `io`.
     [[nodiscard]] Result<Chunk> at(std::uint64_t offset) const;
 
 private:
+    Result<void> read(std::uint64_t offset, std::span<std::byte> out) const;
     Result<std::uint64_t> end_of(std::uint64_t number) const;
     Result<Digest> digest_of(std::uint64_t number) const;
     Result<Chunk> fixed_at(std::uint64_t offset) const;
     Result<Chunk> dynamic_at(std::uint64_t offset) const;
 
     IndexHeader header_;
-    CachedTable table_;
+    SourcePtr file_;
+    std::optional<CachedTable> cached_;
 };
 
 } // namespace vdisk::pbs

@@ -116,11 +116,9 @@ Result<std::shared_ptr<const ChunkLayout>> IndexDisk::layout(WithoutKey without)
 
 Result<std::shared_ptr<const ChunkLayout>> IndexDisk::layout_with(const KeyPtr& key) const {
     if (place_.store->has_error()) return Error(place_.store->error());
-    const auto chunks =
-        std::make_shared<const Chunks>(Chunks{.table = ChunkTable(place_.file, header_, context_.caches),
-                                              .store = place_.store->value(),
-                                              .key = encrypted_ ? key : nullptr});
-    return ChunkLayout::make(chunks);
+    const auto chunks = std::make_shared<const Chunks>(Chunks{
+        .table = ChunkTable(place_.file, header_), .store = place_.store->value(), .key = encrypted_ ? key : nullptr});
+    return ChunkLayout::make(chunks, context_.caches);
 }
 
 Result<Layer> IndexDisk::layer() const {

@@ -45,10 +45,10 @@ Result<std::size_t> ChunkSource::read_at(std::uint64_t offset, std::span<std::by
     return out.size();
 }
 
-Result<std::shared_ptr<const ChunkLayout>> ChunkLayout::make(ChunksPtr chunks) {
-    const IndexHeader& header = chunks->table.header();
+Result<std::shared_ptr<const ChunkLayout>> ChunkLayout::make(ChunksPtr chunks, CachesPtr caches) {
+    const IndexHeader header = chunks->table.header();
     const Key* const key = chunks->key.get();
-    std::shared_ptr<ChunkLayout> layout(new ChunkLayout(std::move(chunks)));
+    std::shared_ptr<ChunkLayout> layout(new ChunkLayout(std::move(chunks), std::move(caches)));
     if (header.kind == IndexHeader::Kind::dynamic) return std::shared_ptr<const ChunkLayout>(std::move(layout));
     VDISK_TRY(zeros, digest_of_zeros(header.chunk_size, key));
     VDISK_TRY(last_zeros, digest_of_zeros(header.size - (header.chunks - 1) * header.chunk_size, key));
@@ -79,7 +79,7 @@ std::optional<Error> ChunkLayout::objection(const Chunk& chunk) const {
 
 // Behind the last digest nothing more of the disk is known.
 Result<Mapping> ChunkLayout::map_chunk(GuestOffset at) const {
-    VDISK_TRY(chunk, chunks_->table.at(at.value));
+    VDISK_TRY(chunk, table_.at(at.value));
     const std::uint64_t skipped = at.value - chunk.start;
     if (is_zeros(chunk)) return Mapping(Extent::zero(chunk.length - skipped));
     if (auto why = objection(chunk)) {

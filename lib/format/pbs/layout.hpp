@@ -7,7 +7,8 @@
 
 namespace vdisk::pbs {
 
-/// What the bytes of a disk come from. Immutable, thread-safe.
+/// What the bytes of a disk come from. Immutable, thread-safe. The threads that expand ahead hold it, so it owns no
+/// caches: these would end in a thread of their own.
 struct Chunks {
     ChunkTable table;
     ChunkStorePtr store;
@@ -36,7 +37,7 @@ private:
 class ChunkLayout final : public Layout {
 public:
     /// Error: `io` where libcrypto fails.
-    [[nodiscard]] static Result<std::shared_ptr<const ChunkLayout>> make(ChunksPtr chunks);
+    [[nodiscard]] static Result<std::shared_ptr<const ChunkLayout>> make(ChunksPtr chunks, CachesPtr caches);
 
     [[nodiscard]] std::uint64_t disk_size() const noexcept override { return chunks_->table.header().size; }
     [[nodiscard]] Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const override;
@@ -51,10 +52,12 @@ public:
     [[nodiscard]] std::optional<Error> objection(const Chunk& chunk) const;
 
 private:
-    explicit ChunkLayout(ChunksPtr chunks) : chunks_(std::move(chunks)) {}
+    ChunkLayout(ChunksPtr chunks, CachesPtr caches)
+        : chunks_(std::move(chunks)), table_(chunks_->table.source(), chunks_->table.header(), std::move(caches)) {}
     Result<Mapping> map_chunk(GuestOffset at) const;
 
     ChunksPtr chunks_;
+    ChunkTable table_;
     Digest zeros_{};      ///< of a whole chunk of zeros; of a dynamic index all zeros, which no chunk has
     Digest last_zeros_{}; ///< of one as long as the last chunk
 };

@@ -125,7 +125,9 @@ Result<ChunkStore::Condition> ChunkStore::check(const Wanted& wanted, std::span<
     for (unsigned i = 0; i < kMostBad; ++i) {
         const std::string bad = bad_name(name, i);
         if (!folder->kind_of(bad)) continue;
-        if (read_file(*folder, bad, wanted, out).has_value()) return Condition::renamed_bad;
+        const auto other = read_file(*folder, bad, wanted, out);
+        if (other.has_value()) return Condition::renamed_bad;
+        if (!folder->kind_of(name)) read.error().kind = other.error().kind; // what is missing is no passing error here
         read.error().what += fmt::format("; nor does {} hold it", bad);
     }
     return read;
