@@ -20,6 +20,15 @@ bool same_cluster(const PackedCluster& a, const PackedCluster& b) noexcept {
     return a.codec == b.codec && a.start.value == b.start.value && a.expanded == b.expanded;
 }
 
+bool is_proven(const PackedCluster& cluster) noexcept {
+    return std::ranges::any_of(cluster.digest, [](std::byte b) { return b != std::byte{0}; });
+}
+
+// Of clusters that are proven by their digests, wherever they lie.
+bool same_digest(const PackedCluster& a, const PackedCluster& b) noexcept {
+    return is_proven(a) && a.digest == b.digest && a.start.value == b.start.value;
+}
+
 // Whether both make the same bytes of a sector of zeros: of two keys none does, and neither do two ciphers.
 bool decipher_alike(const Encryption& a, const Encryption& b) {
     if (!a.cipher || !b.cipher || a.numbering != b.numbering) return false;
@@ -49,7 +58,9 @@ std::optional<ComparedRange> DiskComparison::next() {
 
 bool DiskComparison::same_content(const MapRun& first, const MapRun& second) {
     if (first.reads_as_zeros() && second.reads_as_zeros()) return true;
-    if (first.kind != second.kind || !in_one_place(first.place, second.place)) return false;
+    if (first.kind != second.kind) return false;
+    if (first.kind == MapRun::Kind::compressed && same_digest(first.packed, second.packed)) return true;
+    if (!in_one_place(first.place, second.place)) return false;
     switch (first.kind) {
     case MapRun::Kind::data: return true;
     case MapRun::Kind::compressed:

@@ -9,7 +9,7 @@ namespace vdisk {
 /// What the metadata of two disks say of one range of both.
 struct ComparedRange {
     enum class State : std::uint8_t {
-        same,       ///< both come from one place of one file, or both are zeros
+        same,       ///< both come from one place of one file, or have one digest, or both are zeros
         open,       ///< only reading them can tell
         unreadable, ///< one of them can't be read, or neither can
     };
@@ -26,8 +26,7 @@ struct ComparedRange {
 /// overlay costs what it does not share. Never says `same` on a guess: enciphered bytes have to have one key too, and
 /// of two files, or of one that has changed since it was opened first, nothing is known.
 ///
-/// What a format knows of its bytes without reading them, such as digests of its chunks, belongs into MapRun, and into
-/// the one function that decides, same_content(). One thread at a time.
+/// A format that knows its bytes without reading them says so in PackedCluster::digest. One thread at a time.
 class DiskComparison {
 public:
     /// Both disks must outlive this object.

@@ -51,11 +51,6 @@ public:
     /// `at` must lie inside the disk.
     [[nodiscard]] Result<ResolvedExtent> resolve(GuestOffset at, std::uint64_t wanted) const;
 
-    /// What an extent that was found in this layer is stored in, which it must be (`stored` or `packed`).
-    [[nodiscard]] const ByteSource& source_of(const Extent& extent) const noexcept {
-        return *parts_.sources[extent.source];
-    }
-
     [[nodiscard]] const Image* parent() const noexcept { return parts_.parent.get(); }
     /// What Extent::source counts, of this layer.
     [[nodiscard]] const std::vector<SourcePtr>& sources() const noexcept { return parts_.sources; }
