@@ -1,9 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # ./test.sh: installs what the tests need, builds in build-test and runs every test, what takes least first; then the unit tests
-# under the address and undefined-behaviour sanitizers, in the build of the fuzz targets, and under the thread sanitizer (the suites
-# with threads); has clang-tidy and cppcheck look through the sources, and runs each fuzz target over its corpus and for
-# $FUZZ_SECONDS, 15 unless that is set. Says what each part took.
+# under the address, undefined-behaviour and thread sanitizers (under the last, the suites with threads); has clang-tidy and
+# cppcheck look through the sources, and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 10 unless that is set. Says what each part took.
 # ./test.sh TEST...: these alone, as ./test.sh tests/oracle/tsk_tools.py
 # The last line is "N passed, N failed". Can be run again at any time.
 set -eu
@@ -30,15 +29,14 @@ configured() {
     folder=$1 flags=$2
     shift 2
     mkdir -p "$folder"
-    (cd "$folder" && ../configure --quiet CXX="$with" CXXFLAGS="$flags" "$@")
+    (cd "$folder" && ../configure --quiet CXX="$compiler" CXXFLAGS="$flags" "$@")
 }
 
 # make for the tests' own programs: their code is compiled as it stands, for optimizing it takes twice as long and more, and nobody
 # waits for it to run; and gold links each of some thirty that hold the whole library in a quarter of the time. What is installed is
 # linked as ever: gold leaves more symbols visible.
 make_tests() {
-    # With what clang adds to objects gold says so much that nobody finds an error.
-    if command -v ld.gold >/dev/null && [ "$with" = "$compiler" ]; then set -- "$@" LDFLAGS=-fuse-ld=gold; fi
+    if command -v ld.gold >/dev/null; then set -- "$@" LDFLAGS=-fuse-ld=gold; fi
     make -j"$jobs" "$@" CXXFLAGS="-g1 -O0 -U_FORTIFY_SOURCE"
 }
 
@@ -52,10 +50,10 @@ check() { # TEST...: all of them if none is named
     make -C build-test -j$((jobs + 1)) -k check ${1:+TESTS="$*"} # some wait for others' daemons
 }
 
-# sanitized COMPILER FOLDER OPTION TEST...: builds and runs these alone. make knows a test by the name of its log.
+# sanitized FOLDER OPTION TEST...: builds and runs these alone. make knows a test by the name of its log.
 sanitized() {
-    with=$1 folder=$2 options=$3
-    shift 3
+    folder=$1 options=$2
+    shift 2
     # shellcheck disable=SC2086 # the options are to be split
     configured "$folder" "-g1 -O1" $options --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin
     needed="" logs=""
@@ -70,7 +68,7 @@ sanitized() {
 
 fuzz() {
     rm -rf build-fuzz/results
-    ./fuzz.sh "${FUZZ_SECONDS:-15}"
+    ./fuzz.sh "${FUZZ_SECONDS:-10}"
 }
 
 finish() {
@@ -82,14 +80,12 @@ start=$(date +%s)
 .ci/install-packages build run test
 [ -x configure ] || ./autogen.sh
 compiler=${CXX:-g++}
-clang=${FUZZ_CXX:-clang++}
-case $compiler in ccache*) ;; *) ! command -v ccache >/dev/null || compiler="ccache $compiler" clang="ccache $clang" ;; esac
-with=$compiler
+case $compiler in ccache*) ;; *) ! command -v ccache >/dev/null || compiler="ccache $compiler" ;; esac
 times="$(printf '%6d s  packages' $(($(date +%s) - start)))
 "
 
 # Results of an earlier run are not this one's.
-find . \( -path './build-test*' -o -path './build-fuzz/*' \) \( -name '*.trs' -o -path '*/tests/*.log' \) -delete
+find . -path './build-test*' \( -name '*.trs' -o -path '*/tests/*.log' \) -delete
 part "build" build_all
 [ -z "$amiss" ] || { echo "the product or its tests could not be built"; exit 1; }
 if [ $# -gt 0 ]; then
@@ -98,16 +94,16 @@ if [ $# -gt 0 ]; then
     exit
 fi
 part "tests" check
-part "address and undefined-behaviour sanitizers" sanitized "$clang" build-fuzz \
-    "--enable-fuzzing --enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
+part "address and undefined-behaviour sanitizers" sanitized build-test-asan "--enable-address-sanitizer --enable-undefined-sanitizer" \
+    tests/unit_tests tests/allocation_test tests/read_faults_test
 BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,readers,pbs TSAN_OPTIONS=second_deadlock_stack=1
 export BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
-part "thread sanitizer" sanitized "$compiler" build-test-tsan --enable-thread-sanitizer tests/unit_tests
+part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
 unset BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
 part "static analysis" make -C build-test check TESTS=tests/static_analysis.sh
 part "fuzz targets" fuzz
 [ -d build-fuzz/results ] || { echo "the fuzz targets could not be built"; exit 1; }
-for folder in build-fuzz build-test-tsan; do
+for folder in build-test-asan build-test-tsan; do
     [ -e $folder/tests/unit_tests.trs ] || { echo "the unit tests could not be built in $folder"; exit 1; }
 done
-finish build-test build-test-tsan build-fuzz
+finish build-test build-test-asan build-test-tsan build-fuzz
