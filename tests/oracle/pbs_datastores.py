@@ -80,9 +80,9 @@ class Disks(harness.FolderTest):
         tried = 0
         for image in images():
             with self.subTest(image["file"], note=image["note"]):
-                lost, facts, error = self.lost(image)
-                if image.get("size_by_index", 0) >= 1 << 40: # hours of zeros
+                if max(image.get("size_by_index") or 0, image.get("size") or 0) >= 1 << 40:  # hours of zeros
                     continue
+                lost, facts, error = self.lost(image)
                 if image["open"] == "must-not":
                     self.assertIsNone(lost)
                     self.assertIn(image["file"].rsplit("/", 1)[-1], error)
@@ -99,13 +99,20 @@ class Disks(harness.FolderTest):
         may = [(each["start"], each["end"]) for each in image["either"]]
         size = facts["size"]
         for start, end in must:
-            self.assertTrue(any(a <= start and end <= b for a, b in merged(lost)), (must, lost))
+            # Behind the end of a disk whose index was cut off there is nothing to read. What is zeros by its digest is known.
+            known = start >= size or self.is_zeros(image, start, end)
+            self.assertTrue(known or any(a <= start and end <= b for a, b in merged(lost)), (must, lost))
         for start, end in lost:
             self.assertTrue(any(a <= start and min(end, image["size"]) <= b for a, b in merged(must + may)) or start >= image["size"],
                             (must, may, lost))
         if size == image["size"] and not may:
             expected = image["sha256_zero_filled"] if lost else image["sha256"]
             self.assertEqual(facts["hashes"]["sha256"], expected)
+
+    @staticmethod
+    def is_zeros(image, start, end):
+        length = image.get("chunk_size")
+        return bool(length) and all(number in image.get("zero_chunks", []) for number in range(start // length, -(-end // length)))
 
     def test_reads_of_parts(self):
         for image in images(**{"class": "good"}):

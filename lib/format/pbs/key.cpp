@@ -124,11 +124,11 @@ Result<SecretBytes> read_passphrase_of_key(const OpenContext& context, const std
                     "file or in VDISK_PASSPHRASE_FILE",
                     fingerprint ? " " + fingerprint_text(*fingerprint) : "");
     VDISK_TRY(passphrase, read_secret(kPassphraseFile, context));
-    SecretBytes& bytes = passphrase.bytes;
+    SecretBytes bytes = std::move(passphrase.bytes);
     // A text file ends in a line's end, which nobody types.
     if (!bytes.empty() && bytes.back() == std::byte{'\n'}) bytes.pop_back();
     if (!bytes.empty() && bytes.back() == std::byte{'\r'}) bytes.pop_back();
-    return std::move(bytes);
+    return Result<SecretBytes>(std::move(bytes));
 }
 
 } // namespace
@@ -153,7 +153,7 @@ std::string fingerprint_text(const Digest& fingerprint) {
 }
 
 std::optional<Digest> parse_fingerprint(std::string_view text) {
-    constexpr std::size_t kText = 3 * std::tuple_size_v<Digest> - 1;
+    constexpr std::size_t kText = 3 * sizeof(Digest) - 1;
     if (text.size() != kText) return std::nullopt;
     std::string digits;
     for (std::size_t i = 0; i < text.size(); ++i)
