@@ -512,6 +512,7 @@ class NotWritten(OutputTest):
         raw.write_bytes(bytes(MIB))
         vma_writer.write(archive, [("drive-scsi0", raw)], configs=[("qemu-server.conf", b"cores: 2\n")])
         disk = {"info": [top], "ls": [top], "audit": [top], "hash": [top], "verify": [archive], "export": [top, "-"], "bitmap": [top, "changes"],
+                "map": [top], "diff": [top, raw],
                 "config": [archive], "leaked": ["--force", top, self.folder / "leaked"], "ref": ["--force", "-d", self.folder / "refs", top]}
         saved = SAVED_STATE
         machine = {"dump": [saved], "get": [saved, "/configuration"], "info": [saved], "verify": [saved], "diff": [saved, harness.FIXTURES / "hyperv" / "types.vmcx"],

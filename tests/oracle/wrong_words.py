@@ -168,7 +168,7 @@ class WrongWords(harness.FolderTest):
         status, error = self.say("vdisk", "hash", "disk.qcow2#keyfile=secret")
         self.assertEqual(status, 2)
         self.assertIn("a selector has no key 'keyfile'; did you mean 'key-file'?", error)
-        self.assertIn("device=, snapshot=, key-file=, backing=, data-file=, parent=", error)
+        self.assertIn("device=, snapshot=, key-file=, passphrase-file=, backing=, data-file=, parent=", error)
         self.assertTrue(error.startswith("vdisk: disk.qcow2#keyfile=secret: "), error)
 
     def test_a_name_with_a_comma_is_told_to_escape_it(self):

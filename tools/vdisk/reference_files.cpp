@@ -103,7 +103,7 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
 
     std::error_code error;
     if (selector.root) selector.root = fs::absolute(*selector.root, error).native();
-    const auto change = [&](const std::string& path) { return path_at(place, path); };
+    const auto change = [&](const std::string& path, bool /*is_folder*/) { return path_at(place, path); };
     VDISK_CHECK(change_paths(selector, parse_selector, change, file.context.limits.chain_depth));
     VDISK_TRY(image, path_at(place, selector.path));
     selector.path = std::move(image);

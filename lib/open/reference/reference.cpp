@@ -119,8 +119,8 @@ Result<Selector> read_nested(std::string_view text, const std::vector<fs::path>&
 
 Result<Redirection> open_target(Selector selector, const OpenContext& context) {
     const References& gate = *context.references;
-    const auto path_of = [&](const std::string& name) -> Result<std::string> {
-        auto found = gate.open_file_or_folder(name);
+    const auto path_of = [&](const std::string& name, bool is_folder) -> Result<std::string> {
+        auto found = is_folder ? gate.open_file_or_folder(name) : gate.open(name);
         if (found.has_error()) return std::move(found).error().in(fmt::format("'{}'", printable(name)));
         return found.value().file->path().native();
     };
@@ -203,14 +203,14 @@ Result<void> change_paths(Selector& selector, const ReadNested& read, const Chan
     for (std::optional<std::string>* path :
          {&selector.key_file, &selector.passphrase_file, &selector.data_file, &selector.chunks}) {
         if (!*path) continue;
-        VDISK_TRY(changed, change(**path));
+        VDISK_TRY(changed, change(**path, path == &selector.chunks));
         *path = std::move(changed);
     }
     for (std::optional<std::string>* parent : {&selector.backing, &selector.parent}) {
         if (!*parent || **parent == kNoParent) continue;
         VDISK_TRY(nested, read(**parent));
         VDISK_CHECK(change_paths(nested, read, change, depth - 1));
-        VDISK_TRY(path, change(nested.path.native()));
+        VDISK_TRY(path, change(nested.path.native(), false));
         nested.path = std::move(path);
         VDISK_TRY(text, selector_text(nested));
         *parent = std::move(text);

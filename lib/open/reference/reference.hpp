@@ -24,11 +24,11 @@ constexpr std::string_view kReferenceMagic = "vdisk-reference ";
 
 /// The selector that stands in a text which a parent's key holds.
 using ReadNested = std::function<Result<Selector>(std::string_view text)>;
-using ChangePath = std::function<Result<std::string>(const std::string& path)>;
+using ChangePath = std::function<Result<std::string>(const std::string& path, bool is_folder)>;
 
-/// Puts `change(path)` in the place of each path behind a key of `selector`, those in the selectors of parents too:
-/// `read` parses them. Errors: `limit_exceeded` for more than `depth` parents in each other, `usage`, and what `read`
-/// and `change` give.
+/// Puts `change(path, ...)` in the place of each path behind a key of `selector`, those in the selectors of parents
+/// too: `read` parses them. Errors: `limit_exceeded` for more than `depth` parents in each other, `usage`, and what
+/// `read` and `change` give.
 [[nodiscard]] Result<void> change_paths(Selector& selector, const ReadNested& read, const ChangePath& change,
                                         std::size_t depth);
 
