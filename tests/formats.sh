@@ -50,7 +50,7 @@ for row in $rows; do
     expect "$name" limits "hostile files" "tests/limits/${name}_limits.cpp"
     expect_text "$name" fuzz "the fuzz target" tests/fuzz/Makemodule.am "tests/fuzz/fuzz_$name( |\$)"
     expect_text "$name" number "the number for The Sleuth Kit" tsk_plugin/image_types.cpp "\"$name\""
-    expect_text "$name" table "a row" README.md "^\| $name \|"
+    expect_text "$name" table "a row" README.md "^- \*\*$name\*\*:"
     expect_text "$name" man "an entry" man/vdisk.1 "^\.B $name\$"
 done
 
