@@ -59,16 +59,13 @@ private:
         if (count > room) cut_ = true;
         const std::uint64_t bytes = std::min(count, room) * tables_.entry_bytes;
         read_ += bytes;
-        return for_each_piece<std::byte>(
-            file_, offset, bytes, lost, [&](std::uint64_t first, std::span<const std::byte> piece) -> Result<void> {
-                const auto copy = [&](std::uint64_t at, std::span<std::byte> out) -> Result<void> {
-                    std::ranges::copy(piece.subspan(static_cast<std::size_t>(at), out.size()), out.begin());
-                    return ok();
-                };
-                VDISK_TRY(found, tables_.entries(0, piece.size() / tables_.entry_bytes, copy));
-                for (std::size_t i = 0; i < found.size(); ++i) take(first / tables_.entry_bytes + i, found[i]);
-                return ok();
-            });
+        return for_each_piece<std::byte>(file_, offset, bytes, lost,
+                                         [&](std::uint64_t first, std::span<const std::byte> piece) -> Result<void> {
+                                             std::uint64_t number = first / tables_.entry_bytes;
+                                             for (const std::uint64_t value : tables_.numbers(piece))
+                                                 take(number++, value);
+                                             return ok();
+                                         });
     }
 
     bool claim(std::uint64_t offset, std::uint64_t whole, std::uint64_t needed, std::uint64_t owner) {

@@ -43,8 +43,9 @@ std::vector<std::uint64_t> ClusterTables::numbers(std::span<const std::byte> byt
 }
 
 Result<std::vector<std::uint64_t>> ClusterLayout::entries(std::uint64_t offset, std::uint64_t count) const {
-    return tables_.entries(offset, count,
-                           [this](std::uint64_t at, std::span<std::byte> out) { return cache_.read(at, out); });
+    std::vector<std::byte> bytes(static_cast<std::size_t>(count * tables_.entry_bytes));
+    VDISK_CHECK(cache_.read(offset, bytes));
+    return tables_.numbers(bytes);
 }
 
 Result<Mapping> ClusterLayout::map(GuestOffset at, std::uint64_t wanted) const {

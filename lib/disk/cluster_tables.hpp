@@ -60,15 +60,6 @@ struct ClusterTables {
     /// Whether a table can lie at `offset`, which the directory names: aligned, and with its first entry in the file.
     [[nodiscard]] bool is_place_of_table(std::uint64_t offset, std::uint64_t file_size) const noexcept;
 
-    /// `count` entries from `offset` of the file, read by `read`, which fills a buffer or fails.
-    template<class Read>
-    [[nodiscard]] Result<std::vector<std::uint64_t>> entries(std::uint64_t offset, std::uint64_t count,
-                                                             const Read& read) const {
-        std::vector<std::byte> bytes(static_cast<std::size_t>(count * entry_bytes));
-        VDISK_CHECK(read(offset, std::span(bytes)));
-        return numbers(bytes);
-    }
-
     /// The entries in bytes of a table.
     [[nodiscard]] std::vector<std::uint64_t> numbers(std::span<const std::byte> bytes) const;
 };

@@ -17,11 +17,11 @@ namespace {
 
 using boost::endian::little_uint32_buf_t;
 
-struct RawHeader {
+struct RawBlobHeader {
     std::array<unsigned char, 8> magic;
     little_uint32_buf_t crc;
 };
-static_assert(sizeof(RawHeader) == 12);
+static_assert(sizeof(RawBlobHeader) == 12);
 
 struct RawSeal { // behind it, of enciphered blobs
     std::array<std::byte, 16> iv;
@@ -63,7 +63,7 @@ Result<std::span<std::byte>> deciphered(const BlobHeader& header, std::span<std:
 } // namespace
 
 Result<BlobHeader> BlobHeader::parse(std::span<const std::byte> file) {
-    RawHeader raw;
+    RawBlobHeader raw;
     if (file.size() < sizeof raw)
         return fail(ErrorKind::truncated, "has {} bytes, and the header of a blob {}", file.size(), sizeof raw);
     std::memcpy(&raw, file.data(), sizeof raw);

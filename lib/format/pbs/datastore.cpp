@@ -165,8 +165,7 @@ private:
             if (file->size() > kTextBytes)
                 return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit is {}", file->name(), file->size(),
                             kTextBytes);
-            std::string text(static_cast<std::size_t>(file->size()), '\0');
-            VDISK_CHECK(read_exact(*file, 0, std::as_writable_bytes(std::span(text))));
+            VDISK_TRY(text, read_text(*file, 0, file->size(), name));
             return std::string(trimmed(text));
         };
         auto found = read();

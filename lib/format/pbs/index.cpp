@@ -14,7 +14,7 @@ namespace {
 using boost::endian::little_int64_buf_t;
 using boost::endian::little_uint64_buf_t;
 
-struct RawHeader {
+struct RawBackupIndexHeader {
     std::array<unsigned char, 8> magic;
     std::array<std::byte, 16> uuid;
     little_int64_buf_t ctime;
@@ -23,7 +23,7 @@ struct RawHeader {
     little_uint64_buf_t chunk_size;
     std::array<std::byte, 4016> reserved;
 };
-static_assert(sizeof(RawHeader) == IndexHeader::kBytes);
+static_assert(sizeof(RawBackupIndexHeader) == IndexHeader::kBytes);
 
 struct RawEntry { // of a dynamic index; one of a fixed index is the digest alone
     little_uint64_buf_t end;
@@ -85,7 +85,7 @@ private:
 } // namespace
 
 Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limits) {
-    VDISK_TRY(raw, read_struct<RawHeader>(file, 0, "header of the index"));
+    VDISK_TRY(raw, read_struct<RawBackupIndexHeader>(file, 0, "header of the index"));
     IndexHeader header{.uuid = {raw.uuid},
                        .created = raw.ctime.value(),
                        .checksum = raw.csum,
