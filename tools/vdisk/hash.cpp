@@ -48,6 +48,10 @@ Result<Hashed> hash_file(const FileSource& file, const std::vector<std::string>&
 
 // The image file itself, or each of the parts into which it was cut.
 Result<std::vector<HashedFile>> hash_container(const OpenedDisk& disk, const std::vector<std::string>& algorithms) {
+    const FileSource& opened = *disk.file.context.file;
+    if (opened.is_folder())
+        return fail(ErrorKind::usage, "{}: is a folder, which has no bytes of its own: --container means a file",
+                    opened.name());
     std::vector<HashedFile> files;
     for (const FileSource* const file : disk.file.context.file->files()) {
         VDISK_TRY(hashed, hash_file(*file, algorithms));
