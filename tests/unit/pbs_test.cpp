@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/blob.hpp"
+#include "format/pbs/layout.hpp"
 #include "format/pbs/pbs.hpp"
 #include "format_in_memory.hpp"
 #include "image/disk_comparison.hpp"
@@ -237,6 +238,34 @@ BOOST_AUTO_TEST_CASE(a_chunk_that_expands_to_more_or_less_is_refused) {
         BOOST_TEST(fails(*there.image, 0, 1));
         BOOST_TEST(reads_as(*there.image, Bytes(2 * kChunk), kChunk, kChunk));
     }
+}
+
+BOOST_AUTO_TEST_CASE(an_entry_that_can_not_be_read_costs_its_chunk) {
+    Random random(13);
+    const PbsStore store;
+    const Bytes disk = random_bytes(random, 300 * 512);
+    const auto path = store.write_index(store.store(disk, 512));
+    const SourcePtr file = required(FileSource::open(path, FileKinds::regular_only));
+    // Entries 128 to 255, a block of the cache.
+    const auto holed = std::make_shared<const FaultySource>(file, 2 * vdisk::pbs::IndexHeader::kBytes,
+                                                            3 * vdisk::pbs::IndexHeader::kBytes);
+    const auto header = required(vdisk::pbs::IndexHeader::read(*holed, {}));
+    const auto survey = required(vdisk::pbs::IndexSurvey::of(*holed, header));
+    BOOST_TEST(!survey.lost.none());
+    BOOST_TEST(survey.never_written == 0U);
+    const CachesPtr caches = std::make_shared<Caches>(Limits{});
+    const auto chunks = std::make_shared<const vdisk::pbs::Chunks>(
+        vdisk::pbs::Chunks{.table = vdisk::pbs::ChunkTable(holed, header),
+                           .store = std::make_shared<const vdisk::pbs::ChunkStore>(
+                               required(Folder::open(store.root() / vdisk::pbs::ChunkStore::kFolder)), Limits{}),
+                           .key = nullptr});
+    const auto layout = required(vdisk::pbs::ChunkLayout::make(chunks, caches));
+    const Image image({.name = "image",
+                       .layout = layout,
+                       .sources = {std::make_shared<const vdisk::pbs::ChunkSource>(chunks)},
+                       .parent = nullptr,
+                       .caches = caches});
+    check_lost(image, disk, 128 * 512, 256 * 512);
 }
 
 BOOST_AUTO_TEST_CASE(two_backups_differ_where_their_digests_do) {

@@ -62,16 +62,17 @@ Result<IndexHeader> read_dynamic(const ByteSource& file, IndexHeader header) {
     return header;
 }
 
-// Checks the order of a dynamic index's ends.
+// Checks the order of a dynamic index's ends, as far as they can be read.
 class Ends {
 public:
     Ends(std::string_view name, std::uint64_t most) : name_(name), most_(most) {}
-    Result<void> next(std::uint64_t end) {
-        if (end <= before_ || end - before_ > most_)
-            return fail_at(IndexHeader::kBytes + number_ * sizeof(RawEntry), ErrorKind::corrupt,
-                           "{}: chunk {} ends at {}, the one before it at {}", name_, number_, end, before_);
+    Result<void> take(std::uint64_t number, std::uint64_t end) {
+        const bool is_next = number == number_; // else what is before it could not be read
+        if (is_next && (end <= before_ || end - before_ > most_))
+            return fail_at(IndexHeader::kBytes + number * sizeof(RawEntry), ErrorKind::corrupt,
+                           "{}: chunk {} ends at {}, the one before it at {}", name_, number, end, before_);
         before_ = end;
-        ++number_;
+        number_ = number + 1;
         return ok();
     }
 
@@ -98,6 +99,7 @@ Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limi
     if (header.entries > limits.backup_chunks)
         return fail(ErrorKind::limit_exceeded, "{}: has {} entries, the limit is {}", file.name(), header.entries,
                     limits.backup_chunks);
+    header.most_chunk = limits.chunk_bytes;
     if (header.kind == Kind::dynamic) {
         header.reserved_used = header.reserved_used || raw.size.value() != 0 || raw.chunk_size.value() != 0;
         return read_dynamic(file, std::move(header));
@@ -105,6 +107,7 @@ Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limi
     header.size = raw.size.value();
     header.chunk_size = raw.chunk_size.value();
     VDISK_CHECK(check_sizes(header, file.name(), limits));
+    header.most_chunk = header.chunk_size;
     header.chunks = div_ceil(header.size, header.chunk_size);
     return header;
 }
@@ -118,26 +121,26 @@ std::vector<std::string> IndexHeader::problems(std::uint64_t file_size) const {
     return lines;
 }
 
-Result<IndexSurvey> IndexSurvey::of(const ByteSource& file, const IndexHeader& header, const Limits& limits) {
-    constexpr std::uint64_t kEntriesAtOnce = 4096;
-    const std::uint64_t entry = header.entry_bytes();
+Result<IndexSurvey> IndexSurvey::of(const ByteSource& file, const IndexHeader& header) {
     IndexSurvey survey;
     Hasher hasher("SHA256");
-    Ends ends(file.name(), limits.chunk_bytes);
-    for (std::uint64_t first = 0; first < header.entries;) {
-        const std::uint64_t count = std::min(kEntriesAtOnce, header.entries - first);
-        VDISK_TRY(piece, read_bytes(file, IndexHeader::kBytes + first * entry, count * entry, "entries of the index"));
-        hasher.add(piece);
-        for (std::uint64_t i = 0; i < count; ++i) {
-            const auto stored = std::span(piece).subspan(i * entry, entry);
-            if (all_zero(stored.last(sizeof(Digest)))) ++survey.never_written;
-            if (header.kind == IndexHeader::Kind::fixed) continue;
-            little_uint64_buf_t end;
-            std::ranges::copy(stored.first(sizeof end), std::as_writable_bytes(std::span(&end, 1)).begin());
-            VDISK_CHECK(ends.next(end.value()));
+    Ends ends(file.name(), header.most_chunk);
+    const auto take_digests = [&](std::uint64_t /*first*/, std::span<const Digest> digests) -> Result<void> {
+        hasher.add(std::as_bytes(digests));
+        for (const Digest& digest : digests) survey.never_written += all_zero(digest) ? 1U : 0U;
+        return ok();
+    };
+    const auto take_entries = [&](std::uint64_t first, std::span<const RawEntry> entries) -> Result<void> {
+        hasher.add(std::as_bytes(entries));
+        for (const RawEntry& entry : entries) {
+            survey.never_written += all_zero(entry.digest) ? 1U : 0U;
+            VDISK_CHECK(ends.take(first++, entry.end.value()));
         }
-        first += count;
-    }
+        return ok();
+    };
+    if (header.kind == IndexHeader::Kind::fixed)
+        VDISK_CHECK(for_each_piece<Digest>(file, IndexHeader::kBytes, header.entries, survey.lost, take_digests));
+    else VDISK_CHECK(for_each_piece<RawEntry>(file, IndexHeader::kBytes, header.entries, survey.lost, take_entries));
     const auto checksum = hasher.finish<sizeof(Digest)>();
     if (!checksum) return fail(ErrorKind::io, "libcrypto failed: SHA-256");
     survey.checksum = *checksum;
@@ -162,21 +165,8 @@ Result<std::uint64_t> ChunkTable::end_of(std::uint64_t number) const {
 }
 
 Result<Chunk> ChunkTable::at(std::uint64_t offset) const {
-    return header_.kind == IndexHeader::Kind::fixed ? fixed_at(offset) : dynamic_at(offset);
-}
-
-Result<Chunk> ChunkTable::fixed_at(std::uint64_t offset) const {
-    Chunk chunk{.number = offset / header_.chunk_size};
-    chunk.start = chunk.number * header_.chunk_size;
-    chunk.length = std::min(header_.chunk_size, header_.size - chunk.start);
-    if (chunk.number >= header_.entries) return chunk;
-    VDISK_TRY(digest, digest_of(chunk.number));
-    chunk.digest = digest;
-    return chunk;
-}
-
-// The first chunk that ends behind the offset.
-Result<Chunk> ChunkTable::dynamic_at(std::uint64_t offset) const {
+    if (header_.kind == IndexHeader::Kind::fixed) return numbered(offset / header_.chunk_size);
+    // The first chunk that ends behind the offset.
     std::uint64_t low = 0, high = header_.entries - 1;
     while (low < high) {
         const std::uint64_t middle = low + (high - low) / 2;
@@ -184,18 +174,40 @@ Result<Chunk> ChunkTable::dynamic_at(std::uint64_t offset) const {
         if (end > offset) high = middle;
         else low = middle + 1;
     }
-    Chunk chunk{.number = low};
-    if (low != 0) {
-        VDISK_TRY(start, end_of(low - 1));
-        chunk.start = start;
+    VDISK_TRY(chunk, numbered(low));
+    if (offset < chunk.start || offset - chunk.start >= chunk.length) return has_changed();
+    return chunk;
+}
+
+Result<Chunk> ChunkTable::numbered(std::uint64_t number) const {
+    Chunk chunk{.number = number};
+    if (header_.kind == IndexHeader::Kind::fixed) {
+        chunk.start = number * header_.chunk_size;
+        chunk.length = std::min(header_.chunk_size, header_.size - chunk.start);
+        if (number >= header_.entries) return chunk;
+    } else {
+        VDISK_CHECK(find_dynamic(chunk));
     }
-    VDISK_TRY(end, end_of(low));
-    if (end <= offset || chunk.start > offset)
-        return fail(ErrorKind::io, "{}: has changed since it was opened", file().name());
-    chunk.length = end - chunk.start;
-    VDISK_TRY(digest, digest_of(low));
+    VDISK_TRY(digest, digest_of(number));
     chunk.digest = digest;
     return chunk;
+}
+
+// Where the chunk lies, by its end and that of the one before it.
+Result<void> ChunkTable::find_dynamic(Chunk& chunk) const {
+    if (chunk.number != 0) {
+        VDISK_TRY(start, end_of(chunk.number - 1));
+        chunk.start = start;
+    }
+    VDISK_TRY(end, end_of(chunk.number));
+    if (end <= chunk.start || end - chunk.start > header_.most_chunk) return has_changed();
+    chunk.length = end - chunk.start;
+    return ok();
+}
+
+// All ends that could be read had an order when the index was surveyed.
+Error ChunkTable::has_changed() const {
+    return fail(ErrorKind::io, "{}: has changed since it was opened", file().name());
 }
 
 } // namespace vdisk::pbs

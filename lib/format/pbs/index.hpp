@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/uuid.hpp"
+#include "disk/table_pieces.hpp"
 #include "format/pbs/key.hpp"
 #include "image/block_cache.hpp"
 
@@ -24,6 +25,7 @@ struct IndexHeader {
     bool reserved_used = false;   ///< bytes that all writers leave zero are not
     std::uint64_t size = 0;       ///< bytes of what it describes; 1 to 2^63 - 1
     std::uint64_t chunk_size = 0; ///< fixed: a power of two, 512 to Limits::chunk_bytes
+    std::uint64_t most_chunk = 0; ///< bytes that no chunk exceeds
     std::uint64_t chunks = 0;     ///< that `size` needs
     std::uint64_t entries = 0;    ///< whole ones that the file has
 
@@ -42,11 +44,11 @@ struct IndexHeader {
 struct IndexSurvey {
     Digest checksum{};               ///< of all entries in the file
     std::uint64_t never_written = 0; ///< entries whose digest is all zeros
+    LostPieces lost{};               ///< entries that can't be read; then `checksum` means nothing
 
     /// Errors name the file: `corrupt` where the ends of chunks do not ascend, as they must, or a chunk is longer than
-    /// Limits::chunk_bytes; `io`.
-    [[nodiscard]] static Result<IndexSurvey> of(const ByteSource& file, const IndexHeader& header,
-                                                const Limits& limits);
+    /// IndexHeader::most_chunk; `io` where libcrypto fails.
+    [[nodiscard]] static Result<IndexSurvey> of(const ByteSource& file, const IndexHeader& header);
 };
 
 /// One chunk of a disk.
@@ -72,12 +74,15 @@ public:
     /// The chunk that has the byte at `offset`, which must be below the header's size. Error: `io`.
     [[nodiscard]] Result<Chunk> at(std::uint64_t offset) const;
 
+    /// The chunk of that number, which must be below IndexHeader::chunks. Error: `io`.
+    [[nodiscard]] Result<Chunk> numbered(std::uint64_t number) const;
+
 private:
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const;
     Result<std::uint64_t> end_of(std::uint64_t number) const;
     Result<Digest> digest_of(std::uint64_t number) const;
-    Result<Chunk> fixed_at(std::uint64_t offset) const;
-    Result<Chunk> dynamic_at(std::uint64_t offset) const;
+    Result<void> find_dynamic(Chunk& chunk) const;
+    Error has_changed() const;
 
     IndexHeader header_;
     SourcePtr file_;

@@ -25,13 +25,14 @@ Result<IndexDisk> IndexDisk::open(IndexPlace place, const OpenContext& context) 
     IndexDisk disk(std::move(place), context);
     VDISK_TRY(header, IndexHeader::read(*disk.place_.file, context.limits));
     disk.header_ = header;
-    VDISK_TRY(survey, IndexSurvey::of(*disk.place_.file, header, context.limits));
+    VDISK_TRY(survey, IndexSurvey::of(*disk.place_.file, header));
     for (std::string& problem : header.problems(disk.place_.file->size()))
         disk.remarks_.push_back(Remark::doubt(std::move(problem)));
     if (survey.never_written != 0)
         disk.remarks_.push_back(Remark::doubt(
             fmt::format("{} chunks of the index were never written: the backup did not end", survey.never_written)));
-    disk.compare_checksums(survey);
+    survey.lost.tell(disk.remarks_);
+    if (survey.lost.none()) disk.compare_checksums(survey);
     disk.compare_manifest();
     if (header.reserved_used)
         disk.remarks_.push_back(Remark::note("reserved bytes of the index's header are not zero"));
@@ -125,7 +126,7 @@ Result<Layer> IndexDisk::layer() const {
     VDISK_TRY(key, key());
     VDISK_TRY(layout, layout_with(key));
     Layer layer(layout, {std::make_shared<const ChunkSource>(layout->chunks())});
-    layer.cluster_bytes = header_.chunk_size != 0 ? header_.chunk_size : context_.limits.chunk_bytes;
+    layer.cluster_bytes = header_.most_chunk;
     layer.remarks = remarks_;
     VDISK_CHECK(check_signature(key, layer.remarks));
     return layer;
@@ -154,15 +155,20 @@ Result<void> IndexDisk::audit(const Progress& progress, const std::string& disk,
         return ok();
     }
     VDISK_TRY(layout, layout(WithoutKey::allowed));
-    for (std::uint64_t at = 0; at < header_.size;) {
-        VDISK_TRY(chunk, layout->chunks()->table.at(at));
+    for (std::uint64_t number = 0; number < header_.chunks; ++number) {
+        const auto found = layout->chunks()->table.numbered(number);
+        if (found.has_error()) {
+            report.add(Severity::error, "lost-table", {.disk = disk}, "chunk {}: {}", number, found.error().what);
+            continue;
+        }
+        const Chunk& chunk = found.value();
         const auto why = layout->is_zeros(chunk) ? std::nullopt : layout->objection(chunk);
-        const std::uint64_t length = chunk.digest ? chunk.length : header_.size - at;
+        const std::uint64_t length = chunk.digest ? chunk.length : header_.size - chunk.start;
         if (why)
             report.add(Severity::error, "missing-chunk",
                        {.disk = disk, .guest = GuestOffset{chunk.start}, .length = length}, "{}", why->what);
-        at += length;
-        if (progress && !progress(at, header_.size)) return fail(ErrorKind::cancelled, "cancelled");
+        if (!chunk.digest) break; // nor has any behind it
+        if (progress && !progress(chunk.start + length, header_.size)) return fail(ErrorKind::cancelled, "cancelled");
     }
     return ok();
 }

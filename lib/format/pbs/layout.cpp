@@ -51,9 +51,11 @@ Result<std::shared_ptr<const ChunkLayout>> ChunkLayout::make(ChunksPtr chunks, C
     std::shared_ptr<ChunkLayout> layout(new ChunkLayout(std::move(chunks), std::move(caches)));
     if (header.kind == IndexHeader::Kind::dynamic) return std::shared_ptr<const ChunkLayout>(std::move(layout));
     VDISK_TRY(zeros, digest_of_zeros(header.chunk_size, key));
-    VDISK_TRY(last_zeros, digest_of_zeros(header.size - (header.chunks - 1) * header.chunk_size, key));
-    layout->zeros_ = zeros;
-    layout->last_zeros_ = last_zeros;
+    layout->zeros_ = layout->last_zeros_ = zeros;
+    if (const std::uint64_t last = header.size % header.chunk_size; last != 0) {
+        VDISK_TRY(last_zeros, digest_of_zeros(last, key));
+        layout->last_zeros_ = last_zeros;
+    }
     return std::shared_ptr<const ChunkLayout>(std::move(layout));
 }
 
@@ -77,9 +79,19 @@ std::optional<Error> ChunkLayout::objection(const Chunk& chunk) const {
     return std::nullopt;
 }
 
+// Of a fixed index the entry of one chunk is lost; where the ends of others are not known, no more than this.
+Result<Mapping> ChunkLayout::entry_lost(GuestOffset at, const Error& why) const {
+    const IndexHeader& header = chunks_->table.header();
+    if (header.kind != IndexHeader::Kind::fixed) return Error(why);
+    const std::uint64_t end = std::min((at.value / header.chunk_size + 1) * header.chunk_size, header.size);
+    return Mapping(Extent::unreadable(end - at.value, Error(why)));
+}
+
 // Behind the last digest nothing more of the disk is known.
 Result<Mapping> ChunkLayout::map_chunk(GuestOffset at) const {
-    VDISK_TRY(chunk, table_.at(at.value));
+    const auto found = table_.at(at.value);
+    if (found.has_error()) return entry_lost(at, found.error());
+    const Chunk& chunk = found.value();
     const std::uint64_t skipped = at.value - chunk.start;
     if (is_zeros(chunk)) return Mapping(Extent::zero(chunk.length - skipped));
     if (auto why = objection(chunk)) {

@@ -55,6 +55,7 @@ private:
     ChunkLayout(ChunksPtr chunks, CachesPtr caches)
         : chunks_(std::move(chunks)), table_(chunks_->table.source(), chunks_->table.header(), std::move(caches)) {}
     Result<Mapping> map_chunk(GuestOffset at) const;
+    Result<Mapping> entry_lost(GuestOffset at, const Error& why) const;
 
     ChunksPtr chunks_;
     ChunkTable table_;

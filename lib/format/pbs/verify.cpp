@@ -68,27 +68,21 @@ private:
         }
     }
 
-    // The chunk that nobody has begun; false if there is none.
+    // The chunk that nobody has begun; false if there is none. One whose entry can't be read is told with the others.
     bool next(const Progress& progress) {
-        const std::uint64_t size = chunks_->table.header().size;
-        std::optional<Chunk> chunk;
-        {
-            const std::lock_guard lock(mutex_);
-            if (at_ >= size || failure_) return false;
-            auto found = chunks_->table.at(at_);
-            if (found.has_error()) {
-                failure_ = std::move(found).error();
-                return false;
-            }
-            at_ = found.value().digest ? at_ + found.value().length : size;
-            chunk = std::move(found).value();
-        }
-        if (chunk->digest && all_.claim(*chunk->digest)) all_.settle(*chunk->digest, outcome_of(*chunk));
-        if (progress && !progress(chunk->start, size)) cancelled_ = true;
+        const IndexHeader& header = chunks_->table.header();
+        const std::uint64_t number = next_.fetch_add(1);
+        if (number >= std::min(header.chunks, header.entries)) return false;
+        const auto found = chunks_->table.numbered(number);
+        if (found.has_error()) return true;
+        const Chunk& chunk = found.value();
+        if (all_.claim(*chunk.digest)) all_.settle(*chunk.digest, outcome_of(chunk));
+        if (progress && !progress(chunk.start, header.size)) cancelled_ = true;
         return true;
     }
 
     void fail_with(Error error) {
+        next_ = chunks_->table.header().chunks; // nobody goes on
         const std::lock_guard lock(mutex_);
         if (!failure_) failure_ = std::move(error);
     }
@@ -97,9 +91,9 @@ private:
     ChunksPtr chunks_;
     bool crc_alone_;
     std::atomic<bool> cancelled_{false};
-    std::mutex mutex_; // guards what follows
+    std::atomic<std::uint64_t> next_{0}; // number of the chunk that nobody has begun
+    std::mutex mutex_;                   // guards what follows
     ForkGuard guard_{&mutex_};
-    std::uint64_t at_ = 0;
     std::optional<Error> failure_;
 };
 
@@ -147,16 +141,20 @@ Result<void> Verifier::verify(const IndexDisk& disk, const std::string& name, co
     if (crc_alone)
         report_.add(Severity::note, "not-proven", {.disk = name},
                     "there is no key: of the chunks no more than a CRC-32 was checked, as the server does it");
-    for (std::uint64_t at = 0; at < disk.header().size;) {
-        VDISK_TRY(chunk, chunks->table.at(at));
-        if (!chunk.digest || layout->was_never_written(chunk)) {
-            const std::uint64_t length = chunk.digest ? chunk.length : disk.header().size - at;
-            report_.add(Severity::error, "lost", {.disk = name, .guest = GuestOffset{at}, .length = length},
-                        "disk offset {}, {} bytes: {}", at, length, layout->objection(chunk)->what);
-            at += length;
+    for (std::uint64_t number = 0; number < disk.header().chunks; ++number) {
+        const auto found = chunks->table.numbered(number);
+        if (found.has_error()) {
+            report_.add(Severity::error, "lost", {.disk = name}, "chunk {}: {}", number, found.error().what);
             continue;
         }
-        at += chunk.length;
+        const Chunk& chunk = found.value();
+        if (!chunk.digest || layout->was_never_written(chunk)) {
+            const std::uint64_t length = chunk.digest ? chunk.length : disk.header().size - chunk.start;
+            report_.add(Severity::error, "lost", {.disk = name, .guest = GuestOffset{chunk.start}, .length = length},
+                        "disk offset {}, {} bytes: {}", chunk.start, length, layout->objection(chunk)->what);
+            if (!chunk.digest) break; // nor has any behind it
+            continue;
+        }
         const auto known = known_.find(*chunk.digest);
         const Outcome outcome = known != known_.end() ? known->second : pass->outcome_of(chunk);
         if (layout->is_zeros(chunk) && !outcome.why.empty())
