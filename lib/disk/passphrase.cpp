@@ -22,19 +22,31 @@ public:
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [&] { return !being_read_.contains(path); });
         if (const auto known = known_.find(path); known != known_.end()) return known->second;
-        SecretBytes key(static_cast<std::size_t>(limit));
         being_read_.insert(path);
         lock.unlock(); // a pipe may take as long as a person who types into it
-        const auto size = read_pipe(path, key);
-        lock.lock();
-        being_read_.erase(path);
-        changed_.notify_all();
-        if (size.has_error()) return Error(size.error());
-        key.resize(size.value());
-        return known_.emplace(path, std::move(key)).first->second;
+        const Turn turn{*this, path};
+        SecretBytes key(static_cast<std::size_t>(limit));
+        VDISK_TRY(size, read_pipe(path, key));
+        key.resize(size);
+        {
+            const std::lock_guard again(mutex_);
+            known_.emplace(path, key);
+        }
+        return Result<SecretBytes>(std::move(key));
     }
 
 private:
+    // Lets the others go on, whether or not there is a key now.
+    struct Turn {
+        PipedKeys& keys;
+        const std::string& path;
+        ~Turn() {
+            const std::lock_guard lock(keys.mutex_);
+            keys.being_read_.erase(path);
+            keys.changed_.notify_all();
+        }
+    };
+
     // In a child of fork() nobody reads and nobody waits.
     static void forget_readers(void* keys) noexcept {
         auto& all = *static_cast<PipedKeys*>(keys);

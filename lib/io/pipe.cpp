@@ -2,32 +2,18 @@
 #include "io/pipe.hpp"
 
 #include "base/text.hpp"
+#include "io/descriptor.hpp"
 
 #include <cerrno>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/stat.h>
 #include <system_error>
-#include <unistd.h>
 
 namespace vdisk {
 namespace {
 
 constexpr int kLongestWait = 60'000; // milliseconds: long enough to type a passphrase into the writer
-
-class Descriptor {
-public:
-    explicit Descriptor(int number) : number_(number) {}
-    ~Descriptor() {
-        if (number_ >= 0) ::close(number_);
-    }
-    Descriptor(const Descriptor&) = delete;
-    Descriptor& operator=(const Descriptor&) = delete;
-    [[nodiscard]] int number() const noexcept { return number_; }
-
-private:
-    int number_;
-};
 
 Error refused(const std::filesystem::path& path) {
     return fail(ErrorKind::io, "{}: {}", printable(path.native()), std::generic_category().message(errno));
@@ -56,13 +42,13 @@ bool is_pipe(const std::filesystem::path& path) noexcept {
 Result<std::size_t> read_pipe(const std::filesystem::path& path, std::span<std::byte> out) {
     // O_NONBLOCK: without it, opening waits for a writer without end.
     const Descriptor pipe(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-    if (pipe.number() < 0) return refused(path);
+    if (!pipe.is_open()) return refused(path);
     for (std::size_t taken = 0;;) {
-        VDISK_CHECK(wait(pipe.number(), path));
+        VDISK_CHECK(wait(pipe.get(), path));
         std::byte beyond{};
         const bool full = taken == out.size();
         const ssize_t got =
-            full ? ::read(pipe.number(), &beyond, 1) : ::read(pipe.number(), out.data() + taken, out.size() - taken);
+            full ? ::read(pipe.get(), &beyond, 1) : ::read(pipe.get(), out.data() + taken, out.size() - taken);
         if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (got < 0) return refused(path);
         if (got == 0) return taken;

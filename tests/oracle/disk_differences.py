@@ -182,15 +182,9 @@ class Differences(disk_cases.Cases):
         self.assertTrue(all("why_a" not in each for each in told["ranges"]))
 
     def test_encrypted_states_share_by_key(self):
-        (self.folder / "key").write_text("secret")
-        image = self.folder / "disk.qcow2"
-        secret = ["--object", f"secret,id=s,file={self.folder}/key"]
-        run("qemu-img", "create", "-q", "-f", "qcow2", *secret, "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", image, MIB)
-        options = f"driver=qcow2,file.filename={image},encrypt.key-secret=s"
-        run("qemu-io", *secret, "--image-opts", "-c", "write -P 5 128k 256k", options)
-        run("qemu-img", "snapshot", *secret, "--image-opts", "-c", "s", options)
-        run("qemu-io", *secret, "--image-opts", "-c", "write -P 6 128k 64k", options)
-        key = f"key-file={self.folder}/key"
+        image, key, (*options, opened) = harness.luks_image(self.folder, "write -P 5 128k 256k")
+        run("qemu-img", "snapshot", *options, "-c", "s", opened)
+        run("qemu-io", *options, "-c", "write -P 6 128k 64k", opened)
         told = self.check(f"{image}#snapshot=s,{key}", f"{image}#{key}")
         self.assertEqual(self.ranges(told, "may-differ"), [(128 * KIB, 64 * KIB)])
 

@@ -291,14 +291,9 @@ class Maps(disk_cases.Cases):
         self.assertGreater(longest, 500 * MIB)
 
     def test_encrypted_bytes_have_no_offset_to_read_them_from(self):
-        (self.folder / "key").write_text("secret")
-        image = self.folder / "disk.qcow2"
-        secret = ["--object", f"secret,id=s,file={self.folder}/key"]
-        run("qemu-img", "create", "-q", "-f", "qcow2", *secret, "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", image, MIB)
-        options = f"driver=qcow2,file.filename={image},encrypt.key-secret=s"
-        run("qemu-io", *secret, "--image-opts", "-c", "write -P 5 128k 64k", options)
-        runs = self.check(f"{image}#key-file={self.folder}/key")
-        theirs = json.loads(run("qemu-img", "map", "--output=json", *secret, "--image-opts", options))
+        image, key, opened = harness.luks_image(self.folder, "write -P 5 128k 64k")
+        runs = self.check(f"{image}#{key}")
+        theirs = json.loads(run("qemu-img", "map", "--output=json", *opened))
         self.assertEqual([(run_["kind"], run_["data"], run_["zero"], run_["present"]) for run_ in runs],
                          [("unallocated", False, True, False), ("encrypted", True, False, True), ("unallocated", False, True, False)])
         self.assertEqual([(run_["data"], "offset" in run_) for run_ in theirs], [(run_["data"], "offset" in run_) for run_ in runs])

@@ -50,6 +50,18 @@ def library():
     return vdisk
 
 
+def luks_image(folder, *writes):
+    """(path, its key's word of a selector, arguments for QEMU's tools) of an encrypted qcow2 disk of 1 MiB, written by qemu-io."""
+    (folder / "key").write_text("secret")
+    image = folder / "disk.qcow2"
+    secret = ["--object", f"secret,id=s,file={folder}/key"]
+    run("qemu-img", "create", "-q", "-f", "qcow2", *secret, "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", image, 1 << 20)
+    opened = [*secret, "--image-opts", f"driver=qcow2,file.filename={image},encrypt.key-secret=s"]
+    for write in writes:
+        run("qemu-io", *opened[:-1], "-c", write, opened[-1])
+    return image, f"key-file={folder}/key", opened
+
+
 def preloaded_sanitizers(library):
     """The environment in which a program that is not instrumented can load `library` of this build; usually nothing special."""
     symbols = subprocess.run(["nm", "-D", "--undefined-only", str(library)], stdout=subprocess.PIPE).stdout
