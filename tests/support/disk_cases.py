@@ -190,7 +190,8 @@ class Qemu(harness.FolderTest):
         self.assertIn(f"layer0.{form}", said)
 
     def check_changed_bytes(self, form, places):
-        """What is read of a damaged image is the right disk, or an error for what is not, or one byte that is the guest's."""
+        """What is read of a damaged image is the right disk, or an error for what is not, or one byte that is the guest's, or one
+        sector for which an entry that was 0 now names a place in the file that nothing else claims."""
         image, content = self.chain([form])[0]
         good = image.read_bytes()
         out = self.folder / "out.raw"
@@ -201,5 +202,5 @@ class Qemu(harness.FolderTest):
             status, _, said = outcome(VDISK, "export", "--force", image, out)
             self.assertIn(status, (0, 1, 2), said)
             if status == 0:
-                differing = sum(a != b for a, b in zip(out.read_bytes(), content))
-                self.assertLessEqual(differing, 1, f"byte {at}: {differing} bytes differ")
+                differing = [i for i, (a, b) in enumerate(zip(out.read_bytes(), content)) if a != b] or [0]
+                self.assertEqual(differing[0] // 512, differing[-1] // 512, f"byte {at}: {len(differing)} bytes differ")

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -110,6 +111,10 @@ def undeclared(image):
             data[at:at + length] = struct.pack(">II", 0x7FFFFFFF, length - 8) + bytes(length - 8)
         at += length
     image.write_bytes(data)
+
+
+# A shell has what it starts in the background ignore SIGINT, and so would all that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class FolderTest(unittest.TestCase):
