@@ -9,7 +9,7 @@
 namespace vdisk::qcow2 {
 namespace {
 
-constexpr std::string_view kMagic("LUKS\xBA\xBE", 6);
+constexpr std::string_view kLuksMagic("LUKS\xBA\xBE", 6);
 constexpr std::uint32_t kSlotActive = 0x00AC71F3;
 constexpr std::uint64_t kSectorBytes = 512;
 
@@ -49,7 +49,7 @@ KeySlot slot_of(const RawKeySlot& raw) {
 
 Result<LuksHeader> LuksHeader::parse(const ByteSource& area) {
     VDISK_TRY(raw, read_struct<RawLuksHeader>(area, 0, "LUKS header"));
-    if (!std::ranges::equal(raw.magic, kMagic))
+    if (!std::ranges::equal(raw.magic, kLuksMagic))
         return fail(ErrorKind::corrupt, "{}: the encryption header is no LUKS header", area.name());
     if (raw.version.value() != 1)
         return fail(ErrorKind::unsupported, "{}: LUKS version is {}, known is 1", area.name(), raw.version.value());

@@ -13,7 +13,7 @@ namespace vdisk {
 namespace vmdk {
 namespace {
 
-constexpr std::size_t kMostShown = 64; // extents that facts list
+constexpr std::size_t kMostListed = 64; // extents that facts list
 
 class VmdkFile final : public DiskFile {
 public:
@@ -79,7 +79,7 @@ Result<Layer> VmdkFile::layer(std::size_t /*index*/) const {
     if (!parsed_.sparse) {
         Facts files = Facts::array();
         for (const Piece& piece : found.list)
-            if (piece.file && files.size() < kMostShown) files.push_back(std::string(piece.file->name()));
+            if (piece.file && files.size() < kMostListed) files.push_back(std::string(piece.file->name()));
         layer.files["extent files"] = std::move(files);
     }
     if (parsed_.has_parent() || (parsed_.is_orphan() && parent_given()))
@@ -138,7 +138,7 @@ void VmdkFile::add_descriptor_facts(Facts& facts) const {
     facts["extents"] = descriptor.extents.size();
     Facts lines = Facts::array();
     for (const ExtentLine& line : descriptor.extents)
-        if (lines.size() < kMostShown) lines.push_back(line.text);
+        if (lines.size() < kMostListed) lines.push_back(line.text);
     facts["extent lines"] = std::move(lines);
 }
 

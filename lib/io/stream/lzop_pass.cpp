@@ -103,7 +103,7 @@ struct Lengths {
     std::uint32_t packed = 0;
 };
 
-struct Block {
+struct LzopBlock {
     Lengths lengths; ///< plain 0: the end of the blocks
     std::uint32_t plain_adler = 0, plain_crc = 0, packed_adler = 0, packed_crc = 0;
     std::size_t header = 0; ///< bytes of it
@@ -124,10 +124,10 @@ bool plausible(const Lengths& lengths) {
 
 // Nothing if `bytes` end before the block's header does. Where `believed` has lengths, they count and not the header's,
 // which have a say in which checks there are.
-std::optional<Block> parse_block(std::span<const std::byte> bytes, std::uint8_t checks,
-                                 const std::optional<Lengths>& believed = std::nullopt) {
+std::optional<LzopBlock> parse_block(std::span<const std::byte> bytes, std::uint8_t checks,
+                                     const std::optional<Lengths>& believed = std::nullopt) {
     Numbers numbers(bytes);
-    Block block;
+    LzopBlock block;
     block.lengths.plain = numbers.get(4);
     if (believed || block.lengths.plain != 0) {
         block.lengths.packed = numbers.get(4);
@@ -188,7 +188,8 @@ std::optional<Difference> compare(std::string_view name, std::uint32_t stored, s
 }
 
 // What the checks of the plain bytes say against them.
-std::optional<Difference> plain_difference(const Block& block, std::span<const std::byte> plain, std::uint8_t checks) {
+std::optional<Difference> plain_difference(const LzopBlock& block, std::span<const std::byte> plain,
+                                           std::uint8_t checks) {
     std::optional<Difference> found;
     if ((checks & kPlainAdler) != 0)
         found = compare("Adler-32", block.plain_adler, libdeflate_adler32(1, plain.data(), plain.size()));
@@ -197,7 +198,7 @@ std::optional<Difference> plain_difference(const Block& block, std::span<const s
 }
 
 // What the checks of the compressed bytes say against them. A block that is stored as it is has none.
-std::optional<Difference> packed_difference(const Block& block, std::span<const std::byte> packed,
+std::optional<Difference> packed_difference(const LzopBlock& block, std::span<const std::byte> packed,
                                             std::uint8_t checks) {
     if (block.lengths.packed == block.lengths.plain) return std::nullopt;
     std::optional<Difference> found;
@@ -210,7 +211,7 @@ std::optional<Difference> packed_difference(const Block& block, std::span<const 
 }
 
 // What all checks say. Where those of the plain bytes are right the bytes are, whatever another check says.
-std::optional<Difference> difference(const Block& block, const BlockBytes& bytes, std::uint8_t checks) {
+std::optional<Difference> difference(const LzopBlock& block, const BlockBytes& bytes, std::uint8_t checks) {
     if (auto found = plain_difference(block, bytes.plain, checks)) return found;
     auto found = packed_difference(block, bytes.packed, checks);
     if (found && (checks & (kPlainAdler | kPlainCrc)) != 0) found->in_check_alone = true;
@@ -237,19 +238,19 @@ private:
     Result<void> start_part();
     void doubt_part();
     Result<PlainChunk> next_block();
-    Result<PlainChunk> look_into(const Block& block);
-    Result<std::optional<PlainChunk>> take(const Block& block);
-    void judge(const Block& block, const BlockBytes& bytes, Segment& segment);
-    Result<PlainChunk> take_damaged(const Block& block);
+    Result<PlainChunk> look_into(const LzopBlock& block);
+    Result<std::optional<PlainChunk>> take(const LzopBlock& block);
+    void judge(const LzopBlock& block, const BlockBytes& bytes, Segment& segment);
+    Result<PlainChunk> take_damaged(const LzopBlock& block);
     Result<bool> expands(const Lengths& lengths, const Believed& believed);
     Result<std::uint32_t> plain_length_of(std::uint32_t packed);
     Result<std::uint32_t> search_length(std::uint32_t plain);
     Result<std::optional<Lengths>> true_lengths(const Lengths& told, std::uint32_t usual);
-    Result<bool> leads_on(const Block& block, std::uint32_t usual);
+    Result<bool> leads_on(const LzopBlock& block, std::uint32_t usual);
     Result<std::uint32_t> usual_length(const Lengths& told);
     Result<PlainChunk> take_repaired(const Lengths& told, const Lengths& found);
-    Result<PlainChunk> end_of_blocks(const Block& end);
-    PlainChunk lost(const Block& block, std::uint32_t reason);
+    Result<PlainChunk> end_of_blocks(const LzopBlock& end);
+    PlainChunk lost(const LzopBlock& block, std::uint32_t reason);
     PlainChunk end_with(std::string finding);
     std::span<std::byte> room_for(std::size_t count);
 
@@ -333,10 +334,10 @@ Result<PlainChunk> LzopPass::next_block() {
 }
 
 // What no block follows, but the next part or nothing, is the end; else a length is damaged.
-Result<PlainChunk> LzopPass::end_of_blocks(const Block& end) {
+Result<PlainChunk> LzopPass::end_of_blocks(const LzopBlock& end) {
     VDISK_TRY(behind, input_.at(at_ + end.header, kMagic.size()));
     if (!behind.empty() && !detect(behind) && kind_ == PassKind::whole) {
-        Block block;
+        LzopBlock block;
         block.lengths.packed = Numbers(behind).get(4);
         VDISK_TRY(usual, usual_length(block.lengths));
         VDISK_TRY(found, true_lengths(block.lengths, usual));
@@ -348,7 +349,7 @@ Result<PlainChunk> LzopPass::end_of_blocks(const Block& end) {
 }
 
 // The first bytes of a block, be it sound or not.
-Result<PlainChunk> LzopPass::look_into(const Block& block) {
+Result<PlainChunk> LzopPass::look_into(const LzopBlock& block) {
     constexpr std::size_t kLook = 64U << 10;
     ended_ = true;
     if (!plausible(block.lengths)) return PlainChunk{};
@@ -367,7 +368,7 @@ Result<PlainChunk> LzopPass::look_into(const Block& block) {
 }
 
 // The block if it expands to what its lengths say; nothing if it does not.
-Result<std::optional<PlainChunk>> LzopPass::take(const Block& block) {
+Result<std::optional<PlainChunk>> LzopPass::take(const LzopBlock& block) {
     const std::size_t length = block.header + block.lengths.packed;
     VDISK_TRY(whole, input_.at(at_, length));
     if (whole.size() < length) return std::optional<PlainChunk>();
@@ -392,7 +393,7 @@ Result<std::optional<PlainChunk>> LzopPass::take(const Block& block) {
 }
 
 // What the block's checks say of its bytes.
-void LzopPass::judge(const Block& block, const BlockBytes& bytes, Segment& segment) {
+void LzopPass::judge(const LzopBlock& block, const BlockBytes& bytes, Segment& segment) {
     const std::uint8_t checks = part_->checks;
     if (checks == 0) {
         segment.cover = Segment::Cover::nothing;
@@ -482,7 +483,7 @@ Result<std::optional<Lengths>> LzopPass::true_lengths(const Lengths& told, std::
 
 // Whether a block that does not expand leads to what must be behind it: a block of the usual length, or a last one, or
 // the end.
-Result<bool> LzopPass::leads_on(const Block& block, std::uint32_t usual) {
+Result<bool> LzopPass::leads_on(const LzopBlock& block, std::uint32_t usual) {
     std::uint64_t at = at_ + block.header + block.lengths.packed;
     for (int i = 0; i < 2; ++i) {
         VDISK_TRY(bytes, input_.at(at, kBlockHeaderMax));
@@ -525,7 +526,7 @@ Result<PlainChunk> LzopPass::take_repaired(const Lengths& told, const Lengths& f
     return taken.value_or(PlainChunk{});
 }
 
-Result<PlainChunk> LzopPass::take_damaged(const Block& block) {
+Result<PlainChunk> LzopPass::take_damaged(const LzopBlock& block) {
     const std::uint64_t end = at_ + block.header + block.lengths.packed;
     VDISK_TRY(usual, usual_length(block.lengths));
     VDISK_TRY(found, true_lengths(block.lengths, usual));
@@ -559,7 +560,7 @@ Result<PlainChunk> LzopPass::take_damaged(const Block& block) {
 }
 
 // As many bytes as the block's header says; where that is not sure, what follows is not placed.
-PlainChunk LzopPass::lost(const Block& block, std::uint32_t reason) {
+PlainChunk LzopPass::lost(const LzopBlock& block, std::uint32_t reason) {
     const std::uint64_t length = index_.placed() ? block.lengths.plain : kUnknownGap;
     index_.add_lost(length, reason, kGroup);
     return {.lost = length, .why = &index_.why(reason)};
