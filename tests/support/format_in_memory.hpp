@@ -24,8 +24,9 @@ public:
         return context;
     }
 
-    [[nodiscard]] Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) const {
-        return format_.open(memory(file), context());
+    [[nodiscard]] Result<std::shared_ptr<const DiskFile>> parse(const Bytes& file) const { return parse(memory(file)); }
+    [[nodiscard]] Result<std::shared_ptr<const DiskFile>> parse(SourcePtr file) const {
+        return format_.open(std::move(file), context());
     }
 
     /// The kind of error that opening it ends with.
@@ -51,7 +52,10 @@ public:
     [[nodiscard]] std::vector<Remark> remarks(const Bytes& file) const {
         return required(required(parse(file))->layer(0)).remarks;
     }
-    [[nodiscard]] bool doubts(const Bytes& file) const { return !doubts_of(remarks(file)).empty(); }
+    [[nodiscard]] bool doubts(const Bytes& file) const { return doubts(*required(parse(file))); }
+    [[nodiscard]] static bool doubts(const DiskFile& file) {
+        return !doubts_of(required(file.layer(0)).remarks).empty();
+    }
 
     [[nodiscard]] AuditReport audit(const Bytes& file) const { return required(required(parse(file))->audit({})); }
 

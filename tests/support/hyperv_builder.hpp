@@ -73,7 +73,7 @@ template<class Number> std::vector<std::byte> little(Number value, std::size_t s
 }
 
 /// ASCII as UTF-16LE.
-inline std::vector<std::byte> utf16(std::string_view ascii) {
+inline std::vector<std::byte> utf16_value(std::string_view ascii) {
     std::vector<std::byte> bytes;
     for (const char c : ascii) {
         bytes.push_back(static_cast<std::byte>(c));

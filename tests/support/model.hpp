@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <random>
 
 namespace vdisk::test {
@@ -22,13 +23,50 @@ inline std::uint64_t below(Random& random, std::uint64_t limit) {
 
 inline Bytes random_bytes(Random& random, std::size_t count) {
     Bytes bytes(count);
-    for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+    for (std::size_t at = 0; at < count; at += sizeof(std::uint64_t)) {
+        const std::uint64_t drawn = random();
+        std::memcpy(bytes.data() + at, &drawn, std::min(sizeof drawn, count - at));
+    }
     return bytes;
 }
 
 inline SourcePtr memory(Bytes bytes, std::string name = "memory") {
     return std::make_shared<const MemorySource>(std::move(bytes), std::move(name));
 }
+
+/// `good`, which must outlive it, with one byte changed: a copy of megabytes for each bit takes a sanitizer minutes.
+class ChangedSource final : public ByteSource {
+public:
+    ChangedSource(const Bytes& good, std::size_t place, std::byte value) : good_(good), place_(place), value_(value) {}
+
+    [[nodiscard]] std::uint64_t size() const noexcept override { return good_.size(); }
+    [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (offset >= good_.size()) return std::size_t{0};
+        const std::size_t count = std::min(out.size(), good_.size() - static_cast<std::size_t>(offset));
+        std::copy_n(good_.begin() + static_cast<std::ptrdiff_t>(offset), count, out.begin());
+        if (place_ >= offset && place_ - offset < count) out[place_ - offset] = value_;
+        return count;
+    }
+    [[nodiscard]] std::string_view name() const noexcept override { return "memory"; }
+
+private:
+    const Bytes& good_;
+    std::size_t place_;
+    std::byte value_;
+};
+
+/// `good` with one bit changed.
+inline SourcePtr with_changed_bit(const Bytes& good, std::size_t place, unsigned bit) {
+    return std::make_shared<const ChangedSource>(good, place, good[place] ^ static_cast<std::byte>(1U << bit));
+}
+
+/// Of many variants one in so many is tried: under the address sanitizer an allocation of a large window takes two
+/// hundred times as long.
+#ifdef __SANITIZE_ADDRESS__
+inline constexpr unsigned kTriedOneIn = 7;
+#else
+inline constexpr unsigned kTriedOneIn = 1;
+#endif
 
 /// The value, or the end of the test case with the error's text.
 template<class T> T required(Result<T> result) {

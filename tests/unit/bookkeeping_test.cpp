@@ -11,6 +11,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(bookkeeping)
+
 namespace {
 
 constexpr std::uint64_t kCluster = 65536;
@@ -59,8 +61,6 @@ std::vector<std::uint64_t> offsets(const Distrust& distrust) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(bookkeeping)
 
 BOOST_AUTO_TEST_CASE(an_l2_table_of_one_owner_that_two_states_have_makes_both_unreadable) {
     const TemporaryFolder folder;

@@ -8,6 +8,8 @@
 using namespace vdisk;
 using namespace vdisk::tools;
 
+BOOST_AUTO_TEST_SUITE(command_line)
+
 namespace {
 
 using Words = std::vector<std::string>;
@@ -69,8 +71,6 @@ std::size_t longest_line(std::string_view text) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(command_line)
 
 BOOST_AUTO_TEST_CASE(options_and_operands_stand_in_any_order) {
     const Words orders[] = {

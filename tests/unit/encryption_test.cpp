@@ -11,6 +11,8 @@
 
 using namespace vdisk;
 
+BOOST_AUTO_TEST_SUITE(encryption)
+
 namespace {
 
 std::vector<std::byte> bytes_of(std::string_view digits) {
@@ -43,8 +45,6 @@ Encryption stream(Encryption::Numbering numbering) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(encryption)
 
 // NIST SP 800-38A, F.1: at sector 0 the first block of CBC is that of ECB.
 BOOST_AUTO_TEST_CASE(aes_of_each_key_length_gives_the_standards_vectors) {

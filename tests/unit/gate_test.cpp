@@ -19,6 +19,8 @@ using namespace vdisk;
 using namespace vdisk::test;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(gate)
+
 namespace {
 
 enum class Named { backing_file, data_file };
@@ -69,8 +71,6 @@ void check_opened(const OpenedDisk& disk, const fs::path& file) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(gate)
 
 BOOST_AUTO_TEST_CASE(protocols_are_refused) {
     const Evidence evidence;

@@ -12,6 +12,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(image)
+
 namespace {
 
 constexpr std::uint64_t kCluster = 4096;
@@ -122,8 +124,6 @@ ImagePtr image_of(std::shared_ptr<const Layout> layout, std::vector<SourcePtr> s
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(image)
 
 BOOST_AUTO_TEST_CASE(chains_of_random_layers_read_like_their_flat_model) {
     for (std::uint64_t seed = 0; seed < 12; ++seed) {

@@ -24,6 +24,8 @@ using namespace vdisk;
 using vdisk::test::TemporaryFolder;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(index_cache)
+
 namespace {
 
 using Bytes = std::vector<std::byte>;
@@ -91,8 +93,6 @@ std::size_t count_indexes(const fs::path& folder) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(index_cache)
 
 BOOST_AUTO_TEST_CASE(an_index_is_found_as_it_was_stored) {
     const TemporaryFolder folder;

@@ -17,6 +17,8 @@ using namespace vdisk;
 using namespace vdisk::test;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(input_files)
+
 namespace {
 
 bool has(const InputFiles& inputs, const fs::path& path) {
@@ -53,8 +55,6 @@ private:
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(input_files)
 
 BOOST_AUTO_TEST_CASE(what_an_opening_reads_is_told) {
     const TemporaryFolder folder;

@@ -12,6 +12,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(io)
+
 namespace {
 
 ErrorKind kind_of_opening(const std::filesystem::path& path, FileKinds kinds = FileKinds::regular_or_block_device) {
@@ -22,8 +24,6 @@ ErrorKind kind_of_opening(const std::filesystem::path& path, FileKinds kinds = F
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(io)
 
 BOOST_AUTO_TEST_CASE(a_file_reads_like_its_bytes) {
     Random random(1);

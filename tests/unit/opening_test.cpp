@@ -16,6 +16,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(opening)
+
 namespace {
 
 Bytes with(std::size_t size, std::size_t offset, std::string_view magic) {
@@ -36,8 +38,6 @@ std::string first_path(std::string_view name) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(opening)
 
 BOOST_AUTO_TEST_CASE(a_signature_is_found_at_both_ends_and_nowhere_else) {
     BOOST_TEST(kind_of(with(4096, 257, "ustar")).starts_with("a tar archive"));

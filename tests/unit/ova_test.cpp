@@ -9,6 +9,8 @@ using namespace vdisk;
 using namespace vdisk::test;
 using ova::kTarBlock;
 
+BOOST_AUTO_TEST_SUITE(ova_format)
+
 namespace {
 
 const FormatInMemory kInMemory{kOvaFormat};
@@ -74,8 +76,6 @@ const std::string kOneDisk = ovf(R"(<File ovf:id="f" ovf:href="d.img" ovf:size="
                                  R"(<Disk ovf:diskId="d" ovf:fileRef="f" ovf:capacity="1024"/>)");
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(ova_format)
 
 BOOST_AUTO_TEST_CASE(members_of_every_length_are_found_where_they_lie) {
     for (const std::size_t size : {0U, 1U, 511U, 512U, 513U, 1024U}) {

@@ -12,6 +12,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(parallels)
+
 namespace {
 
 const FormatInMemory kInMemory(kParallelsFormat);
@@ -61,8 +63,6 @@ ErrorKind refused_text(const std::string& text) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(parallels)
 
 BOOST_AUTO_TEST_CASE(random_disks_of_every_geometry_read_as_their_model) {
     Random random(23);

@@ -16,6 +16,8 @@ using namespace vdisk;
 using namespace vdisk::test;
 namespace fs = std::filesystem;
 
+BOOST_AUTO_TEST_SUITE(parts)
+
 namespace {
 
 constexpr std::uint64_t kPart = 65536;
@@ -94,8 +96,6 @@ bool names(const std::vector<Remark>& remarks, std::string_view part) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(parts)
 
 BOOST_AUTO_TEST_CASE(names_that_imaging_programs_and_split_give_go_on_from_one_another) {
     BOOST_TEST(names_of("001", {"001", "002", "003"}) == "001 002 003");

@@ -14,6 +14,8 @@ namespace fs = std::filesystem;
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(pbs)
+
 namespace {
 
 constexpr std::uint64_t kChunk = 65536;
@@ -34,11 +36,11 @@ Bytes small_disk(Random& random) {
     return disk;
 }
 
-pbs::Key some_key(std::byte first = std::byte{0}) {
-    SecretBytes bytes(pbs::Key::kBytes);
+vdisk::pbs::Key some_key(std::byte first = std::byte{0}) {
+    SecretBytes bytes(vdisk::pbs::Key::kBytes);
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i);
     bytes[0] = first;
-    return required(pbs::Key::of(std::move(bytes)));
+    return required(vdisk::pbs::Key::of(std::move(bytes)));
 }
 
 OpenedDisk opened(const fs::path& index) {
@@ -66,8 +68,6 @@ void check_lost(const Image& disk, const Bytes& model, std::uint64_t start, std:
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(pbs)
 
 BOOST_AUTO_TEST_CASE(a_plain_index_reads_as_its_disk) {
     Random random(1);

@@ -11,6 +11,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(qcow)
+
 namespace {
 
 const FormatInMemory kInMemory(kQcowFormat);
@@ -29,8 +31,6 @@ ErrorKind refused_layer(const Bytes& file) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(qcow)
 
 BOOST_AUTO_TEST_CASE(random_chains_of_every_geometry_read_as_their_model) {
     Random random(21);

@@ -15,6 +15,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(readers)
+
 namespace {
 
 constexpr std::uint64_t kCluster = 65536;
@@ -61,8 +63,6 @@ void read_from_eight_threads(const std::string& text, const Bytes& model) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(readers)
 
 BOOST_AUTO_TEST_CASE(eight_on_a_compressed_qcow2) {
     const Bytes model = disk_model();

@@ -4,6 +4,7 @@
 #include "io/memory_source.hpp"
 #include "io/stream/indexed_stream.hpp"
 #include "io/stream/zstd_blocks.hpp"
+#include "model.hpp"
 #include "zlib_stream.hpp"
 
 #include "config.h"
@@ -265,8 +266,10 @@ void flip_each_header_bit(const Container& container) {
     BOOST_TEST(sound->index().findings.empty());
     BOOST_TEST_REQUIRE(sound->index().size == container.plain.size());
     check_places(*sound, container);
+    unsigned number = 0;
     for (const std::size_t place : container.headers)
         for (unsigned bit = 0; bit < 8; ++bit) {
+            if (number++ % test::kTriedOneIn != 0) continue;
             Container altered{.name = fmt::format("{}, bit {} of byte {}", container.name, bit, place),
                               .codec = container.codec,
                               .file = container.file,

@@ -22,6 +22,8 @@
 
 using namespace vdisk;
 
+BOOST_AUTO_TEST_SUITE(streams)
+
 namespace {
 
 using Bytes = std::vector<std::byte>;
@@ -178,8 +180,6 @@ const std::initializer_list<std::string> kSuffixes{
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(streams)
 
 BOOST_AUTO_TEST_CASE(every_compression_reads_as_its_plain_file) {
     const Bytes shuffled = fixture("06-shuffled.vma");

@@ -11,6 +11,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(vhd)
+
 namespace {
 
 const FormatInMemory kInMemory(kVhdFormat);
@@ -52,8 +54,6 @@ void check_pair(const std::string& child, const Bytes& model) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(vhd)
 
 BOOST_AUTO_TEST_CASE(random_chains_of_every_geometry_read_as_their_model) {
     Random random(11);

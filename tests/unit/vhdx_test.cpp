@@ -11,6 +11,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(vhdx)
+
 namespace {
 
 constexpr std::uint64_t kMiB = VhdxBuilder::kMiB;
@@ -87,8 +89,6 @@ void check_pair(const std::string& child) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(vhdx)
 
 BOOST_AUTO_TEST_CASE(random_chains_with_both_sector_sizes_read_as_their_model) {
     Random random(21);
@@ -232,17 +232,15 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_headers_regions_and_parameters_is_refu
         for (std::size_t at = 0; at < 80; ++at) places.push_back(start + at);
     for (std::size_t at = 0; at < 8; ++at) places.push_back(VhdxBuilder::kMetadataAt + 65536 + at); // parameters
     for (std::size_t at = 0; at < 4; ++at) places.push_back(VhdxBuilder::kMetadataAt + 65568 + at); // sector size
-    Bytes changed = good;
+    unsigned number = 0;
     for (const std::size_t place : places)
         for (unsigned bit = 0; bit < 8; bit += 3) {
-            changed[place] ^= static_cast<std::byte>(1U << bit);
-            const auto file = kInMemory.parse(changed);
-            if (file.has_value() && !kInMemory.doubts(changed)) {
-                Bytes got(right.size());
-                BOOST_TEST((kInMemory.image_of(changed)->read_at(0, got).has_value() && got == right),
-                           "bit " << bit << " of byte " << place);
-            }
-            changed[place] = good[place];
+            if (number++ % kTriedOneIn != 0) continue;
+            const auto file = kInMemory.parse(with_changed_bit(good, place, bit));
+            if (file.has_error() || FormatInMemory::doubts(*file.value())) continue;
+            Bytes got(right.size());
+            BOOST_TEST((FormatInMemory::image_of(*file.value())->read_at(0, got).has_value() && got == right),
+                       "bit " << bit << " of byte " << place);
         }
 }
 
@@ -256,12 +254,12 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_the_block_table_gives_the_same_bytes_a
         BOOST_REQUIRE(kInMemory.image_of(good)->read_at(0, right).has_value());
         BOOST_TEST(!kInMemory.doubts(good));
         for (std::uint64_t entry = 0; entry < disk.disk_size / kMiB && entry < 3; ++entry)
-            for (std::size_t bit = 0; bit < 64; ++bit) {
-                Bytes changed = good;
-                changed[VhdxBuilder::kTableAt + entry * 8 + bit / 8] ^= static_cast<std::byte>(1U << bit % 8);
-                if (kInMemory.doubts(changed)) continue;
+            for (unsigned bit = 0; bit < 64; ++bit) {
+                const auto file = required(
+                    kInMemory.parse(with_changed_bit(good, VhdxBuilder::kTableAt + entry * 8 + bit / 8, bit % 8)));
+                if (FormatInMemory::doubts(*file)) continue;
                 Bytes got(right.size());
-                const bool read = kInMemory.image_of(changed)->read_at(0, got).has_value();
+                const bool read = FormatInMemory::image_of(*file)->read_at(0, got).has_value();
                 BOOST_TEST((!read || got == right), "bit " << bit << " of entry " << entry);
             }
     }

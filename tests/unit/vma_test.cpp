@@ -23,6 +23,8 @@ using namespace vdisk::test;
 using Json = nlohmann::json;
 using Slot = VmaBuilder::Slot;
 
+BOOST_AUTO_TEST_SUITE(vma_format)
+
 namespace {
 
 constexpr std::size_t kCluster = VmaBuilder::kCluster;
@@ -124,8 +126,6 @@ FilePtr fixture(const std::string& name) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(vma_format)
 
 BOOST_AUTO_TEST_CASE(devices_read_as_the_disks_that_went_in_whatever_the_order) {
     Random random(1);

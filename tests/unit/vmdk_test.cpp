@@ -11,6 +11,8 @@
 using namespace vdisk;
 using namespace vdisk::test;
 
+BOOST_AUTO_TEST_SUITE(vmdk)
+
 namespace {
 
 using Kind = VmdkExtent::Kind;
@@ -90,8 +92,6 @@ void check_pair(const std::string& child, const Bytes& model) {
 }
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(vmdk)
 
 BOOST_AUTO_TEST_CASE(random_chains_of_every_kind_read_as_their_model) {
     Random random(11);

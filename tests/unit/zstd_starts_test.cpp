@@ -10,6 +10,8 @@
 
 using namespace vdisk;
 
+BOOST_AUTO_TEST_SUITE(zstd_starts)
+
 namespace {
 
 using Bytes = std::vector<std::byte>;
@@ -144,8 +146,6 @@ private:
 };
 
 } // namespace
-
-BOOST_AUTO_TEST_SUITE(zstd_starts)
 
 BOOST_AUTO_TEST_CASE(sequences_of_every_level_copy_the_bytes_that_libzstd_makes) {
     const Bytes plain = sample(3'000'000);
