@@ -1,27 +1,32 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# ./test.sh: installs what the tests need, builds in build-test and runs every test, what takes least first; then the unit tests
-# under the address, undefined-behaviour and thread sanitizers (under the last, the suites with threads); has clang-tidy and
-# cppcheck look through the sources, and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 10 unless that is set. Says what each part took.
+# ./test.sh: installs what the tests need, builds in build-test and runs every test; beside them builds and runs the unit tests under
+# the address, undefined-behaviour and thread sanitizers (under the last, the suites with threads), has clang-tidy and cppcheck look
+# through the sources, and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 10 unless that is set. Says what each part
+# took.
 # ./test.sh TEST...: these alone, as ./test.sh tests/oracle/tsk_tools.py
 # The last line is "N passed, N failed". Can be run again at any time.
 set -eu
 cd "$(dirname "$0")"
 jobs=$(nproc)
+half=$(((jobs + 1) / 2)) # of the processors, for each of two things at once
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
-times=""
+exec 3>&1 # what is told of the parts, wherever the rest of their output goes
 
 # part NAME COMMAND...: a part of the whole that may fail; its tests' logs tell which did. Sets `amiss` if it failed.
 part() {
     name=$1 amiss=""
     shift
-    start=$(date +%s)
-    echo "== $name"
+    begun=$(date +%s)
+    echo "== $name" >&3
     "$@" || amiss=yes
-    [ -z "$amiss" ] || echo "not all is well: $name"
-    times="$times$(printf '%6d s  %s' $(($(date +%s) - start)) "$name")
-"
+    took "$name" "$begun"
+    [ -z "$amiss" ] || echo "not all is well: $name" >&3
+}
+
+took() { # NAME BEGIN
+    printf '%6d s  %s\n' $(($(date +%s) - $2)) "$1" | tee -a build-test/times >&3
 }
 
 # configured FOLDER FLAGS CONFIGURE-OPTION...
@@ -37,17 +42,19 @@ configured() {
 # linked as ever: gold leaves more symbols visible.
 make_tests() {
     if command -v ld.gold >/dev/null; then set -- "$@" LDFLAGS=-fuse-ld=gold; fi
-    make -j"$jobs" "$@" CXXFLAGS="-g1 -O0 -U_FORTIFY_SOURCE"
+    make "$@" CXXFLAGS="-g1 -O0 -U_FORTIFY_SOURCE"
 }
 
 # Warnings are errors in the plain build alone: g++ sees uninitialized variables where a sanitizer has rewritten the code.
 build_all() {
-    configured build-test "-g -O2" --enable-werror && make -C build-test -j"$jobs" &&
-        make_tests -C build-test check TESTS=
+    configured build-test -O2 --enable-werror && make -C build-test -j"$jobs" &&
+        make_tests -C build-test -j"$jobs" check TESTS=
 }
 
-check() { # TEST...: all of them if none is named
-    make -C build-test -j$((jobs + 1)) -k check ${1:+TESTS="$*"} # some wait for others' daemons
+check() { # JOBS TEST...: all of them if none is named
+    at_once=$1
+    shift
+    make -C build-test -j"$at_once" -k check ${1:+TESTS="$*"}
 }
 
 # sanitized FOLDER OPTION TEST...: builds and runs these alone. make knows a test by the name of its log.
@@ -55,15 +62,15 @@ sanitized() {
     folder=$1 options=$2
     shift 2
     # shellcheck disable=SC2086 # the options are to be split
-    configured "$folder" "-g1 -O1" $options --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin
+    configured "$folder" "-g1 -O1" $options --enable-batches --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin
     needed="" logs=""
     for test; do
         needed="$needed $test"
         logs="$logs $test.log"
     done
     # shellcheck disable=SC2086 # the names are to be split
-    make -C "$folder" -j"$jobs" lib/libvdisk_all.la && make_tests -C "$folder" $needed &&
-        make -C "$folder" -j"$jobs" -k $logs
+    make -C "$folder" -j"$half" lib/libvdisk_all.la && make_tests -C "$folder" -j"$half" $needed &&
+        make -C "$folder" -j"$half" -k $logs
 }
 
 fuzz() {
@@ -71,8 +78,28 @@ fuzz() {
     ./fuzz.sh "${FUZZ_SECONDS:-10}"
 }
 
+# What takes no test of build-test's: about as long as these, so that each has half of the processors.
+beside_the_tests() {
+    part "address and undefined-behaviour sanitizers" sanitized build-test-asan \
+        "--enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
+    BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,readers,pbs TSAN_OPTIONS=second_deadlock_stack=1
+    export BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
+    part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
+    unset BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
+    part "static analysis" make -C build-test tests/static_analysis.log
+    part "fuzz targets" fuzz
+}
+
+must_exist() { # FILE WHAT-IS-WRONG: ends with what the parts beside the tests said if there is no FILE
+    [ ! -e "$1" ] || return 0
+    cat build-test/beside.log
+    echo "$2"
+    exit 1
+}
+
 finish() {
-    printf '== what each part took\n%s' "$times"
+    echo "== what each part took"
+    cat build-test/times
     tests/summary.sh "$@"
 }
 
@@ -81,29 +108,25 @@ start=$(date +%s)
 [ -x configure ] || ./autogen.sh
 compiler=${CXX:-g++}
 case $compiler in ccache*) ;; *) ! command -v ccache >/dev/null || compiler="ccache $compiler" ;; esac
-times="$(printf '%6d s  packages' $(($(date +%s) - start)))
-"
+mkdir -p build-test
+: > build-test/times
+took packages "$start"
 
 # Results of an earlier run are not this one's.
 find . -path './build-test*' \( -name '*.trs' -o -path '*/tests/*.log' \) -delete
 part "build" build_all
 [ -z "$amiss" ] || { echo "the product or its tests could not be built"; exit 1; }
 if [ $# -gt 0 ]; then
-    part "tests" check "$@"
+    part "tests" check $((jobs + 1)) "$@" # some wait for others' daemons
     finish build-test
     exit
 fi
-part "tests" check
-part "address and undefined-behaviour sanitizers" sanitized build-test-asan "--enable-address-sanitizer --enable-undefined-sanitizer" \
-    tests/unit_tests tests/allocation_test tests/read_faults_test
-BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,readers,pbs TSAN_OPTIONS=second_deadlock_stack=1
-export BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
-part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
-unset BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
-part "static analysis" make -C build-test check TESTS=tests/static_analysis.sh
-part "fuzz targets" fuzz
-[ -d build-fuzz/results ] || { echo "the fuzz targets could not be built"; exit 1; }
+beside_the_tests > build-test/beside.log 2>&1 &
+part "tests" check $((half + 1))
+wait
+must_exist build-fuzz/results "the fuzz targets could not be built"
 for folder in build-test-asan build-test-tsan; do
-    [ -e $folder/tests/unit_tests.trs ] || { echo "the unit tests could not be built in $folder"; exit 1; }
+    must_exist $folder/tests/unit_tests.trs "the unit tests could not be built in $folder"
 done
+must_exist build-test/tests/static_analysis.trs "the static analysis did not run"
 finish build-test build-test-asan build-test-tsan build-fuzz
