@@ -82,7 +82,7 @@ fuzz() {
 beside_the_tests() {
     part "address and undefined-behaviour sanitizers" sanitized build-test-asan \
         "--enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
-    BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,readers,pbs TSAN_OPTIONS=second_deadlock_stack=1
+    BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,streams_by_every_reader,readers,pbs TSAN_OPTIONS=second_deadlock_stack=1
     export BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
     part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
     unset BOOST_TEST_RUN_FILTERS TSAN_OPTIONS

@@ -348,22 +348,27 @@ Result<PlainChunk> LzopPass::end_of_blocks(const LzopBlock& end) {
     return PlainChunk{};
 }
 
-// The first bytes of a block, be it sound or not.
+// The first bytes of a block, be it sound or not. Behind one that does not expand as it says nothing more is looked at.
 Result<PlainChunk> LzopPass::look_into(const LzopBlock& block) {
-    constexpr std::size_t kLook = 64U << 10;
+    constexpr std::size_t kLook = 256U << 10; // what lzop's own blocks have
     ended_ = true;
     if (!plausible(block.lengths)) return PlainChunk{};
     const bool stored = block.lengths.packed == block.lengths.plain;
     VDISK_TRY(bytes, input_.at(at_ + block.header, std::min<std::size_t>(block.lengths.packed, 2 * kLook)));
     const auto plain = room_for(std::min<std::size_t>(block.lengths.plain, kLook));
     lzo_uint length = plain.size();
+    bool expanded = true;
     if (stored) {
         length = std::min(bytes.size(), plain.size());
         std::copy_n(bytes.begin(), length, plain.begin());
     } else
         // Too much for the buffer: as much as there is room for is in it.
-        lzo1x_decompress_safe(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
-                              reinterpret_cast<unsigned char*>(plain.data()), &length, nullptr);
+        expanded = lzo1x_decompress_safe(reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size(),
+                                         reinterpret_cast<unsigned char*>(plain.data()), &length, nullptr) == LZO_E_OK;
+    if (expanded && length == block.lengths.plain) {
+        ended_ = false;
+        at_ += block.header + block.lengths.packed;
+    }
     return PlainChunk{.bytes = plain.first(std::min<std::size_t>(length, plain.size()))};
 }
 
