@@ -5,6 +5,7 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 import re
 import struct
 import zlib
@@ -98,6 +99,30 @@ class VmaArchives(harness.FolderTest):
         for name, word in (("d03-trunc-at-extent-border", "incomplete"), ("d01-trunc-in-extent-data", "truncated")):
             facts = json.loads(run(harness.VDISK, "info", "--json", FOLDER / "damaged" / f"{name}.vma", status=1))
             self.assertTrue(any(word in line for line in facts["problems"]), facts)
+
+    def facts(self, archive, **keywords):
+        return json.loads(run(harness.VDISK, "info", "--json", archive, **keywords))
+
+    def test_info_shows_the_notes_and_the_log_that_lie_beside_an_archive(self):
+        name = "vzdump-qemu-100-2024_05_01-10_00_00"
+        archive = self.folder / f"{name}.vma"
+        archive.write_bytes(independent_archive([b"x" * 65536], 65536, [0]))
+        self.assertNotIn("notes", self.facts(archive))
+        (self.folder / f"{name}.vma.notes").write_text("before the update\n\n\x1b[31mred\n")
+        (self.folder / f"{name}.log").write_text("2024-05-01 10:00:00 INFO: Starting Backup of VM 100 (qemu)\n"
+                                                 "2024-05-01 10:00:01 WARN: no guest agent\n"
+                                                 "2024-05-01 10:00:09 ERROR: job failed with err -5\n"
+                                                 "2024-05-01 10:00:09 INFO: Failed at 2024-05-01 10:00:09\n")
+        facts = self.facts(archive)
+        self.assertEqual(facts["notes"], ["before the update", "\\x1b[31mred"])
+        self.assertEqual(facts["backup_log"], {
+            "file": f"{name}.log",
+            "errors_and_warnings": ["2024-05-01 10:00:01 WARN: no guest agent", "2024-05-01 10:00:09 ERROR: job failed with err -5"],
+            "last_line": "2024-05-01 10:00:09 INFO: Failed at 2024-05-01 10:00:09"})
+        # Nothing beside it is opened where nothing may be, and no file of another name.
+        self.assertNotIn("notes", self.facts(archive, env={**os.environ, "VDISK_REFERENCES": "deny"}))
+        archive.rename(self.folder / "other.vma")
+        self.assertNotIn("backup_log", self.facts(self.folder / "other.vma"))
 
     def test_archives_by_another_writer_in_any_order(self):
         for size in (1, 65536 * 130, 65536 * 61 + 4096 * 3 + 700):

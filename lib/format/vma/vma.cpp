@@ -2,6 +2,7 @@
 #include "format/vma/vma.hpp"
 
 #include "base/text.hpp"
+#include "format/vma/backup_files.hpp"
 #include "format/vma/layout.hpp"
 #include "format/vma/scan.hpp"
 
@@ -222,6 +223,7 @@ Facts VmaFile::facts() const {
     facts["configurations"] = Facts::array();
     for (const Configuration& config : archive_->header.configurations)
         facts["configurations"].push_back(Facts{{"name", printable(config.name)}, {"size", config.data.size()}});
+    add_backup_files(context_, facts);
     for (const std::string& line : problems(*archive_)) facts["problems"].push_back(line);
     return facts;
 }
