@@ -113,8 +113,9 @@ def undeclared(image):
     image.write_bytes(data)
 
 
-# A shell has what it starts in the background ignore SIGINT, and so would all that a test starts.
+# A shell has what it starts in the background ignore SIGINT, nohup SIGHUP, and so would all that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 class FolderTest(unittest.TestCase):
