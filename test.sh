@@ -12,6 +12,7 @@ jobs=$(nproc)
 half=$(((jobs + 1) / 2)) # of the processors, for each of two things at once
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
+with_threads=""
 exec 3>&1 # what is told of the parts, wherever the rest of their output goes
 
 # part NAME COMMAND...: a part of the whole that may fail; its tests' logs tell which did. Sets `amiss` if it failed.
@@ -57,7 +58,8 @@ check() { # JOBS TEST...: all of them if none is named
     make -C build-test -j"$at_once" -k check ${1:+TESTS="$*"}
 }
 
-# sanitized FOLDER OPTION TEST...: builds and runs these alone. make knows a test by the name of its log.
+# sanitized FOLDER OPTION TEST...: builds and runs these alone; of the unit tests the sources in $with_threads if that is set. make
+# knows a test by the name of its log.
 sanitized() {
     folder=$1 options=$2
     shift 2
@@ -69,8 +71,9 @@ sanitized() {
         logs="$logs $test.log"
     done
     # shellcheck disable=SC2086 # the names are to be split
-    make -C "$folder" -j"$half" lib/libvdisk_all.la && make_tests -C "$folder" -j"$half" $needed &&
-        make -C "$folder" -j"$half" -k $logs
+    make -C "$folder" -j"$half" lib/libvdisk_all.la &&
+        make_tests -C "$folder" -j"$half" $needed ${with_threads:+unit_tests="$with_threads"} &&
+        make -C "$folder" -j"$half" -k $logs ${with_threads:+unit_tests="$with_threads"}
 }
 
 fuzz() {
@@ -82,10 +85,14 @@ fuzz() {
 beside_the_tests() {
     part "address and undefined-behaviour sanitizers" sanitized build-test-asan \
         "--enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
-    BOOST_TEST_RUN_FILTERS=image,index_cache,encryption,streams,streams_by_every_reader,readers,pbs TSAN_OPTIONS=second_deadlock_stack=1
-    export BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
+    with_threads="tests/unit/image_test.cpp tests/unit/index_cache_test.cpp tests/unit/encryption_test.cpp tests/unit/stream_test.cpp
+        tests/unit/stream_readers_test.cpp tests/unit/readers_test.cpp tests/unit/pbs_test.cpp"
+    # shellcheck disable=SC2086,SC2116 # into one line, as make needs it
+    with_threads=$(echo $with_threads)
+    TSAN_OPTIONS=second_deadlock_stack=1
+    export TSAN_OPTIONS
     part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
-    unset BOOST_TEST_RUN_FILTERS TSAN_OPTIONS
+    unset with_threads TSAN_OPTIONS
     part "static analysis" make -C build-test tests/static_analysis.log
     part "fuzz targets" fuzz
 }
