@@ -9,7 +9,6 @@
 set -eu
 cd "$(dirname "$0")"
 jobs=$(nproc)
-half=$(((jobs + 1) / 2)) # of the processors, for each of two things at once
 PATH=$PATH:/usr/sbin:/sbin
 export PATH
 with_threads=""
@@ -71,9 +70,9 @@ sanitized() {
         logs="$logs $test.log"
     done
     # shellcheck disable=SC2086 # the names are to be split
-    make -C "$folder" -j"$half" lib/libvdisk_all.la &&
-        make_tests -C "$folder" -j"$half" $needed ${with_threads:+unit_tests="$with_threads"} &&
-        make -C "$folder" -j"$half" -k $logs ${with_threads:+unit_tests="$with_threads"}
+    make -C "$folder" -j"$jobs" lib/libvdisk_all.la &&
+        make_tests -C "$folder" -j"$jobs" $needed ${with_threads:+unit_tests="$with_threads"} &&
+        make -C "$folder" -j"$jobs" -k $logs ${with_threads:+unit_tests="$with_threads"}
 }
 
 fuzz() {
@@ -81,7 +80,7 @@ fuzz() {
     ./fuzz.sh "${FUZZ_SECONDS:-10}"
 }
 
-# What takes no test of build-test's: about as long as these, so that each has half of the processors.
+# What takes no test of build-test's: about as long as these.
 beside_the_tests() {
     part "address and undefined-behaviour sanitizers" sanitized build-test-asan \
         "--enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
@@ -129,7 +128,7 @@ if [ $# -gt 0 ]; then
     exit
 fi
 beside_the_tests > build-test/beside.log 2>&1 &
-part "tests" check $((half + 1))
+part "tests" check "$jobs"
 wait
 must_exist build-fuzz/results "the fuzz targets could not be built"
 for folder in build-test-asan build-test-tsan; do
