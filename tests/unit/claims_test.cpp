@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(later_overlays_hide_earlier_ones_as_writes_do) {
         for (std::uint64_t i = below(random, 12); i > 0; --i) {
             Overlay write{.at = below(random, 1500), .length = below(random, 300)};
             if (below(random, 3) != 0) write.from = below(random, 1000 - write.length);
-            if (model.size() < write.at + write.length) model.resize(write.at + write.length);
+            if (write.length > 0 && model.size() < write.at + write.length) model.resize(write.at + write.length);
             for (std::uint64_t k = 0; k < write.length; ++k)
                 model[write.at + k] = write.from ? file[*write.from + k] : std::byte{0};
             writes.push_back(write);
