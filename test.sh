@@ -1,9 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# ./test.sh: installs what the tests need, builds in build-test and runs every test; beside them builds and runs the unit tests under
-# the address, undefined-behaviour and thread sanitizers (under the last, the suites with threads), has clang-tidy and cppcheck look
-# through the sources, and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 10 unless that is set. Says what each part
-# took.
+# ./test.sh: installs what the tests need, builds in build-test, runs every test, has clang-tidy and cppcheck look through the
+# sources, and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 10 unless that is set. Beside all that it builds and runs
+# the unit tests under the address, undefined-behaviour and thread sanitizers (under the last, those with threads). Says what each
+# part took.
 # ./test.sh TEST...: these alone, as ./test.sh tests/oracle/tsk_tools.py
 # The last line is "N passed, N failed". Can be run again at any time.
 set -eu
@@ -80,8 +80,8 @@ fuzz() {
     ./fuzz.sh "${FUZZ_SECONDS:-10}"
 }
 
-# What takes no test of build-test's: about as long as these.
-beside_the_tests() {
+# For the most part one long test after the other, each on one processor: the rest has the other ones.
+beside_the_rest() {
     part "address and undefined-behaviour sanitizers" sanitized build-test-asan \
         "--enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
     with_threads="tests/unit/image_test.cpp tests/unit/index_cache_test.cpp tests/unit/encryption_test.cpp tests/unit/stream_test.cpp
@@ -91,12 +91,9 @@ beside_the_tests() {
     TSAN_OPTIONS=second_deadlock_stack=1
     export TSAN_OPTIONS
     part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
-    unset with_threads TSAN_OPTIONS
-    part "static analysis" make -C build-test tests/static_analysis.log
-    part "fuzz targets" fuzz
 }
 
-must_exist() { # FILE WHAT-IS-WRONG: ends with what the parts beside the tests said if there is no FILE
+must_exist() { # FILE WHAT-IS-WRONG: ends with what the parts beside the rest said if there is no FILE
     [ ! -e "$1" ] || return 0
     cat build-test/beside.log
     echo "$2"
@@ -127,12 +124,13 @@ if [ $# -gt 0 ]; then
     finish build-test
     exit
 fi
-beside_the_tests > build-test/beside.log 2>&1 &
+beside_the_rest > build-test/beside.log 2>&1 &
 part "tests" check "$jobs"
+part "static analysis" make -C build-test tests/static_analysis.log
+part "fuzz targets" fuzz
+[ -d build-fuzz/results ] || { echo "the fuzz targets could not be built"; exit 1; }
 wait
-must_exist build-fuzz/results "the fuzz targets could not be built"
 for folder in build-test-asan build-test-tsan; do
     must_exist $folder/tests/unit_tests.trs "the unit tests could not be built in $folder"
 done
-must_exist build-test/tests/static_analysis.trs "the static analysis did not run"
 finish build-test build-test-asan build-test-tsan build-fuzz
