@@ -43,12 +43,6 @@ constexpr std::size_t kBlockHeaderMost = 16;
 
 constexpr std::string_view kNotPlaced = "; what follows can't be placed";
 
-std::uint64_t little(std::span<const std::byte> bytes, std::size_t at, std::size_t count) noexcept {
-    std::uint64_t value = 0;
-    for (std::size_t i = count; i-- > 0;) value = value << 8 | std::to_integer<std::uint64_t>(bytes[at + i]);
-    return value;
-}
-
 struct MemberHeader {
     std::size_t length = 0;
     std::uint64_t blocked_size = 0; ///< of the whole member, if it tells as bgzip's do

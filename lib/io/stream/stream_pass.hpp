@@ -84,6 +84,14 @@ private:
     std::span<const std::byte> bytes_;
 };
 
+/// The number of `count` bytes (at most 8) at `at`, the lowest byte first. They must be there.
+[[nodiscard]] inline std::uint64_t little(std::span<const std::byte> bytes, std::size_t at,
+                                          std::size_t count) noexcept {
+    std::uint64_t value = 0;
+    for (std::size_t i = count; i-- > 0;) value = value << 8 | std::to_integer<std::uint64_t>(bytes[at + i]);
+    return value;
+}
+
 /// CRC-32 as gzip has it, of `bytes` appended to what `crc` is of (0: nothing).
 [[nodiscard]] std::uint32_t crc32_of(std::uint32_t crc, std::span<const std::byte> bytes) noexcept;
 /// The CRC-32 of two runs one after the other.

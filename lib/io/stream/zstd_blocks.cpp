@@ -18,12 +18,6 @@ constexpr std::uint32_t kFrameMagic = 0xFD2FB528;
 constexpr std::uint32_t kSkippableMagic = 0x184D2A50; // the last four bits are free
 constexpr std::size_t kMagicBytes = 4;
 
-std::uint64_t zstd_number(std::span<const std::byte> bytes, std::size_t at, std::size_t count) noexcept {
-    std::uint64_t value = 0;
-    for (std::size_t i = count; i-- > 0;) value = value << 8 | std::to_integer<std::uint64_t>(bytes[at + i]);
-    return value;
-}
-
 Error cut_header() {
     return fail(ErrorKind::truncated, "zstd frame header is cut off");
 }
@@ -38,7 +32,7 @@ Result<ZstdFrameHeader> parse_frame(std::span<const std::byte> bytes) {
     constexpr std::array<std::size_t, 4> kDictionaryBytes{0, 1, 2, 4};
     constexpr std::array<std::size_t, 4> kSizeBytes{0, 2, 4, 8};
     if (bytes.size() < kMagicBytes + 1) return cut_header();
-    const std::uint64_t descriptor = zstd_number(bytes, kMagicBytes, 1);
+    const std::uint64_t descriptor = little(bytes, kMagicBytes, 1);
     const bool single = (descriptor & 0x20) != 0;
     const std::size_t window_bytes = single ? 0 : 1;
     const std::size_t dictionary_bytes = kDictionaryBytes[descriptor & 3];
@@ -49,10 +43,10 @@ Result<ZstdFrameHeader> parse_frame(std::span<const std::byte> bytes) {
     if ((descriptor & 0x08) != 0) return fail(ErrorKind::corrupt, "zstd frame header has its reserved bit set");
     header.checksum = (descriptor & 0x04) != 0;
     std::size_t at = kMagicBytes + 1 + window_bytes;
-    header.dictionary = static_cast<std::uint32_t>(zstd_number(bytes, at, dictionary_bytes));
+    header.dictionary = static_cast<std::uint32_t>(little(bytes, at, dictionary_bytes));
     at += dictionary_bytes;
-    if (size_bytes > 0) header.content_size = zstd_number(bytes, at, size_bytes) + (size_bytes == 2 ? 256 : 0);
-    header.window = single ? header.content_size : window_of(zstd_number(bytes, kMagicBytes + 1, 1));
+    if (size_bytes > 0) header.content_size = little(bytes, at, size_bytes) + (size_bytes == 2 ? 256 : 0);
+    header.window = single ? header.content_size : window_of(little(bytes, kMagicBytes + 1, 1));
     return header;
 }
 
@@ -109,15 +103,15 @@ Result<std::span<const std::byte>> zstd_dictionary(const ZstdPrefix& prefix, con
 
 Result<ZstdFrameHeader> parse_zstd_frame_header(std::span<const std::byte> bytes) {
     if (bytes.size() < kMagicBytes) return cut_header();
-    const auto magic = static_cast<std::uint32_t>(zstd_number(bytes, 0, kMagicBytes));
+    const auto magic = static_cast<std::uint32_t>(little(bytes, 0, kMagicBytes));
     if (magic == kFrameMagic) return parse_frame(bytes);
     if ((magic & ~0xFU) != kSkippableMagic) return ZstdFrameHeader{};
     if (bytes.size() < 8) return cut_header();
-    return ZstdFrameHeader{.kind = ZstdFrameHeader::Kind::skippable, .length = 8 + zstd_number(bytes, 4, 4)};
+    return ZstdFrameHeader{.kind = ZstdFrameHeader::Kind::skippable, .length = 8 + little(bytes, 4, 4)};
 }
 
 ZstdBlock parse_zstd_block(std::span<const std::byte> bytes) noexcept {
-    const std::uint64_t header = zstd_number(bytes, 0, kZstdBlockHeader);
+    const std::uint64_t header = little(bytes, 0, kZstdBlockHeader);
     ZstdBlock block{.kind = static_cast<ZstdBlock::Kind>(header >> 1 & 3),
                     .last = (header & 1) != 0,
                     .size = static_cast<std::uint32_t>(header >> 3)};
@@ -134,7 +128,7 @@ std::optional<ZstdLiterals> parse_zstd_literals(std::span<const std::byte> block
     const bool plain = kind == ZstdLiterals::Kind::raw || kind == ZstdLiterals::Kind::rle;
     const std::size_t header = plain ? (format == 1 ? 2 : format == 3 ? 3 : 1) : (format < 2 ? 3 : format + 2);
     if (block.size() < header) return std::nullopt;
-    const std::uint64_t sizes = zstd_number(block, 0, header);
+    const std::uint64_t sizes = little(block, 0, header);
     if (plain) {
         const auto size = static_cast<std::size_t>(sizes >> (header == 1 ? 3 : 4));
         return ZstdLiterals{kind, header + (kind == ZstdLiterals::Kind::rle ? 1 : size), size};

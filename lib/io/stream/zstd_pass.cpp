@@ -57,12 +57,6 @@ std::uint8_t log_of(std::uint64_t window) {
         10, static_cast<std::uint64_t>(std::bit_width(std::max<std::uint64_t>(window, 1) - 1))));
 }
 
-std::uint32_t little_u32(std::span<const std::byte> bytes) {
-    std::uint32_t value = 0;
-    for (std::size_t i = 4; i-- > 0;) value = value << 8 | std::to_integer<std::uint32_t>(bytes[i]);
-    return value;
-}
-
 bool is_frame(std::span<const std::byte> bytes) {
     const auto header = parse_zstd_frame_header(bytes);
     return header.has_value() && header.value().kind != ZstdFrameHeader::Kind::other;
@@ -203,7 +197,7 @@ Result<void> ZstdPass::start_frame() {
 
 // A damaged header may say that its frame has no checksum: then that lies between it and the next one.
 Result<bool> ZstdPass::take_missed_checksum(std::span<const std::byte> bytes) {
-    if (!missed_check_ || bytes.size() < kChecksum || little_u32(bytes) != *missed_check_) return false;
+    if (!missed_check_ || bytes.size() < kChecksum || little(bytes, 0, kChecksum) != *missed_check_) return false;
     VDISK_TRY(behind, input_.at(packed_ + kChecksum, kZstdFrameHeaderMax));
     if (!behind.empty() && !is_frame(behind)) return false;
     index_.find(fmt::format(
@@ -306,8 +300,8 @@ Result<bool> ZstdPass::is_last(const ZstdBlock& block) {
     const bool checksum = frame_->header.checksum;
     if (tells_size() ? frame_->header.content_size != frame_length() : !checksum || frame_length() == 0) return false;
     VDISK_TRY(bytes, input_.at(packed_, kChecksum + kZstdFrameHeaderMax));
-    if (checksum &&
-        (bytes.size() < kChecksum || little_u32(bytes) != static_cast<std::uint32_t>(XXH64_digest(&frame_->hash))))
+    if (checksum && (bytes.size() < kChecksum ||
+                     little(bytes, 0, kChecksum) != static_cast<std::uint32_t>(XXH64_digest(&frame_->hash))))
         return false;
     const auto behind = bytes.subspan(checksum ? kChecksum : 0);
     if (!behind.empty() && !is_frame(behind)) return false;
@@ -419,7 +413,7 @@ Result<std::optional<std::string>> ZstdPass::wrong_with_frame() {
     }
     packed_ += kChecksum;
     const auto computed = static_cast<std::uint32_t>(XXH64_digest(&frame_->hash));
-    const std::uint32_t told = little_u32(stored);
+    const auto told = static_cast<std::uint32_t>(little(stored, 0, kChecksum));
     const std::string checks = fmt::format("{}: its checksum is {:08x}, but that of its {} plain bytes is {:08x}", what,
                                            told, frame_length(), computed);
     if (told != computed && !(agrees && differ_in_one_byte(told, computed)))
