@@ -2,6 +2,8 @@
 /// Builds HyperVStorage files from trees of keys. Shares nothing with the reader: its own structures, its own checksum.
 #pragma once
 
+#include "utf16.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -69,16 +71,6 @@ template<class Number> std::vector<std::byte> little(Number value, std::size_t s
     std::vector<std::byte> bytes(size);
     for (std::size_t i = 0; i < size; ++i)
         bytes[i] = static_cast<std::byte>(static_cast<std::uint64_t>(value) >> (8 * i));
-    return bytes;
-}
-
-/// ASCII as UTF-16LE.
-inline std::vector<std::byte> utf16_value(std::string_view ascii) {
-    std::vector<std::byte> bytes;
-    for (const char c : ascii) {
-        bytes.push_back(static_cast<std::byte>(c));
-        bytes.push_back(std::byte{0});
-    }
     return bytes;
 }
 

@@ -22,7 +22,7 @@ Forest wide(std::size_t count) {
         const std::size_t i = forest.keys.size();
         if (i % 50 == 1) node = forest.add({"device" + std::to_string(i), 9}, root);
         else if (i % 5 == 0)
-            forest.add({"pathname", 6, utf16_value("C:\\Users\\Public\\Documents\\disk" + std::to_string(i) + ".vhdx")},
+            forest.add({"pathname", 6, utf16("C:\\Users\\Public\\Documents\\disk" + std::to_string(i) + ".vhdx")},
                        node);
         else forest.add({"weight" + std::to_string(i % 50), 3, little(static_cast<std::uint64_t>(i))}, node);
     }
@@ -75,7 +75,7 @@ Forest list(std::size_t count) {
         const std::size_t node = forest.add({kind}, root);
         for (std::size_t i = 0; i < count; ++i) {
             const std::string id = std::string(kind) + "-" + std::to_string(i);
-            forest.add({id, 6, utf16_value("C:\\VM\\" + id + ".vmcx")}, node);
+            forest.add({id, 6, utf16("C:\\VM\\" + id + ".vmcx")}, node);
         }
     }
     return forest;
@@ -84,8 +84,8 @@ Forest list(std::size_t count) {
 Forest checkpoint(std::size_t version) {
     Forest forest;
     const std::size_t properties = forest.add({"properties"}, forest.add({"configuration"}));
-    forest.add({"name", 6, utf16_value("before the update")}, properties);
-    forest.add({"type_id", 6, utf16_value("Snapshots")}, properties);
+    forest.add({"name", 6, utf16("before the update")}, properties);
+    forest.add({"type_id", 6, utf16("Snapshots")}, properties);
     forest.add({"version", 3, little(static_cast<std::uint64_t>(version))}, properties);
     return forest;
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "model.hpp"
+#include "utf16.hpp"
 
 #include <string_view>
 
@@ -32,16 +33,6 @@ inline void put_big(Bytes& file, std::uint64_t at, std::uint64_t value, std::siz
         const auto byte = static_cast<std::byte>(value >> (8 * (size - 1 - i)));
         put_bytes(file, at + i, std::span(&byte, 1));
     }
-}
-
-/// ASCII as UTF-16LE.
-inline Bytes utf16(std::string_view text) {
-    Bytes bytes;
-    for (const char each : text) {
-        bytes.push_back(static_cast<std::byte>(each));
-        bytes.push_back(std::byte{0});
-    }
-    return bytes;
 }
 
 /// An identifier that is `n` in its first field, in Microsoft's order: "0000000n-0000-0000-0000-0000000000aa".

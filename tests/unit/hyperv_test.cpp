@@ -116,8 +116,8 @@ Forest small_forest() {
     forest.add({"limit", 4, test::little<std::uint64_t>(1)}, settings);
     forest.add({"share", 5, test::little(std::bit_cast<std::uint64_t>(0.5))}, settings);
     forest.add({"on", 8, test::little<std::int32_t>(1)}, settings);
-    forest.add({"name", 6, test::utf16_value("machine")}, root);
-    forest.add({"name", 6, test::utf16_value("again")}, root);
+    forest.add({"name", 6, test::utf16("machine")}, root);
+    forest.add({"name", 6, test::utf16("again")}, root);
     forest.add({"data", 7, test::bytes_of("0123456789abcdef")}, root);
     return forest;
 }
@@ -304,9 +304,9 @@ BOOST_AUTO_TEST_CASE(sequence_counters_wrap) {
 
 BOOST_AUTO_TEST_CASE(utf16_is_decoded_and_what_is_not_valid_is_told) {
     const auto decoded = [](std::vector<std::byte> bytes) { return decode_utf16(bytes); };
-    BOOST_TEST(decoded(test::utf16_value("a")).utf8 == "a");
-    BOOST_TEST(decoded(concat({test::utf16_value("a"), bytes({0, 0})})).utf8 == "a");
-    BOOST_TEST(decoded(concat({test::utf16_value("a"), bytes({0, 0, 0, 0})})).utf8 == std::string("a\0", 2));
+    BOOST_TEST(decoded(test::utf16("a")).utf8 == "a");
+    BOOST_TEST(decoded(concat({test::utf16("a"), bytes({0, 0})})).utf8 == "a");
+    BOOST_TEST(decoded(concat({test::utf16("a"), bytes({0, 0, 0, 0})})).utf8 == std::string("a\0", 2));
     BOOST_TEST(decoded(bytes({0x3D, 0xD8, 0x00, 0xDE})).utf8 == "\xF0\x9F\x98\x80");
     BOOST_TEST(decoded(bytes({0x3D, 0xD8})).utf8 == "\xEF\xBF\xBD");
     BOOST_TEST(!decoded(bytes({0x3D, 0xD8})).exact);

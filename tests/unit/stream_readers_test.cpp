@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every builder of compressed files against every way of reading one, whole and without its last byte: what is given is
 // the disk's.
-#include "io/stream_source.hpp"
-#include "model.hpp"
-#include "settled.hpp"
+#include "packed_file.hpp"
 #include "stream_containers.hpp"
-#include "temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -45,26 +42,18 @@ std::vector<Container> containers() {
     return all;
 }
 
-// A compressed file in a folder, and what its bytes are.
-class Packed {
-public:
+// A compressed file, whole or without its last byte, and what its bytes are.
+struct Packed {
+    const Bytes& plain;
+    bool sound;
+    PackedFile file;
+
     Packed(const Container& container, bool whole)
-        : plain(container.plain), sound(whole), path_(folder_.write("packed", container.file)) {
-        if (!whole) std::filesystem::resize_file(path_, container.file.size() - 1);
-    }
+        : plain(container.plain), sound(whole),
+          file(whole ? container.file : Bytes(container.file.begin(), container.file.end() - 1)) {}
 
-    std::shared_ptr<StreamSource> open(const Limits& limits = {}, const IndexCache& cache = {}) const {
-        const FilePtr file = required(FileSource::open(path_, FileKinds::regular_only));
-        const auto compression = required(detect_compression(*file));
-        BOOST_REQUIRE(compression.has_value());
-        return required(StreamSource::open(file, *compression, cache, limits));
-    }
-
-    std::shared_ptr<StreamSource> indexed(const Limits& limits = {}, const IndexCache& cache = {}) const {
-        auto stream = open(limits, cache);
-        if (!stream->indexed()) BOOST_REQUIRE(stream->index({}, {}).has_value());
-        return stream;
-    }
+    std::shared_ptr<StreamSource> open() const { return required(file.open({}, Unverified::placed)); }
+    std::shared_ptr<StreamSource> indexed() const { return file.indexed({}, Unverified::placed); }
 
     // Whether these bytes are what the disk has there.
     bool has(std::uint64_t at, std::span<const std::byte> bytes) const {
@@ -94,16 +83,6 @@ public:
             if (!reads(stream, below(random, stream.size()), 1 + below(random, 70'000))) return false;
         return true;
     }
-
-    void let_settle() const { settle(path_); }
-    std::filesystem::path cache_folder() const { return folder_.path() / "cache"; }
-
-    const Bytes& plain;
-    const bool sound;
-
-private:
-    TemporaryFolder folder_;
-    std::filesystem::path path_;
 };
 
 bool while_it_is_indexed(const Packed& packed) {
@@ -147,10 +126,10 @@ bool anywhere(const Packed& packed) {
 }
 
 bool by_a_kept_index(const Packed& packed) {
-    packed.let_settle();
-    const IndexCache cache(packed.cache_folder());
-    (void)packed.indexed({}, cache);
-    const auto stream = packed.open({}, cache);
+    packed.file.let_settle();
+    const IndexCache cache(packed.file.cache_folder());
+    (void)packed.file.indexed(cache, Unverified::placed);
+    const auto stream = required(packed.file.open(cache, Unverified::placed));
     return stream->indexed() && packed.reads_all(*stream, 40'000) && packed.reads_anywhere(*stream, 2);
 }
 
@@ -158,7 +137,7 @@ bool through_caches_smaller_than_a_segment(const Packed& packed) {
     Limits limits;
     limits.stream_cache_bytes = 64U << 10;
     limits.stream_decode_bytes = 64U << 10;
-    const auto stream = packed.indexed(limits);
+    const auto stream = packed.file.indexed({}, Unverified::placed, limits);
     return packed.reads_anywhere(*stream, 3) && packed.reads_all(*stream, 100'000);
 }
 

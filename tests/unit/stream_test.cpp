@@ -2,9 +2,7 @@
 #include "io/memory_source.hpp"
 #include "io/stream/indexed_stream.hpp"
 #include "io/stream/zstd_blocks.hpp"
-#include "io/stream_source.hpp"
-#include "settled.hpp"
-#include "temporary_folder.hpp"
+#include "packed_file.hpp"
 #include "zlib_stream.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -21,6 +19,7 @@
 #include "config.h"
 
 using namespace vdisk;
+using test::PackedFile;
 
 BOOST_AUTO_TEST_SUITE(streams)
 
@@ -106,38 +105,6 @@ Bytes skippable(std::size_t length) {
     return frame;
 }
 
-// A compressed file in a folder of its own, opened as often as one likes.
-class Packed {
-public:
-    explicit Packed(const Bytes& bytes) : path_(folder_.write("packed", bytes)) {}
-
-    Result<std::shared_ptr<StreamSource>> open(const IndexCache& cache = {},
-                                               Unverified unverified = Unverified::refuse) const {
-        VDISK_TRY(file, FileSource::open(path_, FileKinds::regular_only));
-        VDISK_TRY(compression, detect_compression(*file));
-        if (!compression) return fail(ErrorKind::not_this_format, "not compressed");
-        return StreamSource::open(file, *compression, cache, Limits{}, unverified);
-    }
-
-    std::shared_ptr<StreamSource> indexed(const IndexCache& cache = {},
-                                          Unverified unverified = Unverified::refuse) const {
-        auto stream = open(cache, unverified);
-        BOOST_REQUIRE_MESSAGE(stream.has_value(), (stream.has_error() ? stream.error().what : ""));
-        if (!stream.value()->indexed()) BOOST_REQUIRE(stream.value()->index({}, {}).has_value());
-        return stream.value();
-    }
-
-    std::filesystem::path cache_folder() const { return folder_.path() / "cache"; }
-    const std::filesystem::path& path() const { return path_; }
-
-    // Files that were written a moment ago are not kept in the cache.
-    void let_settle() const { test::settle(path_); }
-
-private:
-    test::TemporaryFolder folder_;
-    std::filesystem::path path_;
-};
-
 bool reads_as(const ByteSource& source, const Bytes& plain, std::uint64_t offset, std::size_t length) {
     Bytes got(length, std::byte{0xEE});
     const auto read = source.read_at(offset, got);
@@ -186,10 +153,10 @@ BOOST_AUTO_TEST_CASE(every_compression_reads_as_its_plain_file) {
     const Bytes small = fixture("15-small.vma");
     for (const std::string& suffix : kSuffixes) {
         for (const std::size_t step : {1000UL, 65536UL, 1000000UL})
-            check_all(*Packed(fixture("06-shuffled.vma" + suffix)).indexed(), shuffled, step);
-        check_all(*Packed(fixture("15-small.vma" + suffix)).indexed(), small, 777);
+            check_all(*PackedFile(fixture("06-shuffled.vma" + suffix)).indexed(), shuffled, step);
+        check_all(*PackedFile(fixture("15-small.vma" + suffix)).indexed(), small, 777);
     }
-    check_all(*Packed(fixture("damaged/d54-wrong-suffix.vma.zst")).indexed(), small, 777);
+    check_all(*PackedFile(fixture("damaged/d54-wrong-suffix.vma.zst")).indexed(), small, 777);
 }
 
 BOOST_AUTO_TEST_CASE(a_file_that_is_not_compressed_is_told_so) {
@@ -203,7 +170,7 @@ BOOST_AUTO_TEST_CASE(random_reads_of_a_long_zstd_frame_from_several_threads_matc
          {ZstdChoice{.level = 3}, ZstdChoice{.level = 1, .content_size = true, .checksum = false},
           ZstdChoice{.level = 3, .window_log = 25}}) {
         const Bytes& plain = long_sample();
-        const Packed packed(zstd(plain, choice));
+        const PackedFile packed(zstd(plain, choice));
         const auto stream = packed.indexed();
         BOOST_TEST_REQUIRE(stream->size() == plain.size());
         BOOST_TEST(stream->findings().empty());
@@ -224,7 +191,7 @@ BOOST_AUTO_TEST_CASE(random_reads_of_a_long_zstd_frame_from_several_threads_matc
 
 BOOST_AUTO_TEST_CASE(random_reads_of_a_long_gzip_member_match_a_flat_model) {
     const Bytes& plain = long_sample();
-    const auto stream = Packed(gzip(plain)).indexed();
+    const auto stream = PackedFile(gzip(plain)).indexed();
     BOOST_TEST_REQUIRE(stream->size() == plain.size());
     BOOST_TEST(stream->statistics().segments >= 5U);
     std::mt19937 random(3);
@@ -233,7 +200,7 @@ BOOST_AUTO_TEST_CASE(random_reads_of_a_long_gzip_member_match_a_flat_model) {
 
 BOOST_AUTO_TEST_CASE(a_read_decodes_no_more_than_the_segments_it_touches) {
     const Bytes& plain = long_sample();
-    const Packed packed(zstd(plain, {.level = 3}));
+    const PackedFile packed(zstd(plain, {.level = 3}));
     const auto stream = packed.indexed();
     BOOST_REQUIRE(reads_as(*stream, plain, plain.size() - 1000, 1000));
     BOOST_TEST(stream->statistics().decoded <= stream->statistics().longest_segment);
@@ -249,9 +216,9 @@ BOOST_AUTO_TEST_CASE(zeros_and_incompressible_bytes_get_restart_points_too) {
     const Bytes zeros(60'000'000);
     const Bytes head = sample(100'000);
     const Bytes plain = joined({head, zeros, noise, head});
-    const auto stream = Packed(zstd(plain)).indexed();
+    const auto stream = PackedFile(zstd(plain)).indexed();
     check_all(*stream, plain, 5'000'000);
-    const auto fresh = Packed(zstd(plain)).indexed();
+    const auto fresh = PackedFile(zstd(plain)).indexed();
     BOOST_REQUIRE(reads_as(*fresh, plain, 50'000'000, 1000)); // zeros
     BOOST_REQUIRE(reads_as(*fresh, plain, 75'000'000, 1000)); // noise
     BOOST_TEST(fresh->statistics().decoded <= 2 * (16U << 20));
@@ -262,7 +229,7 @@ BOOST_AUTO_TEST_CASE(frames_and_skippable_frames_follow_one_another) {
     const Bytes two = sample(2'000'000);
     const Bytes file = joined({skippable(100), zstd(one), skippable(0), zstd({}), zstd(two, {.content_size = true}),
                                zstd(one, {.checksum = false}), skippable(5)});
-    const auto stream = Packed(file).indexed();
+    const auto stream = PackedFile(file).indexed();
     BOOST_TEST(stream->findings().empty());
     check_all(*stream, joined({one, two, one}), 100'000);
 }
@@ -272,12 +239,12 @@ BOOST_AUTO_TEST_CASE(gzip_members_follow_one_another_and_garbage_behind_them_is_
     const Bytes two = sample(1'500'000);
     const Bytes members = joined({gzip(one, 9), gzip({}), gzip(two, 1), gzip(one, 0)});
     const Bytes plain = joined({one, two, one});
-    check_all(*Packed(members).indexed(), plain, 100'000);
+    check_all(*PackedFile(members).indexed(), plain, 100'000);
     const Bytes zeros(1000);
-    const auto padded = Packed(joined({members, zeros})).indexed();
+    const auto padded = PackedFile(joined({members, zeros})).indexed();
     BOOST_TEST(padded->findings().empty());
     check_all(*padded, plain, 100'000);
-    const auto garbage = Packed(joined({members, one})).indexed();
+    const auto garbage = PackedFile(joined({members, one})).indexed();
     BOOST_TEST(garbage->findings().size() == 1U);
     check_all(*garbage, plain, 100'000);
 }
@@ -287,10 +254,10 @@ BOOST_AUTO_TEST_CASE(what_can_not_be_had_is_refused_by_name) {
     Bytes dictionary = zstd(plain);
     dictionary[4] |= std::byte{1}; // a dictionary id of one byte
     dictionary.insert(dictionary.begin() + 6, std::byte{42});
-    const auto refused = Packed(dictionary).open();
+    const auto refused = PackedFile(dictionary).open();
     BOOST_TEST((refused.error().kind == ErrorKind::unsupported));
     BOOST_TEST(refused.error().what.find("dictionary 42") != std::string::npos);
-    const auto window = Packed(zstd(sample(100), {.level = 19, .window_log = 29})).open();
+    const auto window = PackedFile(zstd(sample(100), {.level = 19, .window_log = 29})).open();
     BOOST_TEST((window.error().kind == ErrorKind::unsupported));
 }
 
@@ -300,7 +267,7 @@ BOOST_AUTO_TEST_CASE(a_truncated_stream_reads_up_to_its_cut) {
         const Bytes whole = fixture("06-shuffled.vma" + suffix);
         std::size_t before = 0;
         for (std::size_t cut = 200; cut < whole.size(); cut += 4999) {
-            const Packed packed(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)));
+            const PackedFile packed(Bytes(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(cut)));
             const auto stream = packed.indexed();
             BOOST_TEST(!stream->findings().empty());
             const std::size_t readable =
@@ -316,7 +283,7 @@ BOOST_AUTO_TEST_CASE(a_cut_behind_a_header_that_tells_the_size_leaves_the_rest_a
     const Bytes plain = sample(3'000'000);
     Bytes file = zstd(plain, {.content_size = true});
     file.resize(file.size() / 2);
-    const auto stream = Packed(file).indexed();
+    const auto stream = PackedFile(file).indexed();
     BOOST_TEST(stream->size() == plain.size());
     Bytes out(1000);
     BOOST_TEST((stream->read_at(plain.size() - 1000, out).error().kind == ErrorKind::truncated));
@@ -327,7 +294,7 @@ BOOST_AUTO_TEST_CASE(a_stream_says_without_reading_how_far_it_is_lost_and_why) {
     const Bytes plain = sample(3'000'000);
     Bytes file = zstd(plain, {.content_size = true});
     file.resize(file.size() / 2);
-    const auto stream = Packed(file).indexed();
+    const auto stream = PackedFile(file).indexed();
     const Readability good = stream->readability(0, plain.size());
     BOOST_TEST(good.why == nullptr);
     BOOST_TEST(reads_as(*stream, plain, 0, good.length));
@@ -354,7 +321,7 @@ BOOST_AUTO_TEST_CASE(an_altered_byte_never_gives_a_wrong_one) {
             Bytes altered = whole;
             const std::size_t place = i < 20 ? static_cast<std::size_t>(i) : random() % whole.size();
             altered[place] ^= static_cast<std::byte>(1 + random() % 255);
-            const Packed packed(altered);
+            const PackedFile packed(altered);
             auto stream = packed.open();
             if (stream.has_error()) continue;
             BOOST_REQUIRE(stream.value()->index({}, {}).has_value());
@@ -368,7 +335,7 @@ BOOST_AUTO_TEST_CASE(an_altered_byte_never_gives_a_wrong_one) {
 BOOST_AUTO_TEST_CASE(a_damaged_check_over_sound_bytes_is_told_and_they_are_read) {
     const Bytes small = fixture("15-small.vma");
     for (const std::string name : {"damaged/d52-gzip-crc.vma.gz", "damaged/d53-zstd-checksum.vma.zst"}) {
-        const auto stream = Packed(fixture(name)).indexed();
+        const auto stream = PackedFile(fixture(name)).indexed();
         BOOST_TEST(stream->findings().size() == 1U);
         check_all(*stream, small, 5000);
     }
@@ -376,7 +343,7 @@ BOOST_AUTO_TEST_CASE(a_damaged_check_over_sound_bytes_is_told_and_they_are_read)
 
 BOOST_AUTO_TEST_CASE(altered_bytes_are_an_error_unless_they_are_asked_for) {
     for (const std::string name : {"damaged/d51-corrupt.vma.gz", "damaged/d51-corrupt.vma.zst"}) {
-        const Packed packed(fixture(name));
+        const PackedFile packed(fixture(name));
         Bytes out(512);
         const auto careful = packed.indexed();
         BOOST_TEST(!careful->findings().empty());
@@ -443,12 +410,12 @@ BOOST_AUTO_TEST_CASE(checks_of_compressed_lzop_bytes_are_verified) {
     const std::size_t header = lzop_header(packed);
     for (const bool crc : {false, true}) {
         Bytes file = with_packed_checks(packed, header, crc);
-        const auto sound = Packed(file).indexed();
+        const auto sound = PackedFile(file).indexed();
         BOOST_TEST(sound->findings().empty());
         check_all(*sound, plain, 100'000);
         Bytes bad_check = file;
         bad_check[header + 9] ^= std::byte{0x20};
-        const auto told = Packed(bad_check).indexed();
+        const auto told = PackedFile(bad_check).indexed();
         BOOST_TEST(told->findings().size() == 1U);
         check_all(*told, plain, 100'000);
         // A literal's byte: what expands is as long as it was, and wrong. In the first block, so that more follow.
@@ -456,7 +423,7 @@ BOOST_AUTO_TEST_CASE(checks_of_compressed_lzop_bytes_are_verified) {
         for (std::size_t at = 60; at < 90; ++at) {
             Bytes altered = file;
             altered[header + at] ^= std::byte{1};
-            const auto stream = Packed(altered).indexed();
+            const auto stream = PackedFile(altered).indexed();
             BOOST_TEST(!stream->findings().empty());
             // Where the block does not expand and its length can't be proven, what follows has no place.
             if (stream->size() == plain.size()) errors += check_honest(*stream, plain, 65536) > 0 ? 1U : 0U;
@@ -479,7 +446,7 @@ BOOST_AUTO_TEST_CASE(an_altered_check_of_compressed_bytes_matters_not_where_the_
     file.insert(file.end(), packed.begin() + static_cast<std::ptrdiff_t>(header + 12),
                 packed.begin() + static_cast<std::ptrdiff_t>(header + 12 + big_endian(packed, header + 4)));
     put_big_endian(file, 0);
-    const auto stream = Packed(file).indexed();
+    const auto stream = PackedFile(file).indexed();
     BOOST_TEST(stream->findings().size() == 1U);
     check_all(*stream, Bytes(plain.begin(), plain.begin() + static_cast<std::ptrdiff_t>(big_endian(packed, header))),
               10'000);
@@ -487,7 +454,7 @@ BOOST_AUTO_TEST_CASE(an_altered_check_of_compressed_bytes_matters_not_where_the_
 
 BOOST_AUTO_TEST_CASE(a_damaged_lzop_block_costs_itself_alone) {
     const Bytes plain = fixture("06-shuffled.vma");
-    const auto stream = Packed(fixture("damaged/d51-corrupt.vma.lzo")).indexed();
+    const auto stream = PackedFile(fixture("damaged/d51-corrupt.vma.lzo")).indexed();
     BOOST_TEST_REQUIRE(stream->size() == plain.size());
     BOOST_TEST(stream->findings().size() == 1U);
     BOOST_TEST(reads_as(*stream, plain, 0, 256 << 10));
@@ -501,7 +468,7 @@ BOOST_AUTO_TEST_CASE(behind_a_damaged_frame_that_tells_its_size_the_next_ones_ar
     Bytes damaged = zstd(plain, {.content_size = true});
     for (std::size_t i = 0; i < 2000; ++i) damaged[damaged.size() / 2 + i] = std::byte{0xFF};
     const Bytes file = joined({zstd(plain), damaged, zstd(plain)});
-    const auto stream = Packed(file).indexed();
+    const auto stream = PackedFile(file).indexed();
     BOOST_TEST(!stream->findings().empty());
     BOOST_TEST(reads_as(*stream, plain, 0, plain.size()));
     const Bytes all = joined({plain, plain, plain});
@@ -515,7 +482,7 @@ BOOST_AUTO_TEST_CASE(behind_a_damaged_frame_that_tells_its_size_the_next_ones_ar
 
 BOOST_AUTO_TEST_CASE(a_scan_sees_the_plain_bytes_in_the_pass_and_later) {
     const Bytes plain = sample(5'000'000);
-    const Packed packed(zstd(plain));
+    const PackedFile packed(zstd(plain));
     const auto scan = [&](ForwardReader& reader) -> Result<void> {
         Bytes out(100'001);
         for (std::size_t at = 0; at < plain.size();) {
@@ -538,7 +505,7 @@ BOOST_AUTO_TEST_CASE(a_scan_sees_the_plain_bytes_in_the_pass_and_later) {
 }
 
 BOOST_AUTO_TEST_CASE(a_stopped_pass_leaves_no_index) {
-    const Packed packed(zstd(sample(5'000'000)));
+    const PackedFile packed(zstd(sample(5'000'000)));
     packed.let_settle();
     const IndexCache cache(packed.cache_folder());
     const auto stream = packed.open(cache).value();
@@ -551,7 +518,7 @@ BOOST_AUTO_TEST_CASE(a_stopped_pass_leaves_no_index) {
 
 BOOST_AUTO_TEST_CASE(a_kept_index_saves_the_pass) {
     const Bytes plain = long_sample();
-    const Packed packed(zstd(plain, {.level = 3}));
+    const PackedFile packed(zstd(plain, {.level = 3}));
     packed.let_settle();
     const IndexCache cache(packed.cache_folder());
     BOOST_TEST(!packed.indexed(cache)->statistics().cached);
@@ -574,10 +541,10 @@ BOOST_AUTO_TEST_CASE(a_kept_index_with_any_byte_altered_gives_no_wrong_one) {
     const Bytes plain = mostly_zeros(9'500'000);
     const Bytes small = sample(50'000);
     for (const auto& [file, expected] : {std::pair{gzip(plain), plain}, std::pair{zstd(small), small}}) {
-        const Packed packed(file);
+        const PackedFile packed(file);
         packed.let_settle();
         const IndexCache cache(packed.cache_folder());
-        packed.indexed(cache);
+        (void)packed.indexed(cache);
         const std::filesystem::path kept = std::filesystem::directory_iterator(packed.cache_folder())->path();
         const Bytes index = read_file(kept);
         BOOST_TEST(index.size() < 5000U);
@@ -714,7 +681,7 @@ Bytes records(std::size_t size) {
 
 BOOST_AUTO_TEST_CASE(a_stream_with_few_places_to_start_at_is_read_from_far_before) {
     const Bytes plain = records(40'000'000); // its blocks go on with the tables of the first
-    for (const int level : {1, 3, 7}) check_all(*Packed(zstd(plain, {.level = level})).indexed(), plain, 1'000'000);
+    for (const int level : {1, 3, 7}) check_all(*PackedFile(zstd(plain, {.level = level})).indexed(), plain, 1'000'000);
 }
 
 BOOST_AUTO_TEST_CASE(no_read_of_64_kib_decodes_more_than_16_mib) {
@@ -728,7 +695,7 @@ BOOST_AUTO_TEST_CASE(no_read_of_64_kib_decodes_more_than_16_mib) {
     }
     for (const ZstdChoice& choice :
          {ZstdChoice{.level = 1}, ZstdChoice{.level = 3}, ZstdChoice{.level = 3, .window_log = 24}}) {
-        const Packed packed(zstd(plain, choice));
+        const PackedFile packed(zstd(plain, choice));
         packed.let_settle();
         const IndexCache cache(packed.cache_folder());
         BOOST_TEST(packed.indexed(cache)->statistics().longest_segment <= 16U << 20);
@@ -747,7 +714,7 @@ BOOST_AUTO_TEST_CASE(a_window_longer_than_a_read_decodes_does_not_make_the_index
     for (int i = 0; i < 4; ++i) plain.insert(plain.end(), long_sample().begin(), long_sample().end());
     for (const int window_log : {25, 26, 27}) {
         const Bytes file = zstd(plain, {.level = 1, .window_log = window_log});
-        const auto stream = Packed(file).indexed();
+        const auto stream = PackedFile(file).indexed();
         BOOST_TEST(stream->statistics().index_size <= file.size() / 64);
         std::mt19937 random(3);
         for (int i = 0; i < 20; ++i) BOOST_REQUIRE(reads_as(*stream, plain, random() % plain.size(), 65536));
