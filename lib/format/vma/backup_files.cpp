@@ -4,39 +4,35 @@
 #include "base/text.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace vdisk::vma {
 namespace {
 
-constexpr std::uint64_t kMostRead = 1U << 20; // of a file; vzdump writes a line for some percent of a disk
+constexpr std::uint64_t kMostRead = 1U << 20; // of a file, its end
 constexpr std::size_t kMostLines = 64;
 constexpr std::size_t kMostShown = 500; // bytes of a line
 
-struct Lines {
-    std::string file;
-    std::vector<std::string> lines;
-};
-
-// The lines of the end of the file `name` beside the archive, without empty ones.
-std::optional<Lines> lines_beside(const OpenContext& context, const std::string& name) {
+// The lines of the file `name` beside the archive, without empty ones; nothing if it can't be had.
+std::optional<std::vector<std::string>> lines_beside(const OpenContext& context, const std::string& name) {
     const auto found = context.references->open("./" + name);
     if (found.has_error() || !found.value().how.empty()) return std::nullopt;
     const FileSource& file = *found.value().file;
     const std::uint64_t length = std::min(file.size(), kMostRead);
     const auto text = read_text(file, file.size() - length, length, "backup file");
     if (text.has_error()) return std::nullopt;
-    Lines lines{.file = printable(name), .lines = {}};
+    std::vector<std::string> lines;
     for (std::string_view rest = text.value(); !rest.empty();) {
         const std::size_t end = std::min(rest.find('\n'), rest.size());
         std::string_view line = rest.substr(0, end);
         rest.remove_prefix(std::min(end + 1, rest.size()));
         if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-        if (!line.empty()) lines.lines.push_back(shortened(printable(line), kMostShown));
+        if (!line.empty()) lines.push_back(shortened(printable(line), kMostShown));
     }
     return lines;
 }
 
-// "2024-05-01 10:00:00 ERROR: ..." in the log of the job, "ERROR: ..." in that of one machine.
+// A line of the log is a time, one of INFO, WARN and ERROR, a colon and what there is to tell.
 bool tells_of_trouble(std::string_view line) {
     return line.find("ERROR: ") != std::string_view::npos || line.find("WARN: ") != std::string_view::npos;
 }
@@ -55,14 +51,15 @@ void add_backup_files(const OpenContext& context, Facts& facts) {
     const std::string archive = context.file->path().filename().string();
     const std::size_t ending = archive.rfind(".vma");
     if (ending == std::string::npos || ending == 0) return;
-    if (const auto notes = lines_beside(context, archive + ".notes")) facts["notes"] = first_of(notes->lines);
-    const auto log = lines_beside(context, archive.substr(0, ending) + ".log");
+    if (const auto notes = lines_beside(context, archive + ".notes")) facts["notes"] = first_of(*notes);
+    const std::string log_name = archive.substr(0, ending) + ".log";
+    const auto log = lines_beside(context, log_name);
     if (!log) return;
-    Facts told{{"file", log->file}};
+    Facts told{{"file", printable(log_name)}};
     std::vector<std::string> troubles;
-    std::ranges::copy_if(log->lines, std::back_inserter(troubles), tells_of_trouble);
+    std::ranges::copy_if(*log, std::back_inserter(troubles), tells_of_trouble);
     if (!troubles.empty()) told["errors and warnings"] = first_of(troubles);
-    if (!log->lines.empty()) told["last line"] = log->lines.back();
+    if (!log->empty()) told["last line"] = log->back();
     facts["backup log"] = std::move(told);
 }
 

@@ -7,8 +7,9 @@
 
 namespace vdisk::vma {
 
-/// Adds what these files say, where they lie in the archive's own folder and may be opened: their first or last lines,
-/// made safe to show. They are nothing that the archive vouches for.
+/// Adds what the last MiB of these files say, made safe to show, where they lie in the archive's own folder and may be
+/// opened: the notes; of the log the lines that tell of errors and warnings, and the last one. They are nothing that
+/// the archive vouches for.
 void add_backup_files(const OpenContext& context, Facts& facts);
 
 } // namespace vdisk::vma
