@@ -84,20 +84,10 @@ fuzz() {
 beside_the_rest() {
     part "address and undefined-behaviour sanitizers" sanitized build-test-asan \
         "--enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
-    with_threads="tests/unit/image_test.cpp tests/unit/index_cache_test.cpp tests/unit/encryption_test.cpp tests/unit/stream_test.cpp
-        tests/unit/stream_readers_test.cpp tests/unit/readers_test.cpp tests/unit/pbs_test.cpp"
-    # shellcheck disable=SC2086,SC2116 # into one line, as make needs it
-    with_threads=$(echo $with_threads)
+    with_threads=$(printf 'tests/unit/%s_test.cpp ' image index_cache encryption stream stream_readers readers pbs)
     TSAN_OPTIONS=second_deadlock_stack=1
     export TSAN_OPTIONS
     part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests
-}
-
-must_exist() { # FILE WHAT-IS-WRONG: ends with what the parts beside the rest said if there is no FILE
-    [ ! -e "$1" ] || return 0
-    cat build-test/beside.log
-    echo "$2"
-    exit 1
 }
 
 finish() {
@@ -128,9 +118,9 @@ beside_the_rest > build-test/beside.log 2>&1 &
 part "tests" check "$jobs"
 part "static analysis" make -C build-test tests/static_analysis.log
 part "fuzz targets" fuzz
-[ -d build-fuzz/results ] || { echo "the fuzz targets could not be built"; exit 1; }
 wait
+[ -d build-fuzz/results ] || { echo "the fuzz targets could not be built"; exit 1; }
 for folder in build-test-asan build-test-tsan; do
-    must_exist $folder/tests/unit_tests.trs "the unit tests could not be built in $folder"
+    [ -e $folder/tests/unit_tests.trs ] || { cat build-test/beside.log; echo "the unit tests could not be built in $folder"; exit 1; }
 done
 finish build-test build-test-asan build-test-tsan build-fuzz
