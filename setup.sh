@@ -21,7 +21,7 @@ fi
 .ci/install-packages build run
 [ -x configure ] || ./autogen.sh
 mkdir -p build-setup
-(cd build-setup && ../configure --quiet CXXFLAGS=-O2 --prefix="$prefix" --enable-tsk-plugin --enable-nbdkit-plugin --with-nbdkit-plugindir)
+(cd build-setup && ../configure --quiet CXXFLAGS=-O2 --prefix="$prefix" --enable-batches --enable-tsk-plugin --enable-nbdkit-plugin --with-nbdkit-plugindir)
 make -C build-setup -j"$jobs"
 make -C build-setup install-strip
 ldconfig

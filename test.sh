@@ -47,7 +47,7 @@ make_tests() {
 
 # Warnings are errors in the plain build alone: g++ sees uninitialized variables where a sanitizer has rewritten the code.
 build_all() {
-    configured build-test -O2 --enable-werror && make -C build-test -j"$jobs" &&
+    configured build-test -O2 --enable-werror --enable-batches && make -C build-test -j"$jobs" &&
         make_tests -C build-test -j"$jobs" check TESTS=
 }
 

@@ -26,7 +26,7 @@ Error os_error(const fs::path& path, int code) {
 }
 
 // "disk.raw.7f3a09c2.partial", also where the name has no room for that.
-std::string unfinished_name(const std::string& name) {
+std::string name_until_whole(const std::string& name) {
     static std::random_device random;
     const std::string end = fmt::format(".{:08x}.partial", random());
     return name.substr(0, kLongestName - end.size()) + end;
@@ -98,7 +98,7 @@ Result<void> UnfinishedFile::make() {
     const SignalsBlocked blocked;
     std::string name;
     do {
-        name = unfinished_name(path_.filename().native());
+        name = name_until_whole(path_.filename().native());
         descriptor_ =
             Descriptor(::openat(folder_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
     } while (!descriptor_.is_open() && errno == EEXIST);

@@ -17,8 +17,6 @@ using hyperv::KeyId;
 using hyperv::KeyType;
 using hyperv::Tree;
 
-// Deeper than this, indentation would outgrow what it indents.
-constexpr std::size_t kDeepestIndent = 40;
 constexpr std::size_t kShownBytes = 32;
 constexpr std::size_t kGuidBytes = 16;
 

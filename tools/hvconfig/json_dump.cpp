@@ -16,7 +16,6 @@ namespace {
 using hyperv::KeyId;
 using hyperv::KeyType;
 using hyperv::Tree;
-constexpr std::size_t kDeepestIndent = 40;
 
 class TreeWriter {
 public:

@@ -11,6 +11,9 @@
 
 namespace vdisk::tools {
 
+/// A tree is printed with no more blanks before a key, however deep it is.
+inline constexpr std::size_t kDeepestIndent = 40;
+
 /// Collects text and writes it in large pieces. A failure is told when the tool ends. Remembers whether
 /// something that belongs into the text could not be read.
 class TextOutput {

@@ -9,6 +9,9 @@
 
 namespace vdisk::tools {
 
+/// A table is no wider.
+inline constexpr std::size_t kColumns = 80;
+
 Action add_config(CommandLine& line);
 Action add_verify(CommandLine& line);
 Action add_audit(CommandLine& line);

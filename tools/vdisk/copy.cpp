@@ -11,9 +11,6 @@
 namespace vdisk::tools {
 namespace {
 
-constexpr std::uint64_t kPiece = 1U << 20;
-constexpr std::uint64_t kSector = 512;
-
 class Copy {
 public:
     Copy(const Image& image, std::span<Sink* const> sinks, OnLoss on_loss)

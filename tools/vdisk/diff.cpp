@@ -5,15 +5,13 @@
 #include "common/inputs.hpp"
 #include "image/disk_comparison.hpp"
 #include "open/report.hpp"
+#include "vdisk/copy.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 namespace vdisk::tools {
 namespace {
-
-constexpr std::uint64_t kPiece = 1U << 20;
-constexpr std::uint64_t kSector = 512;
 
 // What is told of a range of two disks.
 enum class State : std::uint8_t { different, may_differ, unreadable, only_in_a, only_in_b };

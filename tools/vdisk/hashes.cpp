@@ -2,6 +2,7 @@
 #include "vdisk/hashes.hpp"
 
 #include "base/text.hpp"
+#include "vdisk/copy.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -9,8 +10,6 @@
 
 namespace vdisk::tools {
 namespace {
-
-constexpr std::uint64_t kPiece = 1U << 20;
 
 std::string upper(std::string text) {
     std::ranges::transform(text, text.begin(),

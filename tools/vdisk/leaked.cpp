@@ -5,14 +5,12 @@
 #include "common/output.hpp"
 #include "common/progress_bar.hpp"
 #include "io/byte_source.hpp"
+#include "vdisk/copy.hpp"
 
 #include <algorithm>
 
 namespace vdisk::tools {
 namespace {
-
-constexpr std::uint64_t kPiece = 1U << 20;
-constexpr std::uint64_t kSector = 512;
 
 // Writes ranges of a file one after the other. A sector that can't be read is left as zeros and told.
 class Packer {

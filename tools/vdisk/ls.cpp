@@ -10,7 +10,6 @@
 namespace vdisk::tools {
 namespace {
 
-constexpr std::size_t kColumns = 80;
 constexpr std::size_t kShownId = 12; // bytes of an id in the table: all of a number, the beginning of a UUID
 
 // The text that opens the disk; the bare path where that does.

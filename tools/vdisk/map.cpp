@@ -11,8 +11,6 @@
 namespace vdisk::tools {
 namespace {
 
-constexpr std::size_t kColumns = 80;
-
 // A byte's number, in decimal or behind "0x".
 Result<std::uint64_t> parse_offset(std::string_view option, std::string_view text) {
     const bool hexadecimal = text.starts_with("0x");
