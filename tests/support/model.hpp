@@ -61,8 +61,8 @@ inline SourcePtr with_changed_bit(const Bytes& good, std::size_t place, unsigned
 }
 
 /// Of many variants one in so many is tried: under the address sanitizer an allocation of a large window takes two
-/// hundred times as long.
-#ifdef __SANITIZE_ADDRESS__
+/// hundred times as long, and each of the sanitizers makes decoding many times slower.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 inline constexpr unsigned kTriedOneIn = 7;
 #else
 inline constexpr unsigned kTriedOneIn = 1;
