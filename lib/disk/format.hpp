@@ -57,6 +57,8 @@ struct Format {
     /// Whether a folder is one of this format: open() is then called with a source of no bytes, and finds the folder by
     /// its path. Must be quick. May be null.
     bool (*owns_folder)(const Folder& folder) = nullptr;
+    /// A folder with a file of this name is one disk's: that file is opened instead of it. Empty: there is none.
+    std::string_view file_in_folder{};
     std::string_view alias{}; ///< the name by which QEMU's images state the format, where that is another one
 };
 

@@ -2,6 +2,7 @@
 #include "disk/references.hpp"
 
 #include "base/text.hpp"
+#include "io/file_parts.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -114,8 +115,8 @@ Result<std::shared_ptr<const EvidenceRoot>> evidence_root_from_environment() {
 }
 
 References::References(fs::path image, ReferencePolicy policy, const Limits& limits, FileKinds given,
-                       InputFilesPtr inputs, RootPtr root)
-    : policy_(policy), limits_(limits), given_(given), inputs_(std::move(inputs)), root_(std::move(root)) {
+                       InputFilesPtr inputs, RootPtr root, JoinParts join)
+    : policy_(policy), limits_(limits), given_(given), inputs_(std::move(inputs)), root_(std::move(root)), join_(join) {
     const fs::path parent = image.parent_path();
     folders_.push_back(parent.empty() ? fs::path(".") : parent);
     std::error_code error;
@@ -211,10 +212,12 @@ Result<FoundFile> References::open_named(std::string_view name, bool or_folder) 
     if (name.find('\0') != std::string_view::npos) return fail(ErrorKind::corrupt, "the name has a NUL byte in it");
     VDISK_TRY(parsed, parse_backing_name(name));
     std::vector<Candidate> places = candidates(parsed);
-    for (Candidate& place : places)
-        if (or_folder && place.kinds == FileKinds::regular_only) place.kinds = FileKinds::regular_or_folder;
-    for (const Candidate& place : places)
+    for (Candidate& place : places) {
         if (inputs_) inputs_->add(place.path);
+        const fs::path named = std::exchange(place.path, as_it_lies(place.path));
+        place.in_parts = place.path != named;
+        if (or_folder && place.kinds == FileKinds::regular_only) place.kinds = FileKinds::regular_or_folder;
+    }
     if (policy_ == ReferencePolicy::deny)
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny", printable(name));
     VDISK_TRY(found, open_first(places, name));
@@ -245,7 +248,9 @@ Result<FoundFile> References::open_first(const std::vector<Candidate>& list, std
                                shown);
         } else {
             auto file = open_file(candidate.path, candidate.kinds);
-            if (file.has_value()) taken = FoundFile{.file = std::move(file).value(), .how = candidate.how};
+            if (file.has_value())
+                taken =
+                    FoundFile{.file = std::move(file).value(), .how = candidate.how, .may_be_part = candidate.in_parts};
             else if (!refused) refused = std::move(file).error();
         }
     }
@@ -279,9 +284,17 @@ Result<FolderPtr> References::open_folder(const fs::path& path) const {
     return Folder::open(path);
 }
 
+Result<FoundFile> References::joined(FoundFile found) const {
+    if (join_ == nullptr || !found.may_be_part) return found;
+    VDISK_TRY(whole, join_(found.file, *this, std::nullopt));
+    found.file = std::move(whole.file);
+    std::ranges::move(whole.remarks, std::back_inserter(found.remarks));
+    return found;
+}
+
 Result<FoundFile> References::open_given(const fs::path& path) const {
     VDISK_TRY(file, open_file(path, given_));
-    return FoundFile{.file = std::move(file), .how = "as given"};
+    return FoundFile{.file = std::move(file), .how = "as given", .may_be_part = true};
 }
 
 } // namespace vdisk

@@ -46,7 +46,20 @@ struct FoundFile {
         registry{};                 ///< the VirtualBox settings file that knows about it and its parents; may be empty
     std::optional<Window> window{}; ///< the part of the file that is meant; nothing: all of it
     std::vector<Remark> remarks{};  ///< what else the name could have meant
+    bool may_be_part = false;       ///< nothing of that name is there, but parts of it, or a person gave it
 };
+
+/// A file with all of its parts.
+struct WholeFile {
+    FilePtr file;
+    std::vector<Remark> remarks{};
+};
+
+class References;
+
+/// Puts a file that was cut together with the parts that lie beside it. `parts`: what a person says of that.
+using JoinParts = Result<WholeFile> (*)(const FilePtr& first, const References& gate,
+                                        const std::optional<std::string>& parts);
 
 /// Opens what the image at `image` names. Regular files only: never a device, a FIFO, a socket or a URL; but an image
 /// on a block device may name one beside it, except in /dev itself. The evidence comes before this machine's own files:
@@ -60,11 +73,13 @@ public:
 
     /// `given`: what open_given() takes. Where a path that counts as given stands in a file, that is regular files
     /// only. `inputs`: told of each file that is looked for here, found or not; may be null. `root` may be null.
+    /// `join`: for joined(); null: no file has parts.
     References(std::filesystem::path image, ReferencePolicy policy, const Limits& limits,
                FileKinds given = FileKinds::regular_or_block_device, InputFilesPtr inputs = nullptr,
-               RootPtr root = nullptr);
+               RootPtr root = nullptr, JoinParts join = nullptr);
 
-    /// `name` as the image has it: a path, also one of Windows, a `file:` URI, a `json:` object of QEMU. Errors:
+    /// `name` as the image has it: a path, also one of Windows, a `file:` URI, a `json:` object of QEMU. Of a file that
+    /// lies there in parts it is the first. Errors:
     /// `unsupported` for what names no local file, `usage` for what the policy forbids, `io` for what is not there,
     /// telling each path that was tried.
     [[nodiscard]] Result<FoundFile> open(std::string_view name) const;
@@ -88,6 +103,10 @@ public:
     /// A path that a person gave (a `backing` key): as it stands, without a policy.
     [[nodiscard]] Result<FoundFile> open_given(const std::filesystem::path& path) const;
 
+    /// `found` with its other parts, if it was cut, for whoever reads its bytes as they are; where a file of the very
+    /// name is there it is that. Errors: those of joining them.
+    [[nodiscard]] Result<FoundFile> joined(FoundFile found) const;
+
     /// The folders in which the image lies: as given, then, if that differs, the real one.
     [[nodiscard]] const std::vector<std::filesystem::path>& folders() const noexcept { return folders_; }
 
@@ -107,6 +126,7 @@ private:
         std::filesystem::path path;
         std::string how;
         FileKinds kinds = FileKinds::regular_only;
+        bool in_parts = false;
     };
     Result<FoundFile> open_named(std::string_view name, bool or_folder) const;
     std::vector<Candidate> candidates(const BackingName& name) const;
@@ -123,6 +143,7 @@ private:
     FileKinds given_;
     InputFilesPtr inputs_;
     RootPtr root_;
+    JoinParts join_;
 };
 
 } // namespace vdisk

@@ -236,6 +236,17 @@ std::optional<NumberedNames> numbered_files(const fs::path& path) {
     return numbered;
 }
 
+fs::path as_it_lies(const fs::path& path) {
+    std::error_code error;
+    if (fs::exists(path, error)) return path;
+    for (const std::string_view first : {".000", ".001", ".00", ".01", ".aa", ".aaa"}) {
+        fs::path part = path;
+        part += first;
+        if (fs::is_regular_file(part, error) && numbered_files(part)) return part;
+    }
+    return path;
+}
+
 Result<std::vector<PartPlace>> append_parts(std::span<const PartSize> parts) {
     std::vector<PartPlace> places;
     std::uint64_t at = 0;

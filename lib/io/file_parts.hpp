@@ -37,6 +37,9 @@ struct NumberedNames {
 /// What can't be listed is not there.
 [[nodiscard]] std::optional<NumberedNames> numbered_files(const std::filesystem::path& path);
 
+/// `path`, or the first of the parts into which the file of that name was cut where they lie there instead of it.
+[[nodiscard]] std::filesystem::path as_it_lies(const std::filesystem::path& path);
+
 /// A part before it is known where it lies.
 struct PartSize {
     std::string name;                    ///< safe to show

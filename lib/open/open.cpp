@@ -121,6 +121,16 @@ bool is_called_raw(const FileSource& file) {
     return NearbyFiles::has_extension(name, {".raw", ".dd", ".img"}) || !(file.is_regular() || file.is_folder());
 }
 
+// Of a folder that is a disk's the file in it that stands for all; else the file itself.
+Result<FilePtr> file_to_read(const FilePtr& file) {
+    if (!file->is_folder()) return file;
+    VDISK_TRY(folder, Folder::open(file->path()));
+    for (const Format* format : formats())
+        if (!format->file_in_folder.empty() && folder->kind_of(format->file_in_folder) == Folder::Entry::Kind::file)
+            return folder->file(format->file_in_folder);
+    return file;
+}
+
 // The format whose folder it is.
 Result<const Format*> detect_folder(const FileSource& file) {
     VDISK_TRY(folder, Folder::open(file.path()));
@@ -219,7 +229,7 @@ Result<OpenContext> context_of(const FilePtr& file, Selector selector, FileKinds
         root = std::move(own);
     }
     context.references = std::make_shared<const References>(file->path(), options.references, options.limits, given,
-                                                            options.inputs, std::move(root));
+                                                            options.inputs, std::move(root), with_parts);
     context.selector = std::move(selector);
     context.file = file;
     context.progress = options.progress;
@@ -320,8 +330,10 @@ Result<WholeFile> whole_file(const FilePtr& file, const Selector& selector, cons
     return more.empty() ? with_parts(file, gate, selector.parts) : with_given_parts(file, more, gate, selector.parts);
 }
 
-Result<OpenedFile> open_found(FilePtr file, Selector selector, const Expectation& wanted, const OpenOptions& options,
+Result<OpenedFile> open_found(FilePtr named, Selector selector, const Expectation& wanted, const OpenOptions& options,
                               CachesPtr caches) {
+    VDISK_TRY(file, file_to_read(named));
+    if (options.inputs) options.inputs->add(file);
     VDISK_TRY(expected, with_own_format(wanted, selector, file->name()));
     OpenedFile opened;
     VDISK_TRY(context, context_of(file, std::move(selector), expected.given, options));
@@ -627,8 +639,9 @@ Result<const Format*> identify(const FilePtr& file) {
 
 // Detects the format of what the file and its parts are together; of the first alone where they can't be joined, which
 // opening them tells.
-Result<const Format*> identify_whole(const FilePtr& first, const Selector& selector, std::span<const std::string> more,
+Result<const Format*> identify_whole(const FilePtr& named, const Selector& selector, std::span<const std::string> more,
                                      const OpenOptions& options) {
+    VDISK_TRY(first, file_to_read(named));
     VDISK_TRY(context, context_of(first, selector, FileKinds::regular_or_block_device, options));
     const auto whole = whole_file(first, selector, *context.references, more);
     return identify(whole.has_value() ? whole.value().file : first);

@@ -6,12 +6,6 @@
 
 namespace vdisk {
 
-/// A file with all of its parts.
-struct WholeFile {
-    FilePtr file;
-    std::vector<Remark> remarks{};
-};
-
 /// `first` and the parts of it that lie beside it, by their names; `first` alone where there are none, where it is none
 /// itself, or where those of such names are files of their own. `parts`: what the selector says of it. What is missing
 /// in between, or has another length, can't be read, and is a doubt. Errors: `corrupt`, naming the part, where nobody

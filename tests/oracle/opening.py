@@ -239,6 +239,30 @@ class Opening(harness.FolderTest):
         self.assertEqual((code, digest), (1, b""))
         self.assertIn("d.qcow2.003: is missing", said)
 
+    def test_files_that_an_image_names_are_found_in_parts(self):
+        data, base = self.folder / "disk.data", self.folder / "base.qcow2"
+        over_data, over_base, flat = (self.folder / name for name in ("data.qcow2", "over.qcow2", "flat.vmdk"))
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={data},data_file_raw=on", over_data, "3M")
+        run("qemu-img", "convert", "-n", "-O", "qcow2", self.disk, over_data)
+        run("qemu-img", "convert", "-O", "qcow2", self.disk, base)
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base.name, "-F", "qcow2", over_base)
+        run("qemu-img", "convert", "-O", "vmdk", "-o", "subformat=monolithicFlat", self.disk, flat)
+        for image, named in ((over_data, data), (over_base, base), (flat, self.folder / "flat-flat.vmdk")):
+            with self.subTest(image.name):
+                run("split", "--numeric-suffixes=1", "-a", "3", "-b", "512K", named, f"{named}.")
+                named.unlink()
+                self.assert_disk(image)
+                (self.folder / f"{named.name}.002").unlink()
+                code, digest, said = outcome(VDISK, "hash", image)
+                self.assertEqual((code, digest), (1, b""))
+                self.assertIn(f"{named.name}.002: is missing", said)
+        # A file of that very name is the one that is meant, be it one of a series or not.
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", f"data_file={data}.001,data_file_raw=on",
+            self.folder / "short.qcow2", "1M")
+        (self.folder / "disk.data.001").write_bytes(bytes(1 << 20))
+        (self.folder / "disk.data.002").write_bytes(bytes(1 << 20))
+        self.assertEqual(json.loads(run(VDISK, "info", "--json", self.folder / "short.qcow2"))["virtual_size"], 1 << 20)
+
     def test_files_of_their_own_are_not_joined(self):
         first, second = self.folder / "vm.001", self.folder / "vm.002"
         run("qemu-img", "convert", "-O", "qcow2", self.disk, first)

@@ -27,8 +27,11 @@ class Manifest(disk_cases.Cases):
                     self.check_refused(image, str(image))
                     continue
                 self.check_disk(image, case)
+                if str(image).endswith("/DiskDescriptor.xml"):
+                    self.check_disk(image.parent, case)
                 for shot, digest in case.get("snapshots", {}).items():
                     self.check_disk(f"{image}#{shot}", {**case, "sha256": digest})
+                    self.check_disk(f"{image.parent}#{shot}", {**case, "sha256": digest})
                 for command in ("info", "audit", "ls"):
                     status, _, said = outcome(VDISK, command, image, timeout=300)
                     self.assertEqual(status, 0 if case["kind"] == "good" or command == "ls" else 1, said)

@@ -45,6 +45,7 @@ private:
 
 Result<FoundFile> open_image(const ImageFile& image, const References& gate) {
     auto found = gate.open(image.name);
+    if (found.has_value()) found = gate.joined(std::move(found).value());
     if (found.has_error()) return std::move(found).error().in(fmt::format("image '{}'", printable(image.name)));
     return found;
 }

@@ -149,6 +149,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
 const Format kParallelsFormat{.name = "parallels",
                               .description = "Parallels disk (.hds, DiskDescriptor.xml)",
                               .probe = parallels::probe,
-                              .open = parallels::open};
+                              .open = parallels::open,
+                              .file_in_folder = parallels::kDescriptorName};
 
 } // namespace vdisk

@@ -139,11 +139,16 @@ Result<Layer> Qcow2File::layer_of(const State& state) const {
 }
 
 Result<FoundFile> Qcow2File::open_data_file() const {
-    if (context_.selector.data_file) return context_.references->open_given(*context_.selector.data_file);
+    const References& gate = *context_.references;
+    if (context_.selector.data_file) {
+        VDISK_TRY(given, gate.open_given(*context_.selector.data_file));
+        return gate.joined(std::move(given));
+    }
     if (!header_.data_file)
         return fail(ErrorKind::usage, "{}: needs an external data file, but names none; say data-file=PATH",
                     source_->name());
-    auto found = context_.references->open(*header_.data_file);
+    auto found = gate.open(*header_.data_file);
+    if (found.has_value()) found = gate.joined(std::move(found).value());
     if (found.has_error())
         return std::move(found).error().in(
             fmt::format("{}: data file '{}'", source_->name(), printable(*header_.data_file)));

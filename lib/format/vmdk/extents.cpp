@@ -6,6 +6,7 @@
 #include "format/vmdk/layout.hpp"
 #include "image/joined_layout.hpp"
 #include "image/uniform_layout.hpp"
+#include "io/file_parts.hpp"
 
 #include <algorithm>
 #include <map>
@@ -30,10 +31,11 @@ Result<FoundFile> open_beside(const fs::path& name, const References& gate) {
     std::string tried;
     for (const fs::path& folder : gate.folders()) {
         std::error_code error;
-        const fs::path path = folder / name;
+        const fs::path named = folder / name;
+        const fs::path path = as_it_lies(named);
         if (fs::exists(path, error)) {
             VDISK_TRY(file, gate.open_exact(path));
-            return FoundFile{.file = std::move(file), .how = ""};
+            return gate.joined({.file = std::move(file), .how = "", .may_be_part = path != named});
         }
         tried += fmt::format("{}{}", tried.empty() ? "" : ", ", printable(path.native()));
     }
@@ -86,6 +88,7 @@ public:
 private:
     Result<Piece> open(const ExtentLine& line) {
         VDISK_TRY(found, open_extent(line, context_));
+        pieces_.remarks.insert(pieces_.remarks.end(), found.remarks.begin(), found.remarks.end());
         Piece piece{.line = &line, .file = found.file};
         const FileIdentity identity = found.file->identity();
         if (line.type == ExtentLine::Type::flat) {
