@@ -11,6 +11,35 @@
 #include <cstddef>
 #include <span>
 
+namespace {
+
+// What a program reads in its own way.
+class CallersSource final : public vdisk::ByteSource {
+public:
+    explicit CallersSource(const vdisk_source& source) : source_(source), name_(vdisk::printable(source.name)) {}
+    ~CallersSource() override {
+        if (source_.close != nullptr) source_.close(source_.data);
+    }
+
+    std::uint64_t size() const noexcept override { return source_.size; }
+    std::string_view name() const noexcept override { return name_; }
+
+    vdisk::Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (offset >= source_.size || out.empty()) return std::size_t{0};
+        const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), source_.size - offset));
+        const std::int64_t got = source_.read(source_.data, out.data(), wanted, offset);
+        if (got == static_cast<std::int64_t>(wanted)) return wanted;
+        return vdisk::fail_at(offset, vdisk::ErrorKind::io, "{}: reading {} bytes at offset {}: the program gave {}",
+                              name_, wanted, offset, got);
+    }
+
+private:
+    vdisk_source source_;
+    std::string name_;
+};
+
+} // namespace
+
 struct vdisk_file {
     struct Texts {
         std::string name, id, description;
@@ -74,14 +103,53 @@ Result<OpenOptions> to_options(const vdisk_open_options* given) {
     return options;
 }
 
-Result<vdisk_file*> open_file(const char* path, const vdisk_open_options* given) {
-    VDISK_CHECK(need(path != nullptr, "path"));
-    VDISK_TRY(options, to_options(given));
-    VDISK_TRY(opened, vdisk::open_file(path, options));
+Result<void> check_source(const vdisk_source* source) {
+    VDISK_CHECK(need(source != nullptr, "source"));
+    if (source->struct_size != sizeof *source)
+        return fail(ErrorKind::usage, "vdisk_source::struct_size is {}, not {}", source->struct_size, sizeof *source);
+    VDISK_CHECK(need(source->name != nullptr, "vdisk_source::name"));
+    return need(source->read != nullptr, "vdisk_source::read");
+}
+
+FilePtr file_over(const vdisk_source& source) {
+    return FileSource::over(std::make_shared<const CallersSource>(source), source.name);
+}
+
+vdisk_file* to_file(OpenedFile opened, OpenOptions options) {
     auto file = std::make_unique<vdisk_file>(vdisk_file{std::move(opened), std::move(options), {}});
     for (const Disk& disk : file->opened.disks->disks())
         file->texts.push_back({printable(disk.name), printable(disk.id), one_line(disk)});
     return file.release();
+}
+
+Result<vdisk_file*> open_file(const char* path, const vdisk_open_options* given) {
+    VDISK_CHECK(need(path != nullptr, "path"));
+    VDISK_TRY(options, to_options(given));
+    VDISK_TRY(opened, vdisk::open_file(path, options));
+    return to_file(std::move(opened), std::move(options));
+}
+
+Result<vdisk_file*> open_source(const vdisk_source* source, const char* selector, const vdisk_open_options* given) {
+    VDISK_CHECK(check_source(source));
+    const FilePtr bytes = file_over(*source); // whatever happens from here on, it closes the source
+    VDISK_TRY(options, to_options(given));
+    VDISK_TRY(opened, open_given(bytes, selector == nullptr ? "" : selector, options));
+    options.references = ReferencePolicy::deny;
+    return to_file(std::move(opened), std::move(options));
+}
+
+Result<const char*> identify(const char* path) {
+    VDISK_CHECK(need(path != nullptr, "path"));
+    VDISK_TRY(format, identify_file(path));
+    return format == nullptr ? "" : format->name.data(); // the names of formats are literals, so they end in NUL
+}
+
+Result<const char*> identify_source(const vdisk_source* source) {
+    VDISK_CHECK(check_source(source));
+    vdisk_source borrowed = *source;
+    borrowed.close = nullptr;
+    VDISK_TRY(format, identify_given(file_over(borrowed)));
+    return format == nullptr ? "" : format->name.data();
 }
 
 Result<int> disk_info(const vdisk_file* file, std::size_t index, vdisk_disk_info* info) {
@@ -143,6 +211,19 @@ const char* vdisk_version(void) {
 
 vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options) {
     return capi::guarded<vdisk_file*>(nullptr, [&] { return capi::open_file(path, options); });
+}
+
+const char* vdisk_identify(const char* path) {
+    return capi::guarded<const char*>(nullptr, [&] { return capi::identify(path); });
+}
+
+vdisk_file* vdisk_file_open_source(const vdisk_source* source, const char* selector,
+                                   const vdisk_open_options* options) {
+    return capi::guarded<vdisk_file*>(nullptr, [&] { return capi::open_source(source, selector, options); });
+}
+
+const char* vdisk_identify_source(const vdisk_source* source) {
+    return capi::guarded<const char*>(nullptr, [&] { return capi::identify_source(source); });
 }
 
 void vdisk_file_close(vdisk_file* file) {

@@ -86,6 +86,38 @@ typedef struct vdisk_open_options {
    may be NULL. Returns NULL on an error. */
 vdisk_file* vdisk_file_open(const char* path, const vdisk_open_options* options);
 
+/** Bytes that a program has in its own way: an image inside another one, or behind a file-like object. All members but
+ * those that may be NULL must be set.
+ *
+ * `read` is called from any thread, from several at once, also while the function that opens is at work, and until
+ * `close` is. It must not call back into the disk that it serves. What it says of the same bytes must stay the same. */
+typedef struct vdisk_source {
+    size_t struct_size; /**< sizeof(vdisk_source) */
+    const char* name;   /**< what messages call it; its end (.raw, .dd, .img) may say that it is a raw disk */
+    uint64_t size;      /**< bytes */
+    /** Fills `buffer` with `count` (> 0) bytes from `offset`; none of them is past the end. Returns `count`, or
+       anything else where a byte can't be read, which is then VDISK_ERROR_IO for who wants it. */
+    int64_t (*read)(void* data, void* buffer, size_t count, uint64_t offset);
+    void (*close)(void* data); /**< called once, when nothing reads any more; may be NULL */
+    void* data;                /**< given to both */
+} vdisk_source;
+
+/** As vdisk_file_open(), of `source`, which is copied. `selector` is what would stand behind '#'; NULL: nothing. Files
+   that the image names, and those that lie beside images (a parent, a descriptor), are not opened, but where `selector`
+   names one (backing=, parent=, data-file=, key-file=). No index of it is kept. Returns NULL on an error. `close` is
+   called when the file and all its disks are closed; after an error, before this function returns, unless `source`
+   itself is refused (VDISK_ERROR_USAGE). */
+vdisk_file* vdisk_file_open_source(const vdisk_source* source, const char* selector, const vdisk_open_options* options);
+
+/** The name of the format that the file at PATH (PATH#SELECTOR) surely has, whether or not it can be opened; "" where
+   none is sure, as of a raw disk. Of a reference file "reference". Parses no metadata and opens no other file but the
+   parts of one that was cut. NULL on an error: of a file that can't be read, and VDISK_ERROR_NOT_THIS_FORMAT where two
+   formats are sure. Valid as long as the library is loaded. */
+const char* vdisk_identify(const char* path);
+
+/** The same of bytes that a program has; does not call `close`. */
+const char* vdisk_identify_source(const vdisk_source* source);
+
 /** Disks opened from the file live on. NULL is allowed. */
 void vdisk_file_close(vdisk_file* file);
 

@@ -219,7 +219,9 @@ Result<FoundFile> References::open_named(std::string_view name, bool or_folder) 
         if (or_folder && place.kinds == FileKinds::regular_only) place.kinds = FileKinds::regular_or_folder;
     }
     if (policy_ == ReferencePolicy::deny)
-        return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny", printable(name));
+        return fail(ErrorKind::usage,
+                    "'{}' is not opened: VDISK_REFERENCES=deny, or its image lies inside something else",
+                    printable(name));
     VDISK_TRY(found, open_first(places, name));
     found.format = std::move(parsed.format);
     found.window = parsed.window;
@@ -261,7 +263,9 @@ Result<FoundFile> References::open_first(const std::vector<Candidate>& list, std
 
 Result<FilePtr> References::open_exact(const fs::path& path) const {
     if (policy_ == ReferencePolicy::deny)
-        return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny", printable(path.native()));
+        return fail(ErrorKind::usage,
+                    "'{}' is not opened: VDISK_REFERENCES=deny, or its image lies inside something else",
+                    printable(path.native()));
     if (!allows(path))
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
                     printable(path.native()));

@@ -130,6 +130,16 @@ Result<Selector> parse_typed(std::string_view text) {
                 printable(text.substr(0, hash)));
 }
 
+Result<Selector> parse_selector_of(const std::filesystem::path& path, std::string_view words) {
+    Selector selector;
+    selector.path = path;
+    const auto parts = words.empty() ? std::vector<std::string>() : split(words);
+    for (const std::string& part : parts)
+        if (auto read = read_part(selector, part); read.has_error())
+            return std::move(read).error().in(printable(path.native()));
+    return selector;
+}
+
 bool reads_as_key(std::string_view word) noexcept {
     return key_of(word) != nullptr || !key_like(word).empty();
 }

@@ -62,6 +62,10 @@ struct SelectorKey {
 /// `io` error tells the path as it was typed.
 [[nodiscard]] Result<Selector> parse_typed(std::string_view text);
 
+/// What stands behind '#', of a file called `path`, which is not looked for. Empty: no selector. Errors: as
+/// parse_selector().
+[[nodiscard]] Result<Selector> parse_selector_of(const std::filesystem::path& path, std::string_view words);
+
 /// The text behind '#' that selects by a bare word, escaped.
 [[nodiscard]] std::string selector_word(std::string_view word);
 

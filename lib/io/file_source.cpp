@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -131,6 +132,16 @@ FilePtr FileSource::join(std::vector<FilePart> parts) {
     return whole;
 }
 
+FilePtr FileSource::over(SourcePtr bytes, const std::filesystem::path& name) {
+    static std::atomic<std::uint64_t> next{0};
+    constexpr auto kNoDevice = std::numeric_limits<std::uint64_t>::max(); // no file of the system is on it
+    const std::shared_ptr<FileSource> file(new FileSource(Descriptor(), name));
+    file->size_ = bytes->size();
+    file->identity_ = {kNoDevice, next.fetch_add(1)};
+    file->given_ = std::move(bytes);
+    return FilePtr(file);
+}
+
 std::vector<const FileSource*> FileSource::files() const {
     if (parts_.empty()) return {this};
     std::vector<const FileSource*> files;
@@ -140,6 +151,7 @@ std::vector<const FileSource*> FileSource::files() const {
 }
 
 Origin FileSource::origin(std::uint64_t offset, std::uint64_t wanted) const {
+    if (given_) return given_->origin(offset, wanted);
     if (parts_.empty()) return {.length = std::min(wanted, size_ - offset), .file = this, .offset = offset};
     const FilePart& part = part_at(offset);
     const std::uint64_t within = offset - part.start;
@@ -205,6 +217,7 @@ const FilePart& FileSource::part_at(std::uint64_t offset) const noexcept {
 }
 
 Readability FileSource::readability(std::uint64_t offset, std::uint64_t wanted) const {
+    if (given_) return given_->readability(offset, wanted);
     if (parts_.empty() || offset >= size_) return ByteSource::readability(offset, wanted);
     const FilePart* part = &part_at(offset);
     const std::shared_ptr<const Error> why = part->why;
@@ -232,6 +245,7 @@ Result<std::size_t> FileSource::read_at(std::uint64_t offset, std::span<std::byt
     if (offset >= size_) return std::size_t{0};
     const std::size_t wanted = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset));
     if (!parts_.empty()) return read_parts(offset, out.first(wanted));
+    if (given_) return given_->read_at(offset, out.first(wanted));
     std::size_t done = 0;
     while (done < wanted) {
         const ssize_t got =

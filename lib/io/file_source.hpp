@@ -64,6 +64,10 @@ public:
     /// One file out of its parts, which follow each other without a gap. The first has a file.
     [[nodiscard]] static FilePtr join(std::vector<FilePart> parts);
 
+    /// `bytes` in the place of a file, which messages call `name`: for what a program reads by other ways than the
+    /// system's. Never the same file as another; its content may change without a trace, as a block device's may.
+    [[nodiscard]] static FilePtr over(SourcePtr bytes, const std::filesystem::path& name);
+
     /// The parts; none of a file that is one.
     [[nodiscard]] const std::vector<FilePart>& parts() const noexcept { return parts_; }
     /// The system's files that it is read from, in their order: itself, or the parts that are there.
@@ -99,6 +103,8 @@ public:
     [[nodiscard]] std::uint32_t owner() const noexcept { return owner_; }
     /// False for a block device, or with one among the parts: its content changes without a trace in the times.
     [[nodiscard]] bool is_regular() const noexcept { return regular_; }
+    /// Whether over() made it.
+    [[nodiscard]] bool is_given() const noexcept { return given_ != nullptr; }
     [[nodiscard]] bool is_folder() const noexcept { return folder_; }
     [[nodiscard]] const std::filesystem::path& path() const noexcept { return path_; }
 
@@ -117,6 +123,7 @@ private:
 
     Descriptor descriptor_; ///< closed where there are parts
     std::vector<FilePart> parts_;
+    SourcePtr given_; ///< what is read in the place of the descriptor; null: that is
     std::filesystem::path path_;
     std::string name_;
     std::uint64_t size_ = 0;

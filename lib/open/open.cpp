@@ -118,7 +118,8 @@ bool is_called_raw(const FileSource& file) {
     if (const std::string part = name.extension().native();
         part.size() > 2 && std::all_of(part.begin() + 1, part.end(), is_digit))
         name = name.stem(); // of a disk that was cut into parts
-    return NearbyFiles::has_extension(name, {".raw", ".dd", ".img"}) || !(file.is_regular() || file.is_folder());
+    const bool device = !(file.is_regular() || file.is_folder() || file.is_given());
+    return device || NearbyFiles::has_extension(name, {".raw", ".dd", ".img"});
 }
 
 // Of a folder that is a disk's the file in it that stands for all; else the file itself.
@@ -756,6 +757,10 @@ Result<const Format*> identify_file(std::string_view text, std::span<const std::
     return identify_whole(file, selector, more_parts, options);
 }
 
+Result<const Format*> identify_given(const FilePtr& file) {
+    return identify(file);
+}
+
 Result<const Format*> identify_target(std::string_view text, const OpenOptions& options) {
     VDISK_TRY(selector, parse_typed(text));
     VDISK_TRY(file, FileSource::open(selector.path, FileKinds::regular_only));
@@ -786,6 +791,16 @@ Result<OpenedFile> open_file(std::string_view text, std::span<const std::string>
                        .called_raw = raw,
                        .may_be_reference = more_parts.empty(),
                        .more_parts = more_parts},
+                      options, std::make_shared<Caches>(options.limits));
+}
+
+Result<OpenedFile> open_given(const FilePtr& file, std::string_view selector, OpenOptions options) {
+    VDISK_TRY(selected, parse_selector_of(file->path(), selector));
+    options.references = ReferencePolicy::deny;
+    return open_found(file, std::move(selected),
+                      {.format = std::string(format_called(options.format)),
+                       .said_by = SaidBy::person,
+                       .called_raw = is_called_raw(*file)},
                       options, std::make_shared<Caches>(options.limits));
 }
 

@@ -67,6 +67,9 @@ struct OpenedDisk {
 /// Parses no metadata. Errors: as open_file(); `not_this_format` only where two formats are sure.
 [[nodiscard]] Result<const Format*> identify_file(std::string_view text, std::span<const std::string> more_parts = {});
 
+/// The same of bytes that a program has, FileSource::over().
+[[nodiscard]] Result<const Format*> identify_given(const FilePtr& file);
+
 /// The format that the image surely has to which the reference file `text` leads; never nullptr. Errors, which name
 /// both files: as open_file(), and `not_this_format` where no format is sure.
 [[nodiscard]] Result<const Format*> identify_target(std::string_view text, const OpenOptions& options);
@@ -80,6 +83,11 @@ struct OpenedDisk {
 /// their order. No reference file is followed then, and none is joined but these.
 [[nodiscard]] Result<OpenedFile> open_file(std::string_view text, std::span<const std::string> more_parts,
                                            const OpenOptions& options);
+
+/// The same of bytes that a program has, FileSource::over(), in the place of a file: `selector` is what would stand
+/// behind its name's '#', or empty. What they name, and what lies beside files, is not opened, whatever
+/// `options.references` says: only what the selector gives. No reference file is followed.
+[[nodiscard]] Result<OpenedFile> open_given(const FilePtr& file, std::string_view selector, OpenOptions options);
 
 /// Tells `options.inputs` of every file that `file` leads to, and those in turn, by names and selectors, as far as they
 /// can be followed: for who writes something without having opened the disks. Needs no key.

@@ -185,6 +185,94 @@ static void run(void (*test)(void)) {
     test();
 }
 
+/* The image's bytes, as a program has them that reads them in its own way. */
+struct bytes {
+    unsigned char file[FILE_SIZE];
+    uint64_t broken_from; /* what lies there and behind can't be read */
+    int closed;
+};
+
+static int64_t read_bytes(void* data, void* buffer, size_t count, uint64_t offset) {
+    const struct bytes* bytes = data;
+    if (offset + count > bytes->broken_from) return -1;
+    memcpy(buffer, bytes->file + offset, count);
+    return (int64_t)count;
+}
+
+static void close_bytes(void* data) {
+    ++((struct bytes*)data)->closed;
+}
+
+static vdisk_source source_of(struct bytes* bytes) {
+    vdisk_source source;
+    FILE* file = fopen(image, "rb");
+    if (file == NULL || fread(bytes->file, 1, FILE_SIZE, file) != FILE_SIZE) exit(99);
+    fclose(file);
+    bytes->broken_from = FILE_SIZE;
+    bytes->closed = 0;
+    memset(&source, 0, sizeof source);
+    source.struct_size = sizeof source;
+    source.name = "what a program has";
+    source.size = FILE_SIZE;
+    source.read = read_bytes;
+    source.close = close_bytes;
+    source.data = bytes;
+    return source;
+}
+
+static void a_program_gives_the_bytes(void) {
+    static struct bytes bytes;
+    unsigned char buffer[CLUSTER];
+    const vdisk_source source = source_of(&bytes);
+    vdisk_file* file = vdisk_file_open_source(&source, NULL, NULL);
+    vdisk_disk* disk = vdisk_file_open_disk(file, 0);
+    CHECK(strcmp(vdisk_file_format(file), "qcow2") == 0);
+    vdisk_file_close(file);
+    CHECK(bytes.closed == 0);
+    CHECK(vdisk_read(disk, buffer, CLUSTER, 0) == CLUSTER && all_are(buffer, CLUSTER, 0xA5));
+    bytes.broken_from = STORED_AT + 100;
+    CHECK(vdisk_read(disk, buffer, CLUSTER, 0) == -1 && vdisk_last_error_kind() == VDISK_ERROR_IO);
+    CHECK(strstr(vdisk_last_error(), "what a program has") != NULL);
+    CHECK(vdisk_read(disk, buffer, 100, 0) == 100 && all_are(buffer, 100, 0xA5));
+    vdisk_close(disk);
+    CHECK(bytes.closed == 1);
+}
+
+static void bytes_that_are_not_opened_are_closed_all_the_same(void) {
+    static struct bytes bytes;
+    vdisk_source source = source_of(&bytes);
+    CHECK(vdisk_file_open_source(&source, "nonsense=1", NULL) == NULL && bytes.closed == 1);
+    CHECK(vdisk_last_error_kind() == VDISK_ERROR_USAGE && strstr(vdisk_last_error(), "what a program has") != NULL);
+    bytes.broken_from = 0;
+    CHECK(vdisk_file_open_source(&source, NULL, NULL) == NULL && bytes.closed == 2);
+    CHECK(vdisk_last_error_kind() == VDISK_ERROR_IO);
+    CHECK(vdisk_identify_source(&source) == NULL && vdisk_last_error_kind() == VDISK_ERROR_IO);
+    source.size = 0;
+    CHECK(vdisk_file_open_source(&source, NULL, NULL) == NULL && bytes.closed == 3);
+    CHECK(vdisk_file_open_source(NULL, NULL, NULL) == NULL);
+    source.struct_size = 1;
+    CHECK(vdisk_file_open_source(&source, NULL, NULL) == NULL && bytes.closed == 3);
+    source = source_of(&bytes);
+    source.read = NULL;
+    CHECK(vdisk_file_open_source(&source, NULL, NULL) == NULL && bytes.closed == 0);
+}
+
+static void a_format_is_told_without_opening(void) {
+    static struct bytes bytes;
+    vdisk_source source = source_of(&bytes);
+    const char* format = vdisk_identify(image);
+    CHECK(format != NULL && strcmp(format, "qcow2") == 0);
+    put_be(bytes.file + 24, UINT64_MAX, 8); /* a size that can't be opened */
+    CHECK(vdisk_file_open_source(&source, NULL, NULL) == NULL);
+    format = vdisk_identify_source(&source);
+    CHECK(format != NULL && strcmp(format, "qcow2") == 0 && bytes.closed == 1);
+    memset(bytes.file, 0x11, sizeof bytes.file);
+    format = vdisk_identify_source(&source);
+    CHECK(format != NULL && strcmp(format, "") == 0);
+    CHECK(vdisk_identify("/nonexistent") == NULL && vdisk_last_error_kind() == VDISK_ERROR_IO);
+    CHECK(vdisk_identify(NULL) == NULL && vdisk_identify_source(NULL) == NULL);
+}
+
 int main(void) {
     write_image();
     CHECK(strcmp(vdisk_last_error(), "") == 0 && vdisk_last_error_kind() == VDISK_ERROR_NONE);
@@ -195,6 +283,9 @@ int main(void) {
     run(wrong_arguments_are_errors);
     run(a_format_can_be_given);
     run(threads_share_a_disk_and_have_errors_of_their_own);
+    run(a_program_gives_the_bytes);
+    run(bytes_that_are_not_opened_are_closed_all_the_same);
+    run(a_format_is_told_without_opening);
     unlink(image);
     if (failures > 0) fprintf(stderr, "FAILED (failures=%d)\n", failures);
     printf("Ran %d tests\n", tests_run);
