@@ -6,7 +6,7 @@ failed=0
 layers="base io codec image disk format open capi"
 
 forbidden() { # folder pattern why
-    if grep -rnE --include='*.[ch]pp' --include='*.h' "$2" "$1"; then
+    if grep -rnE --include='*.[ch]pp' --include='*.[ch]' "$2" "$1"; then
         echo "$1: $3"
         failed=1
     fi
@@ -20,7 +20,8 @@ done
 forbidden lib/codec '#include "io/' "codecs know memory, not sources"
 forbidden lib/hyperv '#include "(codec|image|disk|format|open)/' "is built on base and io alone"
 for layer in $layers; do forbidden "lib/$layer" '#include "hyperv/' "is a layer of the disk formats"; done
-for folder in lib tools; do forbidden "$folder" '#include [<"]tsk/' "only the plugin knows The Sleuth Kit"; done
+forbidden vhdi_door '#include "(base|io|codec|image|disk|format|open|capi|common)/' "stands on vdisk.h alone"
+for folder in lib tools vhdi_door; do forbidden "$folder" '#include [<"]tsk/' "only the plugin knows The Sleuth Kit"; done
 for file in $(grep -rlE --include='*.[ch]pp' '^ +(mutable |static )?std::mutex ' lib); do
     grep -q ForkGuard "$file" && continue
     echo "$file: has a mutex without a ForkGuard: a child of fork() may wait for it for ever"

@@ -14,11 +14,11 @@ jobs=$(nproc)
 find lib tools tsk_plugin nbdkit -name '*.cpp' | sort > "$build/analysed"
 failed=0
 
-find lib tools tsk_plugin nbdkit tests examples bench '(' -name '*.[ch]pp' -o -name '*.[ch]' ')' -print0 |
+find lib tools tsk_plugin vhdi_door nbdkit tests bench '(' -name '*.[ch]pp' -o -name '*.[ch]' ')' -print0 |
     xargs -0 clang-format --dry-run -Werror || failed=$((failed + 1))
 
 cppcheck --quiet --std=c++20 --language=c++ -j "$jobs" --enable=warning,performance,portability --inline-suppr --suppressions-list=tests/cppcheck.suppressions \
-    --error-exitcode=1 -Ilib -DHAVE_LZO=1 lib tools tsk_plugin nbdkit || failed=$((failed + 1))
+    --error-exitcode=1 -Ilib -DHAVE_LZO=1 lib tools tsk_plugin vhdi_door nbdkit || failed=$((failed + 1))
 
 # One line of compiler arguments for all: headers that need others say so themselves.
 flags="-std=c++20 -Ilib -Ilib/capi -Itools -I$build -DHAVE_CONFIG_H $(pkg-config --cflags nbdkit 2> /dev/null)"

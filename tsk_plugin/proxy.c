@@ -4,18 +4,9 @@
 // damaged or lacks a library, into libtsk. So a broken installation of ours breaks no program. Needs libc alone, and
 // keeps the caller's errno. Thread-safe.
 #define _GNU_SOURCE
-#include <dlfcn.h>
-#include <elf.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <link.h>
-#include <pthread.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "plugin_file.h"
 
-enum { kLongestPath = 1000 };
+#include <pthread.h>
 
 // `tsk-vdisk enable` writes paths over these placeholders in the file.
 __attribute__((visibility("hidden"))) const char vdisk_plugin_path[kLongestPath + 1] = "TSK_VDISK_PLUGIN";
@@ -51,47 +42,8 @@ static void* functions[kFunctions]; // nullptr for what neither the plugin nor t
 static char excuse[256];            // why there is no plugin; empty if there is one
 static pthread_once_t found = PTHREAD_ONCE_INIT, told = PTHREAD_ONCE_INIT;
 
-static int ends_in_file(uint64_t offset, uint64_t length, const struct stat* status) {
-    const uint64_t size = (uint64_t)status->st_size;
-    return length <= size && offset <= size - length;
-}
-
-// Whether an ELF file has all that its headers name. The loader maps a cut file without a word, and the program is
-// killed where it touches what is not there.
-static int is_whole(int file) {
-    struct stat status;
-    ElfW(Ehdr) header;
-    if (fstat(file, &status) != 0 || !S_ISREG(status.st_mode) ||
-        pread(file, &header, sizeof header, 0) != (ssize_t)sizeof header ||
-        memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_phentsize != sizeof(ElfW(Phdr)) ||
-        !ends_in_file(header.e_shoff, (uint64_t)header.e_shnum * header.e_shentsize, &status))
-        return 0;
-    for (unsigned i = 0; i < header.e_phnum; i++) {
-        ElfW(Phdr) segment;
-        const off_t at = (off_t)(header.e_phoff + (uint64_t)i * sizeof segment);
-        if (pread(file, &segment, sizeof segment, at) != (ssize_t)sizeof segment ||
-            !ends_in_file(segment.p_offset, segment.p_filesz, &status))
-            return 0;
-    }
-    return 1;
-}
-
-static void* open_plugin(void) {
-    const int file = open(vdisk_plugin_path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (file < 0) {
-        snprintf(excuse, sizeof excuse, "%.128s: %.64s", vdisk_plugin_path, strerror(errno));
-        return NULL;
-    }
-    const int whole = is_whole(file);
-    close(file);
-    void* const plugin = whole ? dlopen(vdisk_plugin_path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) : NULL;
-    if (!whole) snprintf(excuse, sizeof excuse, "%.128s is damaged", vdisk_plugin_path);
-    else if (plugin == NULL) snprintf(excuse, sizeof excuse, "%.250s", dlerror());
-    return plugin;
-}
-
 static void find_functions(void) {
-    void* const plugin = open_plugin();
+    void* const plugin = load_plugin(vdisk_plugin_path, excuse, sizeof excuse);
     void* const libtsk = dlopen(vdisk_libtsk_path, RTLD_NOLOAD | RTLD_LAZY); // is loaded: this library asks for it
     for (int i = 0; i < kFunctions; i++) {
         if (plugin != NULL) functions[i] = dlsym(plugin, names[i]);

@@ -29,6 +29,7 @@ class Run(harness.FolderTest):
     def setUp(self):
         super().setUp()
         shutil.copy(tsk.PLUGIN, self.folder)
+        shutil.copy(tsk.DOOR, self.folder)
         self.environment = {**os.environ, "TSK_VDISK_LIBDIR": str(self.folder)}
         self.environment.pop("LD_PRELOAD", None)
 
@@ -36,11 +37,12 @@ class Run(harness.FolderTest):
         script = f"fls -r -p -o 2048 -i qcow2 {DEMO}; env"
         said = run(SWITCH, "run", "sh", "-c", script, env=self.environment)
         self.assertIn(LISTED, said)
-        self.assertIn(f"LD_PRELOAD={self.folder}/libtsk_vdisk.so\n".encode(), said)
+        self.assertIn(f"LD_PRELOAD={self.folder}/libtsk_vdisk.so:{self.folder}/libvhdi_vdisk.so\n".encode(), said)
 
     def test_what_was_preloaded_stays(self):
         said = run(SWITCH, "run", "env", env={**self.environment, "LD_PRELOAD": str(self.folder / "libtsk_vdisk.so")})
-        self.assertIn(f"LD_PRELOAD={self.folder}/libtsk_vdisk.so:{self.folder}/libtsk_vdisk.so\n".encode(), said)
+        ours = f"{self.folder}/libtsk_vdisk.so:{self.folder}/libvhdi_vdisk.so"
+        self.assertIn(f"LD_PRELOAD={ours}:{self.folder}/libtsk_vdisk.so\n".encode(), said)
 
     def test_a_plugin_loaded_twice_from_two_places_works_as_one(self):
         (self.folder / "other").mkdir()
@@ -117,7 +119,7 @@ class Machine(harness.FolderTest):
         (self.root / "etc" / "ld.so.conf").write_text("include /etc/ld.so.conf.d/*.conf\n")
         folders = {str(pathlib.Path(path).parent) for path in self.copy_programs()}
         (self.root / "etc" / "ld.so.conf.d" / "test.conf").write_text("\n".join(sorted(folders)) + "\n")
-        for file in (tsk.PLUGIN, BUILD / "tsk_plugin" / "proxy.template"):
+        for file in (tsk.PLUGIN, tsk.DOOR, BUILD / "tsk_plugin" / "proxy.template"):
             shutil.copy(file, self.root / self.LIBDIR[1:])
         shutil.copy(DEMO, self.root / "tmp" / "disk.qcow2")
         run("ldconfig", "-r", self.root)
@@ -137,7 +139,10 @@ class Machine(harness.FolderTest):
 
     def libtsk(self):
         """The small system's libtsk."""
-        library, = (self.root / path[1:] for path in self.copy_programs() if "libtsk.so" in path)
+        return self.library("libtsk.so")
+
+    def library(self, name):
+        library, = (self.root / path[1:] for path in self.copy_programs() if name in path)
         return library
 
     def refused(self, command="enable", environment=None):
@@ -182,6 +187,62 @@ class Machine(harness.FolderTest):
         self.assertEqual(self.state(), before)
         self.assertIn("not enabled", self.switch("disable"))
         self.assertEqual(self.state(), before)
+
+    def test_what_stands_in_libvhdis_place_reads_by_that_name(self):
+        command = ["/usr/bin/fls", "-r", "-p", "-o", "2048", "-i", "vhd", "/tmp/disk.qcow2"]
+        self.assertEqual(self.inside(*command)[0], 1)
+        self.assertRegex(self.switch("enable"), r"serves: libvhdi\.so\.1 = /\S+\n")
+        status, said, errors = self.inside(*command)
+        self.assertEqual((status, errors), (0, ""))
+        self.assertIn(LISTED, said)
+        self.switch("disable")
+        self.assertEqual(self.inside(*command)[0], 1)
+
+    def test_debians_package_follows_when_a_library_comes_or_goes(self):
+        programs = ["/bin/sh", "/usr/bin/sed", "/usr/bin/grep", "/usr/bin/sort", "/usr/bin/touch"]
+        self.copy_programs(programs)
+        for program in (*programs, "/sbin/ldconfig"):
+            target = self.root / "usr" / program.removeprefix("/usr/").removeprefix("/").replace("sbin/", "bin/")
+            shutil.copy(program, target)
+        (self.root / "usr/bin/tsk-vdisk").write_text("#!/bin/sh\ntouch /called-$1\n")
+        (self.root / "usr/bin/tsk-vdisk").chmod(0o755)
+        script = (harness.SOURCE / "debian/tsk-vdisk.postinst").read_text()
+        (self.root / "postinst").write_text(script.replace("/usr/lib/#DEB_HOST_MULTIARCH#/tsk-vdisk", self.LIBDIR))
+        called = self.root / "called-enable"
+
+        def configured(how):
+            called.unlink(missing_ok=True)
+            self.assertEqual(self.inside("/usr/bin/env", "PATH=/usr/bin", "/usr/bin/sh", "/postinst", how), (0, b"", ""))
+            return called.exists()
+
+        self.assertFalse(configured("triggered") or configured("configure"))
+        self.switch("enable")
+        self.assertTrue(configured("configure"))
+        self.assertFalse(configured("triggered"))
+        self.library("libvhdi.so.1").rename(self.root / "away")
+        self.assertTrue(configured("triggered"))
+
+    def test_status_tells_which_programs_each_way_reaches_and_which_none(self):
+        carries_a_kit = b"\x7fELF" + bytes(9000) + b"tsk_img_open: Type: %d"
+        programs = self.root / "usr/local/bin"
+        programs.mkdir(parents=True)
+        (programs / "static_fls").write_bytes(carries_a_kit)
+        (programs / "static_with_vhdi").write_bytes(carries_a_kit + b"\0libvhdi.so.1\0")
+        (programs / "unrelated").write_bytes(b"\x7fELF" + bytes(9000))
+        built = self.root / "home/someone/sleuthkit/tsk/.libs"
+        built.mkdir(parents=True)
+        (built / "libtsk.so.19.1.7").write_bytes(b"")
+        (built / "libtsk.so.19").symlink_to("libtsk.so.19.1.7")
+        (self.root / "snap/autopsy").mkdir(parents=True)
+        said = []
+        for command in ("status", "enable", "status"):
+            said.append(self.switch(command))
+        self.assertIn("would serve: libvhdi.so.1 = ", said[0])
+        self.assertNotIn("programs by", said[1])
+        for text in (said[0], said[2]):
+            self.assertRegex(text, r"(?m)^programs by libtsk: fls img_stat$")
+            self.assertRegex(text, r"(?m)^programs by libvhdi: static_with_vhdi$")
+            self.assertEqual(re.findall(r"(?m)^not served: ([^:]+):", text), ["/usr/local/bin/static_fls", "/home/someone/sleuthkit/tsk/.libs/libtsk.so.19", "the snap autopsy"])
 
     def test_programs_on_libtsk_and_libraries_that_load_it_for_themselves_alone(self):
         program, like_java = (tsk.PROGRAMS / name for name in ("program", "java_like"))
@@ -228,6 +289,9 @@ class Machine(harness.FolderTest):
         status, said, _ = outcome(SWITCH, "--root", self.root, "status", env=self.environment)
         self.assertEqual((status, b"is missing" in said), (1, True), said)
         self.switch("disable")
+        self.assertNotIn("libtsk.so", self.switch("enable"))
+        self.switch("disable")
+        self.library("libvhdi.so.1").unlink()
         status, _, said = outcome(SWITCH, "--root", self.root, "enable", env=self.environment)
         self.assertEqual(status, 2)
         self.assertIn("no libtsk", said)
@@ -243,8 +307,8 @@ class Machine(harness.FolderTest):
 
     def test_what_another_than_root_could_exchange_is_refused(self):
         libdir = self.root / self.LIBDIR[1:]
-        targets = [libdir / "libtsk_vdisk.so", libdir / "proxy.template", libdir, libdir.parent, self.root / "opt", self.root / "etc/ld.so.conf.d",
-                   self.root / "etc", self.libtsk(), self.libtsk().parent]
+        targets = [libdir / "libtsk_vdisk.so", libdir / "proxy.template", libdir / "libvhdi_vdisk.so", libdir, libdir.parent, self.root / "opt", self.root / "etc/ld.so.conf.d",
+                   self.root / "etc", self.libtsk(), self.library("libvhdi.so.1"), self.libtsk().parent]
         ways = ((65534, 0o755, "(nobody|UNKNOWN), mode .rwxr-xr-x"), (0, 0o775, "root, mode .rwxrwxr-x"), (0, 0o757, "root, mode .rwxr-xrwx"))
         for number, target in enumerate(targets):
             target = target.resolve()
@@ -333,7 +397,8 @@ class Machine(harness.FolderTest):
         before = self.state()
         self.switch("enable")
         conf = self.root / "etc/ld.so.conf.d/000-tsk-vdisk.conf"
-        mark, record, folder = conf.read_text().splitlines()
+        mark, record, _, folder = conf.read_text().splitlines()
+        (proxies / "libvhdi.so.1").unlink()
         (proxies / "served").write_text(record.removeprefix("# serves ") + "\n")
         conf.write_text(f"{mark}\n{folder}\n")
         self.assertIn("serves: libtsk.so.", self.switch("status"))
@@ -344,9 +409,11 @@ class Machine(harness.FolderTest):
         before = run("ldconfig", "-r", self.root, "-p").decode().splitlines()[1:]
         self.switch("enable")
         after = run("ldconfig", "-r", self.root, "-p").decode().splitlines()[1:]
-        more, = set(after) - set(before)
-        self.assertRegex(more, rf"libtsk\.so\.\d+ .* => {self.LIBDIR}/proxy/libtsk\.so\.\d+$")
-        self.assertEqual([line for line in after if line != more], before)
+        more = sorted(set(after) - set(before))
+        self.assertEqual(len(more), 2, more)
+        self.assertRegex(more[0], rf"libtsk\.so\.\d+ .* => {self.LIBDIR}/proxy/libtsk\.so\.\d+$")
+        self.assertRegex(more[1], rf"libvhdi\.so\.1 .* => {self.LIBDIR}/proxy/libvhdi\.so\.1$")
+        self.assertEqual([line for line in after if line not in more], before)
 
     def assert_inert(self, told=True):
         """Programs do what they do on a machine without us; those that open images say why they can't open ours."""

@@ -3,6 +3,7 @@
 """The Sleuth Kit of each release of Debian with this build's plugin: 4.11.1, 4.12.1, 4.14 and what is newest. They come as packages,
 which are unpacked into VDISK_LIBTSK_CACHE, or into the build folder."""
 import gzip
+import shutil
 import unittest
 
 import debian_suite
@@ -60,8 +61,28 @@ class Versions(tsk.TreeTest):
         except debian_suite.Unavailable as reason:
             self.skipTest(f"The Sleuth Kit of Debian {name} can't be had: {reason}")
 
-    def ended(self, suite, *command, plugin=True):
-        return harness.outcome(*suite.command(*command, preload=[tsk.PLUGIN] if plugin else []), timeout=TIME)
+    def ended(self, suite, *command, plugin=True, preload=None):
+        return harness.outcome(*suite.command(*command, preload=preload or ([tsk.PLUGIN] if plugin else [])), timeout=TIME)
+
+    @classmethod
+    def door(cls):
+        """What stands in libvhdi's place, with the plugin beside it as it is installed."""
+        door = cls.folder / "door" / tsk.DOOR.name
+        if not door.exists():
+            door.parent.mkdir()
+            shutil.copy(tsk.DOOR, door)
+            (door.parent / tsk.PLUGIN.name).symlink_to(tsk.PLUGIN)
+        return door
+
+    def check_door(self, suite):
+        """Without the plugin in front of libtsk, as in programs that carry it inside: every image is one of type vhd."""
+        for command in (["mmls"], ["fls", "-r", "-p", "-o", tsk.PART]):
+            expected = self.ended(suite, *command, self.raw, plugin=False)
+            for kind, image in self.images.items():
+                for given in ([["-i", "vhd"]] if kind in ("rawz", "vmdk") else [["-i", "vhd"], []]):
+                    path = f"{image}#format={kind}" if kind in ("rawz", "vmdk") else image
+                    with self.subTest(suite=suite.name, image=image.name, given=given, way="in libvhdi's place"):
+                        self.assertEqual(self.ended(suite, command[0], *given, *command[1:], path, preload=[self.door()]), expected)
 
     def same(self, suite, image, kind, *command, end=()):
         """The program says of the image what it says of the raw disk."""
@@ -86,6 +107,7 @@ class Versions(tsk.TreeTest):
                     self.same(suite, image, given, "icat", "-o", tsk.PART, end=[inode])
                     self.assertEqual(self.ended(suite, "img_stat", "-t", *given, image)[:2], (0, f"{kind}\n".encode()))
         self.check_unreadable(suite, inode)
+        self.check_door(suite)
 
     def check_unreadable(self, suite, inode):
         said = run("debugfs", "-R", f"imap <{inode}>", self.folder / "part").decode()

@@ -14,6 +14,7 @@ import harness
 from harness import BUILD, run
 
 PLUGIN = BUILD / "tsk_plugin" / ".libs" / "libtsk_vdisk.so"
+DOOR = BUILD / "vhdi_door" / "libvhdi_vdisk.so"
 PROGRAMS = BUILD / "tests" / "tsk"
 MIB = 1 << 20
 PART = 2048  # where the first partition starts, in sectors
@@ -31,10 +32,10 @@ def enabled_folder():
 
 @functools.cache
 def real_libraries():
-    """{SONAME: path} of each libtsk of the machine, as the loader would find it if nothing were enabled."""
+    """{SONAME: path} of each libtsk and libvhdi of the machine, as the loader would find it if nothing were enabled."""
     listed = harness.outcome("ldconfig", "-p", env={"PATH": "/usr/sbin:/sbin"})[1].decode()
     found = {}
-    for soname, path in re.findall(r"^\s*(libtsk\.so\.\d+) \(.*\) => (.*)$", listed, re.MULTILINE):
+    for soname, path in re.findall(r"^\s*(libtsk\.so\.\d+|libvhdi\.so\.1) \(.*\) => (.*)$", listed, re.MULTILINE):
         if os.path.dirname(path) != enabled_folder():
             found.setdefault(soname, path)
     return found
