@@ -4,30 +4,13 @@
 
     list_files.py [--offset BYTES] [--type TYPE] IMAGE[#SELECTOR] [--cat PATH]
 
-pytsk3 carries a Sleuth Kit of its own that knows no virtual disks; a subclass of its Img_Info reads them through libvdisk.
+pytsk3 carries a Sleuth Kit of its own that knows no virtual disks; vdisk.tsk.Img_Info reads them through libvdisk.
 """
 import argparse
 import sys
 
 import pytsk3
 import vdisk
-
-
-class VirtualDisk(pytsk3.Img_Info):
-    """A disk that libvdisk reads, as pytsk3 wants an image."""
-
-    def __init__(self, path):
-        self._disk = vdisk.open(path)
-        super().__init__(url="", type=pytsk3.TSK_IMG_TYPE_EXTERNAL)
-
-    def close(self):
-        self._disk.close()
-
-    def read(self, offset, size):
-        return self._disk.read(offset, size)
-
-    def get_size(self):
-        return self._disk.size
 
 
 def walk(folder, prefix=""):
@@ -62,7 +45,7 @@ def main():
     chosen = arguments.parse_args()
     try:
         kind = getattr(pytsk3, f"TSK_FS_TYPE_{chosen.type.upper()}_DETECT".replace("__", "_"))
-        filesystem = pytsk3.FS_Info(VirtualDisk(chosen.image), offset=chosen.offset, type=kind)
+        filesystem = pytsk3.FS_Info(vdisk.tsk.Img_Info(chosen.image), offset=chosen.offset, type=kind)
         if chosen.cat:
             write_out(filesystem.open(chosen.cat), sys.stdout.buffer)
         else:

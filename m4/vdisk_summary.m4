@@ -7,6 +7,7 @@ AC_DEFUN([VDISK_SUMMARY], [
     compiler .............. $CXX
     TSK plugin ............ $have_tsk
     nbdkit plugin ......... $have_nbdkit
+    Python package ........ $PYTHON_PACKAGES
     .lzo archives ......... $have_lzo
     unit tests ............ $have_boost_test
     hardening ............. $enable_hardening

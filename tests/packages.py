@@ -22,7 +22,7 @@ TARBALL = harness.BUILD / os.environ.get("VDISK_TARBALL", "no tarball")
 TOOLS = ("dpkg-buildpackage", "dh", "lintian", "debootstrap")
 RELEASE = "bookworm"
 USED_PROGRAMS = ["sleuthkit", "nbdkit", "libnbd-bin"]  # what README.md's examples start, besides our own
-BINARY_PACKAGES = {"libvdisk1", "libvdisk-dev", "vdisk-tools", "tsk-vdisk", "nbdkit-plugin-vdisk"}
+BINARY_PACKAGES = {"libvdisk1", "libvdisk-dev", "vdisk-tools", "tsk-vdisk", "nbdkit-plugin-vdisk", "python3-vdisk"}
 # What the package manager keeps of its own work; devices and mounts.
 NOT_COMPARED = ("dev", "proc", "run", "sys", "tmp", "var/cache", "var/lib/apt", "var/lib/dpkg", "var/log")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}

@@ -230,12 +230,12 @@ class CompressedStreams(harness.FolderTest):
         packed = bytearray(disk.read_bytes())
         packed[len(packed) // 2] ^= 1  # random bytes are stored as they are, so that this alters one of them
         disk.write_bytes(packed)
-        program = "import sys; sys.path.insert(0, sys.argv[1]); import vdisk; vdisk.open(sys.argv[2]).read(0, 512)"
+        program = "import sys; sys.path.insert(0, sys.argv[1]); import vdisk; vdisk.open(sys.argv[2]).read(512)"
         library = harness.BUILD / "lib" / ".libs"
         python = {"LD_LIBRARY_PATH": str(library), **harness.preloaded_sanitizers(library / "libvdisk.so.1")}
         readers = [("vdisk", [VDISK, "export", disk, "-"], {})]
         if (library / "libvdisk.so.1").exists():
-            readers.append(("C interface", ["python3", "-c", program, harness.SOURCE / "examples", disk], python))
+            readers.append(("C interface", ["python3", "-c", program, harness.SOURCE / "python", disk], python))
         if tsk.PLUGIN.exists() and have("img_cat"):
             readers.append(("img_cat", ["img_cat", "-i", "qcow2", disk], tsk.plugin_environment()))
         for name, command, environment in readers:

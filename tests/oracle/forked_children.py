@@ -13,7 +13,7 @@ import harness
 from harness import outcome, run
 
 MIB = 1 << 20
-EXAMPLES = harness.SOURCE / "examples"
+PACKAGE = harness.SOURCE / "python"
 LIBRARIES = harness.BUILD / "lib" / ".libs"
 FORK_TEST = harness.BUILD / "tests" / "fork_test"
 SIZE = 16 * MIB
@@ -24,10 +24,10 @@ import multiprocessing, sys, vdisk
 disk = vdisk.open(sys.argv[1])
 raw = open(sys.argv[2], "rb").read()
 for at in range(0, 4 << 20, 1 << 16):
-    assert disk.read(at, 1 << 16) == raw[at:at + (1 << 16)]
+    assert disk.read_at(at, 1 << 16) == raw[at:at + (1 << 16)]
 
 def differs(at):
-    return disk.read(at, 1 << 18) != raw[at:at + (1 << 18)]
+    return disk.read_at(at, 1 << 18) != raw[at:at + (1 << 18)]
 
 if __name__ == "__main__":
     with multiprocessing.get_context("fork").Pool(4) as pool:
@@ -38,7 +38,7 @@ if __name__ == "__main__":
 class ForkedChildren(harness.FolderTest):
     def setUp(self):
         super().setUp()
-        self.environment = dict(os.environ, LD_LIBRARY_PATH=str(LIBRARIES), PYTHONPATH=str(EXAMPLES), VDISK_CACHE_DIR="none")
+        self.environment = dict(os.environ, LD_LIBRARY_PATH=str(LIBRARIES), PYTHONPATH=str(PACKAGE), VDISK_CACHE_DIR="none")
         self.raw = self.folder / "disk.raw"
         words = [self.random_bytes(self.random.randrange(4, 40)) for _ in range(4000)]
         with open(self.raw, "wb") as file:

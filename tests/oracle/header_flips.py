@@ -44,7 +44,7 @@ class Flips(harness.FolderTest):
         """What disk() gives, by the library: (status, content), without what only programs tell."""
         try:
             with VDISK.File(str(image)) as file, file.open_disk(file.selected) as disk:
-                return 0, disk.read(0, disk.size)
+                return 0, disk.read_at(0, disk.size)
         except VDISK.Error as error:
             self.assertTrue(str(error).startswith(str(self.folder)), error)
             return 2, b""

@@ -88,7 +88,7 @@ class LostTables(harness.FolderTest):
                 errors = 0
                 for i, place in enumerate(places):
                     try:
-                        self.assertEqual(disk.read(place, 4096), bytes([i + 1]) * 4096)
+                        self.assertEqual(disk.read_at(place, 4096), bytes([i + 1]) * 4096)
                     except VDISK.Error:
                         errors += 1
         except VDISK.Error:

@@ -11,19 +11,19 @@ from harness import VDISK, outcome, run
 
 MIB = 1 << 20
 LIBRARIES = harness.BUILD / "lib" / ".libs"
-LIBRARY = dict(os.environ, LD_LIBRARY_PATH=str(LIBRARIES), PYTHONPATH=str(harness.SOURCE / "examples"),
+LIBRARY = dict(os.environ, LD_LIBRARY_PATH=str(LIBRARIES), PYTHONPATH=str(harness.SOURCE / "python"),
                **harness.preloaded_sanitizers(LIBRARIES / "libvdisk.so"))
 # Prints the disk's size, the hashes of spots, and where else there are bytes that are no zeros.
 SPOTS = """
 import hashlib, json, sys, vdisk
 spots, stray = json.loads(sys.argv[2]), []
 with vdisk.open(sys.argv[1]) as disk:
-    hashes = [hashlib.sha256(disk.read(spot["offset"], spot["length"])).hexdigest() for spot in spots]
+    hashes = [hashlib.sha256(disk.read_at(spot["offset"], spot["length"])).hexdigest() for spot in spots]
     for extent in disk.extents():
         if extent.kind == vdisk.ZERO:
             continue
         for at in range(extent.offset, extent.offset + extent.length, 1 << 20):
-            data = bytearray(disk.read(at, min(1 << 20, extent.offset + extent.length - at)))
+            data = bytearray(disk.read_at(at, min(1 << 20, extent.offset + extent.length - at)))
             for spot in spots:
                 start, end = max(spot["offset"], at) - at, min(spot["offset"] + spot["length"] - at, len(data))
                 if start < end:

@@ -41,12 +41,12 @@ def outcome(*command, **keywords):
 
 @functools.cache
 def library():
-    """examples/vdisk.py over this build's library; None if this process can't load that."""
+    """The package vdisk over this build's library; None if this process can't load that."""
     built = BUILD / "lib" / ".libs" / "libvdisk.so.1"
     if not built.exists() or preloaded_sanitizers(built):
         return None
     ctypes.CDLL(str(built))  # found by its name from now on
-    sys.path.insert(0, str(SOURCE / "examples"))
+    sys.path.insert(0, str(SOURCE / "python"))
     import vdisk
     return vdisk
 
