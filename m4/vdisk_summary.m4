@@ -8,6 +8,7 @@ AC_DEFUN([VDISK_SUMMARY], [
     TSK plugin ............ $have_tsk
     nbdkit plugin ......... $have_nbdkit
     Python package ........ $PYTHON_PACKAGES
+    vdisk mount ........... $have_fuse
     .lzo archives ......... $have_lzo
     unit tests ............ $have_boost_test
     hardening ............. $enable_hardening

@@ -21,7 +21,7 @@ cppcheck --quiet --std=c++20 --language=c++ -j "$jobs" --enable=warning,performa
     --error-exitcode=1 -Ilib -DHAVE_LZO=1 lib tools tsk_plugin vhdi_door nbdkit || failed=$((failed + 1))
 
 # One line of compiler arguments for all: headers that need others say so themselves.
-flags="-std=c++20 -Ilib -Ilib/capi -Itools -I$build -DHAVE_CONFIG_H $(pkg-config --cflags nbdkit 2> /dev/null)"
+flags="-std=c++20 -Ilib -Ilib/capi -Itools -I$build -DHAVE_CONFIG_H $(pkg-config --cflags nbdkit 2> /dev/null) $(pkg-config --cflags fuse3 2> /dev/null)"
 # shellcheck disable=SC2086 # the flags are to be split
 xargs -P "$jobs" -I{} clang-tidy --quiet {} -- $flags < "$build/analysed" > "$build/clang-tidy.log" 2> /dev/null || failed=$((failed + 1))
 cat "$build/clang-tidy.log"

@@ -93,6 +93,11 @@ class Completion(harness.FolderTest):
         self.assertEqual(self.offered("vdisk-triage", "run", "--l"), {"--local", "--loaddb"})
         self.assertEqual(self.offered("vdisk-triage", "plan", "--body", "t"), {"tsk_gettimes"})
 
+    def test_a_folder_to_mount_on(self):
+        (self.folder / "dir").mkdir()
+        (self.folder / "disk.qcow2").touch()
+        self.assertEqual(self.offered("vdisk", "mount", "disk.qcow2", ""), {"dir"})
+
     def test_programs_behind_run(self):
         self.assertIn("bash", self.offered("tsk-vdisk", "run", "bas"))
 

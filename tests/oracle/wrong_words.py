@@ -21,12 +21,15 @@ HVCONFIG_COMMANDS = {
     "info": [], "dump": [], "verify": [], "disks": [], "deleted": [],
     "get": ["/configuration"], "diff": ["OTHER"], "memory": ["OUT"],
 }
+if b"\n  mount " in run(VDISK, "--help"):
+    VDISK_COMMANDS["mount"] = ["FOLDER"]
 TOOLS = {"vdisk": (VDISK, VDISK_COMMANDS), "hvconfig": (HVCONFIG, HVCONFIG_COMMANDS)}
 
 
 class WrongWords(harness.FolderTest):
     def setUp(self):
         super().setUp()
+        (self.folder / "empty-folder").mkdir()
         run("qemu-img", "create", "-q", "-f", "qcow2", self.folder / "disk.qcow2", "1M")
         shutil.copy(harness.FIXTURES / "hyperv" / "vm-realistic.vmcx", self.folder / "machine.vmcx")
 
@@ -42,7 +45,7 @@ class WrongWords(harness.FolderTest):
     def each_command(self):
         for tool, (_, commands) in TOOLS.items():
             for command, further in commands.items():
-                further = [{"OUT": "out", "OTHER": "machine.vmcx", "SAME": "disk.qcow2"}.get(word, word) for word in further]
+                further = [{"OUT": "out", "OTHER": "machine.vmcx", "SAME": "disk.qcow2", "FOLDER": "empty-folder"}.get(word, word) for word in further]
                 with self.subTest(tool=tool, command=command):
                     yield tool, command, further, "machine.vmcx" if tool == "hvconfig" else "disk.qcow2"
                     self.assertFalse((self.folder / "out").exists(), "an output is left behind")
@@ -92,10 +95,10 @@ class WrongWords(harness.FolderTest):
         for tool, command, further, image in self.each_command():
             status, error = self.say(tool, command, image, *further, "--jsno", "--more")
             self.assertEqual(status, 2)
-            self.assertIn("there is no option '--jsno'; did you mean '--json'?", error)
+            self.assertIn("there is no option '--jsno'" + ("; did you mean '--json'?" if command != "mount" else " ("), error)
             self.assertNotIn("--more", error)
             self.assertIn("there is no option '-Q'", self.say(tool, command, "-Q", image, *further)[1])
-            self.assertIn("takes no value", self.say(tool, command, "--json=yes", image, *further)[1])
+            self.assertIn("takes no value", self.say(tool, command, "--foreground=yes" if command == "mount" else "--json=yes", image, *further)[1])
 
     def test_too_few_and_too_many_operands(self):
         several = {"info", "ls", "hash", "verify", "audit", "ref"}

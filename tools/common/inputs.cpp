@@ -89,6 +89,10 @@ Result<void> check_no_input(const std::filesystem::path& path) {
     return check(target);
 }
 
+Result<void> check_no_input_folder(const std::filesystem::path& path) {
+    return check_folders(path, look_at(path).name);
+}
+
 Result<void> check_no_input(int descriptor, std::string_view name) {
     struct stat status {};
     if (::fstat(descriptor, &status) != 0) return ok(); // closed: writing to it will tell

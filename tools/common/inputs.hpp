@@ -14,7 +14,10 @@ namespace vdisk::tools {
 /// whatever name, lies on one, or holds one.
 [[nodiscard]] Result<void> check_no_input(const std::filesystem::path& path);
 
-/// The same for an open descriptor; `name` is what to call it.
+/// Whether `path` may be covered by a mount. Error: `usage`, if it lies in a folder of which everything is an input.
+[[nodiscard]] Result<void> check_no_input_folder(const std::filesystem::path& path);
+
+/// The same as check_no_input() for an open descriptor; `name` is what to call it.
 [[nodiscard]] Result<void> check_no_input(int descriptor, std::string_view name);
 
 /// Whether standard output leads into a file that has bytes already, or a block device: by ">>" or "<>", for ">"

@@ -23,6 +23,7 @@ Action add_info(CommandLine& line);
 Action add_leaked(CommandLine& line);
 Action add_ls(CommandLine& line);
 Action add_map(CommandLine& line);
+Action add_mount(CommandLine& line);
 Action add_ref(CommandLine& line);
 
 /// How a command prints what it tells: as text or as JSON, for one image or several.
@@ -40,8 +41,8 @@ struct Printing {
 /// Prints what an audit or a verification of `file` found; returns the exit status: kPartial if anything is wrong.
 int print_report(const OpenedFile& file, const AuditReport& report, const Printing& printing);
 
-/// Adds the option --format, and what help says of images.
-void add_format(CommandLine& line, std::string& format);
+/// Adds the option --format under `names`, and what help says of images.
+void add_format(CommandLine& line, std::string& format, std::string_view names = "-f,--format");
 
 /// What help says of images: the keys of selectors.
 void add_image_notes(CommandLine& line);

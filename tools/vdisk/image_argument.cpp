@@ -15,11 +15,11 @@ void add_image_notes(CommandLine& line) {
     line.note("Selectors, behind a '#' and with commas between them", std::move(keys));
 }
 
-void add_format(CommandLine& line, std::string& format) {
+void add_format(CommandLine& line, std::string& format, std::string_view option) {
     std::vector<std::string> names;
     for (const Format* known : formats()) names.emplace_back(known->name);
     names.emplace_back("rawz"); // a compressed raw disk, as The Sleuth Kit's programs call it
-    line.option("-f,--format", "FORMAT", format, "do not detect the format").one_of(std::move(names));
+    line.option(option, "FORMAT", format, "do not detect the format").one_of(std::move(names));
     add_image_notes(line);
 }
 

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "config.h"
 #include "vdisk/commands.hpp"
 
 #include "disk/selector.hpp"
@@ -32,6 +33,9 @@ constexpr std::array kCommands{
     CommandRow{"export", "write a disk out as a raw, sparse file", add_export},
     CommandRow{"map", "tell where each run of a disk lies in its files, and back", add_map},
     CommandRow{"diff", "tell which ranges of two disks differ", add_diff},
+#ifdef HAVE_FUSE
+    CommandRow{"mount", "show the disks and snapshots of an image as raw files in a folder", add_mount},
+#endif
     CommandRow{"hash", "print hashes of a disk's bytes", add_hash},
     CommandRow{"config", "print a configuration that a file keeps beside its disks", add_config},
     CommandRow{"verify", "read all of a file and check it by its checksums", add_verify},

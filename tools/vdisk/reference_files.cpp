@@ -7,15 +7,12 @@
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cstdlib>
 
 namespace fs = std::filesystem;
 
 namespace vdisk::tools {
 namespace {
-
-constexpr std::size_t kLongestPart = 100; // of a file name, which may have 255 bytes
 
 Result<fs::path> real_path(const fs::path& path) {
     std::error_code error;
@@ -34,25 +31,6 @@ Result<std::string> path_at(const ReferencePlace& place, const fs::path& path) {
     const std::string relative = real.lexically_relative(place.folder).native();
     // A colon before any slash would be taken for a protocol's.
     return relative.substr(0, relative.find('/')).find(':') == std::string::npos ? relative : "./" + relative;
-}
-
-bool plain(unsigned char c) {
-    return c < 0x80 && (std::isalnum(c) != 0 || c == '_' || c == '.' || c == '-');
-}
-
-// Letters, digits, '_', '.' and '-' as they are, and of other scripts all that is valid UTF-8 and no control character.
-std::string safe_part(std::string_view text, Letters letters) {
-    std::string part;
-    while (!text.empty() && part.size() < kLongestPart) {
-        const std::size_t length = utf8_length(text);
-        const std::string_view character = text.substr(0, std::max<std::size_t>(length, 1));
-        const bool kept = length > 1 ? letters == Letters::every_script && printable(character) == character
-                                     : length == 1 && plain(static_cast<unsigned char>(text[0]));
-        part += kept ? character : "_";
-        text.remove_prefix(character.size());
-    }
-    if (part.starts_with('-') || part.starts_with('.')) part.front() = '_';
-    return part;
 }
 
 std::string without_suffixes(const fs::path& path) {
@@ -113,8 +91,8 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
 std::string reference_name(const OpenedFile& file, const Disk& disk, NamedAfter part, Letters letters) {
     const fs::path& image = file.context.selector.path;
     const std::string named = part == NamedAfter::stem ? without_suffixes(image) : image.filename().native();
-    if (disk.kind == Disk::Kind::active) return safe_part(named, letters) + ".vdisk";
-    return fmt::format("{}.{}.vdisk", safe_part(named, letters), safe_part(selecting_name(*file.disks, disk), letters));
+    if (disk.kind == Disk::Kind::active) return safe_name(named, letters) + ".vdisk";
+    return fmt::format("{}.{}.vdisk", safe_name(named, letters), safe_name(selecting_name(*file.disks, disk), letters));
 }
 
 LeadsTo leads_to(const fs::path& path, const OpenedFile& file, const Selector& selector) {

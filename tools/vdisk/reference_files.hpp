@@ -3,6 +3,7 @@
 #pragma once
 
 #include "open/open.hpp"
+#include "vdisk/safe_name.hpp"
 
 namespace vdisk::tools {
 
@@ -21,12 +22,6 @@ struct ReferencePlace {
 
 /// Which part of the image's name a reference file has in its own.
 enum class NamedAfter : std::uint8_t { stem, whole_name };
-
-/// Which letters a reference file's name may have.
-enum class Letters : std::uint8_t {
-    every_script, ///< all that file systems take
-    ascii,        ///< those that every program takes, Autopsy 2 too
-};
 
 /// A name for that file: letters, digits, '_', '.', '-'. "backup.vma.zst" and its disk
 /// "drive-scsi0" give "backup.drive-scsi0.vdisk", or after the whole name "backup.vma.zst.drive-scsi0.vdisk".
