@@ -254,5 +254,109 @@ class SleuthKit(ReferenceTest):
         self.assertIn("VDISK_REFERENCES=same-dir", said)
 
 
+
+class AllOfAFolder(ReferenceTest):
+    """vdisk ref --all: a reference file for everything in a folder, and the page that lists them."""
+
+    def ref_all(self, *arguments, status=0):
+        got, out, said = outcome(VDISK, "ref", "--all", "-d", self.references, *arguments)
+        self.assertEqual(got, status, said)
+        return sorted(os.path.relpath(line, self.references) for line in out.decode().splitlines()), said
+
+    def page(self):
+        return (self.references / "index.html").read_text()
+
+    def test_every_disk_and_snapshot_below_a_folder(self):
+        _, disks = self.backup()
+        _, states = self.with_snapshots(["one", "two"])
+        deep = self.evidence / "a" / "b"
+        deep.mkdir(parents=True)
+        (self.evidence / "disk.qcow2").rename(deep / "disk.qcow2")
+        shutil.copy(self.disk("plain"), self.evidence / "plain.raw")
+        (self.evidence / "notes.txt").write_text("no image")
+        (self.evidence / "loop").symlink_to(self.evidence)
+        before = {path: path.stat().st_mtime_ns for path in self.evidence.rglob("*")}
+        names, _ = self.ref_all(self.evidence)
+        self.assertEqual(names, ["backup.drive-scsi0.vdisk", "backup.drive-virtio1.vdisk", "disk.one.vdisk", "disk.two.vdisk", "disk.vdisk", "plain.vdisk"])
+        for name, raw in disks:
+            self.assertEqual(self.exported(self.references / f"backup.{name}.vdisk"), raw.read_bytes())
+        for name, state in states.items():
+            self.assertEqual(self.exported(self.references / f"disk.{name}.vdisk"), state)
+        self.assertEqual(self.exported(self.references / "plain.vdisk"), (self.evidence / "plain.raw").read_bytes())
+        for name in names:
+            self.assertIn(f"<td>{name}</td>", self.page())
+        self.assertEqual({path: path.stat().st_mtime_ns for path in self.evidence.rglob("*")}, before)
+
+    def test_raw_disks_that_only_their_names_tell_to_be_some(self):
+        content = self.random_bytes(MIB)
+        for name in ("plain.dd", "packed.raw"):
+            (self.evidence / name).write_bytes(content)
+        run("gzip", self.evidence / "packed.raw")
+        for number in range(4):
+            (self.evidence / f"cut.dd.{number + 1:03}").write_bytes(content[number * MIB // 4:(number + 1) * MIB // 4])
+        names = self.ref("--all", self.evidence)
+        self.assertEqual(len(names), 3)
+        for name in names:
+            self.assertEqual(self.exported(self.references / name), content)
+
+    def test_images_of_one_name_get_files_of_their_own(self):
+        contents = {}
+        for folder in ("a", "b", "c"):
+            (self.evidence / folder).mkdir()
+            contents[folder] = self.random_bytes(MIB)
+            (self.evidence / folder / "disk.raw").write_bytes(contents[folder])
+        names, _ = self.ref_all(self.evidence)
+        self.assertEqual(len(names), 3)
+        self.assertEqual(sorted(self.exported(self.references / name) for name in names), sorted(contents.values()))
+
+    def test_nothing_is_written_into_the_evidence(self):
+        self.backup()
+        for folder in (self.evidence, self.evidence / "refs" / "deep", self.references / ".." / "evidence"):
+            status, out, said = outcome(VDISK, "ref", "--all", "-d", folder, self.evidence)
+            self.assertEqual((status, out), (2, b""))
+            self.assertIn("nothing is written into what is read", said)
+        self.assertEqual([path.name for path in self.evidence.iterdir()], ["backup.vma.zst"])
+
+    def test_nothing_is_overwritten_unasked_and_no_other_page_ever(self):
+        self.backup()
+        names, _ = self.ref_all(self.evidence)
+        states = {path: path.stat().st_ino for path in self.references.iterdir()}
+        self.ref_all(self.evidence, status=2)
+        self.assertEqual({path: path.stat().st_ino for path in self.references.iterdir()}, states)
+        self.assertEqual(self.ref_all("--force", self.evidence)[0], names)
+        (self.references / "index.html").write_text("<p>mine")
+        self.assertIn("not overwritten", self.ref_all("--force", self.evidence, status=2)[1])
+        self.assertEqual(self.page(), "<p>mine")
+
+    def test_what_has_no_reference_is_told_with_the_reason(self):
+        self.backup()
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "gone.qcow2", "-F", "qcow2", self.evidence / "orphan.qcow2", MIB)
+        names, said = self.ref_all(self.evidence, status=1)
+        self.assertEqual(names, ["backup.drive-scsi0.vdisk", "backup.drive-virtio1.vdisk"])
+        self.assertIn("gone.qcow2", said)
+        self.assertRegex(self.page(), "<li>[^<]*orphan.qcow2[^<]*gone.qcow2[^<]*</li>")
+
+    def test_names_cannot_become_markup(self):
+        image = self.evidence / "<script>alert(1)<&\"'.qcow2"
+        run("qemu-img", "create", "-q", "-f", "qcow2", image, MIB)
+        for name in ("<img src=x onerror=alert(1)>", "</td><script>", "\x1b]0;x\x07"):
+            run("qemu-img", "snapshot", "-c", name, image)
+        names, _ = self.ref_all(self.evidence)
+        self.assertEqual(len(names), 4)
+        for markup in ("<script", "<img", "\x1b"):
+            self.assertNotIn(markup, self.page())
+        self.assertIn("default-src 'none'", self.page())
+
+    def test_a_datastore_is_one_image(self):
+        import subprocess
+        archive = harness.FIXTURES / "pbs" / "datastores.tar.zst"
+        subprocess.run(f"zstd -dcq '{archive}' | tar -xf - -C '{self.evidence}' store", shell=True, check=True)
+        listed = [disk for disk in json.loads(run(VDISK, "ls", "--json", self.evidence / "store"))["disks"] if disk["kind"] != "memory"]
+        status, out, _ = outcome(VDISK, "ref", "--all", "-d", self.references, self.evidence)
+        self.assertIn(status, (0, 1))
+        self.assertTrue(0 < len(out.splitlines()) <= len(listed))
+        self.assertNotIn("is a blob or chunk", self.page())
+
+
 if __name__ == "__main__":
     harness.main()

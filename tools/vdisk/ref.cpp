@@ -2,9 +2,12 @@
 #include "vdisk/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/inputs.hpp"
 #include "open/reference/reference.hpp"
 #include "open/report.hpp"
+#include "vdisk/evidence_folder.hpp"
 #include "vdisk/reference_files.hpp"
+#include "vdisk/reference_page.hpp"
 
 #include <map>
 
@@ -22,13 +25,26 @@ private:
     std::size_t bad_ = 0;
 };
 
-// Of the reference files that were written, and the images to which they lead.
-using Names = std::map<std::string, FileIdentity>;
+// What was written so far.
+struct Written {
+    std::map<std::string, FileIdentity> names{}; // of the reference files, and the images to which they lead
+    Facts rows = Facts::array();
+    std::vector<ListedReference> listed{};
+    std::vector<std::string> failures{};
+    Tally tally{};
+
+    void fail_with(const Error& error) {
+        report(error);
+        failures.push_back(error.what);
+        tally.add(false);
+    }
+};
 
 struct Ref {
     std::vector<std::string> paths;
     std::string folder;
     bool snapshots = false;
+    bool all = false;
     bool absolute = false;
     bool overwrite = false;
     bool check = false;
@@ -41,30 +57,52 @@ private:
     int write_all() const {
         const auto place = reference_place(folder, absolute);
         if (place.has_error()) return report(place.error());
-        Tally tally;
-        Names names;
-        Facts rows = Facts::array();
-        for (const std::string& path : paths) write_for_image(path, place.value(), tally, names, rows);
-        if (printing.json) printing.print_json({{"references", std::move(rows)}});
-        return tally.status();
+        if (all)
+            if (const auto free = check_page(folder, overwrite); free.has_error()) return report(free.error());
+        Written written;
+        for (const std::string& path : paths) {
+            if (all && is_plain_folder(path)) write_for_folder(path, place.value(), written);
+            else write_for_image(path, place.value(), written);
+        }
+        if (all && !written.listed.empty()) list_in_page(written);
+        if (printing.json) printing.print_json({{"references", std::move(written.rows)}});
+        return written.tally.status();
     }
 
-    void write_for_image(const std::string& path, const ReferencePlace& place, Tally& tally, Names& names,
-                         Facts& rows) const {
+    // Nothing is written into it, whatever of it is an image.
+    void write_for_folder(const std::string& path, const ReferencePlace& place, Written& written) const {
+        inputs()->add_folder(path);
+        const FoundImages found = find_images(path);
+        for (const Error& error : found.unread) written.fail_with(error);
+        for (const std::string& image : found.paths) write_for_image(image, place, written);
+        if (found.paths.empty()) written.fail_with(fail(ErrorKind::usage, "{}: holds no images", printable(path)));
+    }
+
+    void list_in_page(Written& written) const {
+        const auto listed = write_page(folder, reference_page(written.listed, written.failures), overwrite);
+        if (listed.has_error()) written.fail_with(listed.error());
+    }
+
+    void write_for_image(const std::string& path, const ReferencePlace& place, Written& written) const {
         const auto options = ImageArgument{path, ""}.options();
         const auto file = options.has_error() ? Result<OpenedFile>(options.error()) : open_image(path, options.value());
         const auto chosen = file.has_error() ? Result<std::vector<std::size_t>>(file.error()) : choose(file.value());
-        if (chosen.has_error()) {
-            report(chosen.error());
-            return tally.add(false);
-        }
+        if (chosen.has_error()) return written.fail_with(chosen.error());
         for (const std::size_t index : chosen.value()) {
-            const auto written = write(file.value(), index, place, options.value(), names);
-            if (written.has_error()) report(written.error());
-            else if (printing.json) rows.push_back(row(written.value(), file.value(), index));
-            else fmt::print("{}\n", printable(written.value()));
-            tally.add(written.has_value());
+            const auto made = write(file.value(), index, place, options.value(), written);
+            if (made.has_error()) written.fail_with(made.error());
+            else note(made.value(), file.value(), index, written);
         }
+    }
+
+    void note(const std::string& path, const OpenedFile& file, std::size_t index, Written& written) const {
+        written.tally.add(true);
+        written.listed.push_back({.name = printable(std::filesystem::path(path).filename().native()),
+                                  .image = std::string(file.source->name()),
+                                  .format = std::string(file.disks->format().name),
+                                  .disk = one_line(file.disks->disks()[index])});
+        if (printing.json) written.rows.push_back(row(path, file, index));
+        else fmt::print("{}\n", printable(path));
     }
 
     static Result<OpenedFile> open_image(const std::string& path, const OpenOptions& options) {
@@ -94,7 +132,7 @@ private:
         switch (kind) {
         case Disk::Kind::active:
         case Disk::Kind::device: return !snapshots;
-        case Disk::Kind::snapshot: return snapshots;
+        case Disk::Kind::snapshot: return snapshots || all;
         case Disk::Kind::memory: return false;
         }
         return false;
@@ -102,14 +140,14 @@ private:
 
     // Only for a disk that opens: a reference that leads nowhere would be found out too late.
     Result<std::string> write(const OpenedFile& file, std::size_t index, const ReferencePlace& place,
-                              const OpenOptions& options, Names& names) const {
+                              const OpenOptions& options, Written& written) const {
         VDISK_TRY(opened, wiped(open_disk_at(file, index, options)));
         tell_remarks(opened.remarks());
         const Disk& disk = file.disks->disks()[index];
         VDISK_TRY(selector, reference_to(file, disk, place));
         auto text = reference_text(selector);
         if (text.has_error()) return std::move(text).error().in(file.source->name());
-        const std::filesystem::path path = unused_path(file, disk, selector, names);
+        const std::filesystem::path path = unused_path(file, disk, selector, written.names);
         VDISK_CHECK(write_reference(path, text.value(), overwrite));
         return path.native();
     }
@@ -117,7 +155,7 @@ private:
     // Different images can come to the same name, as those that differ in their suffixes, and different disks of one,
     // once odd characters are replaced.
     std::filesystem::path unused_path(const OpenedFile& file, const Disk& disk, const Selector& selector,
-                                      Names& names) const {
+                                      std::map<std::string, FileIdentity>& names) const {
         const FileIdentity image = file.context.file->identity();
         const auto taken_by = [&](const std::string& name) {
             const auto written = names.find(name);
@@ -174,11 +212,17 @@ private:
 
 Action add_ref(CommandLine& line) {
     auto action = std::make_shared<Ref>();
-    line.operands("FILE", action->paths, "images, PATH or PATH#SELECTOR; with --check, reference files");
+    line.operands("FILE", action->paths,
+                  "images, PATH or PATH#SELECTOR; with --all, folders too; with --check, reference files");
     line.flag("--check", action->check, "open what reference files lead to, and tell what that is");
     action->printing.add_to(line);
     line.flag("--snapshots", action->snapshots, "one for every snapshot in the image, not for its disks")
         .excludes("check");
+    line.flag("--all", action->all,
+              "for every disk and snapshot in each image, and in each that lies in a folder or below it; with a page, "
+              "index.html, that lists them")
+        .excludes("check")
+        .excludes("snapshots");
     line.option("-d,--directory", "FOLDER", action->folder, "where to write them, in place of the current folder")
         .excludes("check");
     line.flag("--absolute", action->absolute, "name files by absolute paths, not relative to the reference file")

@@ -2,6 +2,7 @@
 #include "vdisk/reference_files.hpp"
 
 #include "base/text.hpp"
+#include "common/inputs.hpp"
 #include "common/output.hpp"
 #include "open/reference/reference.hpp"
 
@@ -75,6 +76,8 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
     selector.snapshot.reset();
     if (disk.kind != Disk::Kind::active)
         (disk.kind == Disk::Kind::snapshot ? selector.snapshot : selector.device) = selecting_name(*file.disks, disk);
+    // What only a name told has to be said where the name is not a person's.
+    if (file.taken_as_raw && !selector.format) selector.format = file.context.stream ? "rawz" : "raw";
     const char* const common_key = std::getenv("VDISK_KEY_FILE");
     if (!selector.key_file && common_key != nullptr && file.disks->facts().contains("encryption"))
         selector.key_file = common_key;
@@ -109,6 +112,7 @@ LeadsTo leads_to(const fs::path& path, const OpenedFile& file, const Selector& s
 Result<void> write_reference(const fs::path& path, std::string_view text, bool overwrite) {
     std::error_code error;
     if (overwrite && fs::exists(path, error)) VDISK_CHECK(check_replaceable(path));
+    VDISK_CHECK(check_no_input(path));                                             // before a folder is made
     if (path.has_parent_path()) fs::create_directories(path.parent_path(), error); // an error of it is that of opening
     VDISK_TRY(output, Output::open({.path = path.native(), .overwrite = overwrite, .size = text.size()}));
     VDISK_CHECK(output->write(std::as_bytes(std::span(text))));
