@@ -104,9 +104,24 @@ private:
     std::span<const CommandRow> commands_;
 };
 
-int run_caught(const ToolDescription& tool, std::span<const CommandRow> commands, std::span<char* const> words) {
+int run_one(const char* name, const char* summary, AddCommand add, std::span<char* const> words) {
+    CommandLine line;
+    const Action action = add(line);
+    if (words.size() > 1 && (std::string_view(words[1]) == "--version" || std::string_view(words[1]) == "-V")) {
+        fmt::print("{}\n", PACKAGE_STRING);
+        return kDone;
+    }
+    const auto parsed = line.parse(words);
+    if (parsed.has_error())
+        return report(fail(ErrorKind::usage, "{} ('{} --help' tells more)", parsed.error().what, name));
+    if (parsed.value()) return action();
+    fmt::print("{}", line.help(name, summary));
+    return kDone;
+}
+
+int run_caught(const std::function<int()>& run) {
     try {
-        return Tool(tool, commands).run(words);
+        return run();
     } catch (const std::exception& error) {
         // The standard library's: no memory, or standard output that takes no more, which is told at the end.
         return std::ferror(stdout) != 0 ? kFailed : report(fail(ErrorKind::io, "{}", error.what()));
@@ -122,14 +137,23 @@ void open_as_many_files_as_allowed() {
     ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-} // namespace
-
-int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
+int run_prepared(const std::function<int()>& run) {
     hold_standard_streams();
     open_as_many_files_as_allowed();
     install_signal_handlers();
-    const int status = run_caught(tool, commands, std::span(argv, static_cast<std::size_t>(argc)));
-    return close_standard_output(settled(status));
+    return close_standard_output(settled(run_caught(run)));
+}
+
+} // namespace
+
+int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
+    const std::span words(argv, static_cast<std::size_t>(argc));
+    return run_prepared([&] { return Tool(tool, commands).run(words); });
+}
+
+int run_program(const char* name, const char* summary, AddCommand add, int argc, char** argv) {
+    const std::span words(argv, static_cast<std::size_t>(argc));
+    return run_prepared([&] { return run_one(name, summary, add, words); });
 }
 
 } // namespace vdisk::tools

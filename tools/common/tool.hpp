@@ -36,4 +36,7 @@ struct ToolDescription {
 /// The whole of a tool's main(): reads the command line, runs the command that was chosen, returns its exit status.
 int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv);
 
+/// The whole of main() of a program that is one command: `name`, what it does in a sentence, and its options.
+int run_program(const char* name, const char* summary, AddCommand add, int argc, char** argv);
+
 } // namespace vdisk::tools

@@ -2,19 +2,16 @@
 #include "vdisk/commands.hpp"
 
 #include "base/text.hpp"
+#include "common/differences.hpp"
 #include "common/inputs.hpp"
-#include "image/disk_comparison.hpp"
 #include "open/report.hpp"
-#include "vdisk/copy.hpp"
 
-#include <algorithm>
-#include <cstring>
+#include <optional>
 
 namespace vdisk::tools {
 namespace {
 
-// What is told of a range of two disks.
-enum class State : std::uint8_t { different, may_differ, unreadable, only_in_a, only_in_b };
+using State = Difference::State;
 
 std::string_view to_string(State state) {
     switch (state) {
@@ -26,20 +23,6 @@ std::string_view to_string(State state) {
     }
     return "unreadable";
 }
-
-struct Difference {
-    std::uint64_t start = 0;
-    std::uint64_t length = 0;
-    State state = State::different;
-    std::string why_a{}, why_b{}; ///< of what is unreadable: empty for a disk that can be read there
-    bool tried{};                 ///< what is unreadable was found by reading, sector by sector
-
-    bool goes_on_in(const Difference& next) const {
-        if (start + length != next.start || state != next.state || tried != next.tried) return false;
-        if (tried) return why_a.empty() == next.why_a.empty() && why_b.empty() == next.why_b.empty();
-        return why_a == next.why_a && why_b == next.why_b;
-    }
-};
 
 // Bytes by what is known of them.
 struct Totals {
@@ -67,17 +50,23 @@ struct Totals {
 };
 
 // Joins what follows each other and tells it.
-class Teller {
+class Teller final : public DifferenceSink {
 public:
     explicit Teller(bool json) : json_(json) {}
 
-    void add(Difference next) {
+    void add(Difference next) override {
         totals.of(next.state) += next.length;
         if (held_ && held_->goes_on_in(next)) held_->length += next.length;
         else {
             tell();
             held_ = std::move(next);
         }
+    }
+
+    void same_by_metadata(std::uint64_t length) override { totals.by_metadata += length; }
+    void same_by_content(std::uint64_t length) override { totals.by_content += length; }
+    void differs_from(std::uint64_t at) override {
+        if (!totals.first_difference) totals.first_difference = at;
     }
 
     void finish() {
@@ -115,105 +104,6 @@ private:
     std::optional<Difference> held_{};
 };
 
-// Compares two disks, of which no more than a piece is in memory.
-class Comparer {
-public:
-    Comparer(const Image& a, const Image& b, bool content, Teller& teller)
-        : a_(a), b_(b), content_(content), teller_(teller) {}
-
-    void run() {
-        ProgressBar bar("comparing");
-        const std::uint64_t both = std::min(a_.size(), b_.size());
-        DiskComparison comparison(a_, b_);
-        while (const auto range = comparison.next()) {
-            take(*range);
-            bar.update(range->start() + range->length(), both);
-        }
-        compare_open();
-        if (a_.size() > both) teller_.add({both, a_.size() - both, State::only_in_a});
-        if (b_.size() > both) teller_.add({both, b_.size() - both, State::only_in_b});
-        teller_.finish();
-    }
-
-private:
-    static std::string why_of(const MapRun& run) { return run.why ? printable(run.why->what) : ""; }
-
-    void take(const ComparedRange& range) {
-        if (range.state == ComparedRange::State::open) return open(range.start(), range.length());
-        compare_open();
-        if (range.state == ComparedRange::State::same) teller_.totals.by_metadata += range.length();
-        else teller_.add({range.start(), range.length(), State::unreadable, why_of(range.first), why_of(range.second)});
-    }
-
-    void open(std::uint64_t start, std::uint64_t length) {
-        if (!content_) return teller_.add({start, length, State::may_differ});
-        if (open_length_ == 0) open_start_ = start;
-        open_length_ += length;
-        if (open_length_ >= kPiece) compare_open();
-    }
-
-    // Reads and compares what could not be told from metadata, so far.
-    void compare_open() {
-        while (open_length_ > 0) {
-            const std::uint64_t length = std::min(kPiece, open_length_);
-            compare(open_start_, length);
-            open_start_ += length;
-            open_length_ -= length;
-        }
-    }
-
-    // If either can't be read, halves the range until what can't be read is one sector.
-    void compare(std::uint64_t at, std::uint64_t length) {
-        const auto in_a = read(a_, at, length, bytes_a_);
-        const auto in_b = read(b_, at, length, bytes_b_);
-        if (in_a.has_value() && in_b.has_value()) return compare_bytes(at);
-        if (length > kSector) {
-            const std::uint64_t half = std::max(kSector, align_down(length / 2, kSector));
-            compare(at, half);
-            return compare(at + half, length - half);
-        }
-        const auto why = [](const Result<void>& tried) {
-            return tried.has_error() ? printable(tried.error().what) : "";
-        };
-        teller_.add({at, length, State::unreadable, why(in_a), why(in_b), true});
-    }
-
-    static Result<void> read(const Image& disk, std::uint64_t at, std::uint64_t length, std::vector<std::byte>& bytes) {
-        bytes.resize(static_cast<std::size_t>(length));
-        return read_exact(disk, at, bytes);
-    }
-
-    // Of what was read from `at` on, sector by sector.
-    void compare_bytes(std::uint64_t at) {
-        if (bytes_a_ == bytes_b_) {
-            teller_.totals.by_content += bytes_a_.size();
-            return;
-        }
-        for (std::size_t done = 0; done < bytes_a_.size();) {
-            const std::size_t length = std::min<std::size_t>(kSector - (at + done) % kSector, bytes_a_.size() - done);
-            if (std::memcmp(&bytes_a_[done], &bytes_b_[done], length) == 0) teller_.totals.by_content += length;
-            else {
-                note_first(at + done, done);
-                teller_.add({at + done, length, State::different});
-            }
-            done += length;
-        }
-    }
-
-    void note_first(std::uint64_t at, std::size_t done) {
-        if (teller_.totals.first_difference) return;
-        while (bytes_a_[done] == bytes_b_[done]) ++done, ++at;
-        teller_.totals.first_difference = at;
-    }
-
-    const Image& a_;
-    const Image& b_;
-    bool content_;
-    Teller& teller_;
-    std::uint64_t open_start_ = 0, open_length_ = 0;
-    std::vector<std::byte> bytes_a_, bytes_b_;
-};
-
 struct Diff {
     ImageArgument a, b;
     bool content = false;
@@ -235,7 +125,8 @@ struct Diff {
                          {"content compared", content}};
         if (printing.json) begin_json(head);
         Teller teller(printing.json);
-        Comparer(one, other, content, teller).run();
+        compare_disks(one, other, content, teller);
+        teller.finish();
         if (printing.json) end_json(teller.totals);
         else fmt::print("{}{}{}", teller.totals.ranges > 0 ? "\n" : "", to_text(head), to_text(summary(teller.totals)));
         return status(teller.totals);
