@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Each layer includes only itself and those above it; <tsk/...> is known to the plugin alone.
+# Each layer includes only itself and those above it; <tsk/...> is known to the plugin and to vdisk-diff-files alone.
 cd "${abs_top_srcdir:-$(dirname "$0")/..}" || exit 99
 failed=0
 layers="base io codec image disk format open capi"
@@ -21,7 +21,7 @@ forbidden lib/codec '#include "io/' "codecs know memory, not sources"
 forbidden lib/hyperv '#include "(codec|image|disk|format|open)/' "is built on base and io alone"
 for layer in $layers; do forbidden "lib/$layer" '#include "hyperv/' "is a layer of the disk formats"; done
 forbidden vhdi_door '#include "(base|io|codec|image|disk|format|open|capi|common)/' "stands on vdisk.h alone"
-for folder in lib tools vhdi_door; do forbidden "$folder" '#include [<"]tsk/' "only the plugin knows The Sleuth Kit"; done
+for folder in lib tools/common tools/vdisk tools/hvconfig vhdi_door; do forbidden "$folder" '#include [<"]tsk/' "only the plugin and vdisk-diff-files know The Sleuth Kit"; done
 for file in $(grep -rlE --include='*.[ch]pp' '^ +(mutable |static )?std::mutex ' lib); do
     grep -q ForkGuard "$file" && continue
     echo "$file: has a mutex without a ForkGuard: a child of fork() may wait for it for ever"

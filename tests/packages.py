@@ -180,7 +180,7 @@ class Packages(unittest.TestCase):
         for file in self.files:
             paths.update(line.split()[5].removeprefix("./") for line in run("dpkg-deb", "-c", file).decode().splitlines())
         programs = {path.rpartition("/")[2] for path in paths if path.startswith("usr/bin/") and not path.endswith("/")}
-        self.assertEqual(programs, {"vdisk", "hvconfig", "vdisk-triage", "tsk-vdisk"})
+        self.assertEqual(programs, {"vdisk", "hvconfig", "vdisk-triage", "vdisk-diff-files", "tsk-vdisk"})
         wanted = {f"usr/share/man/man1/{name}.1.gz" for name in programs | {"nbdkit-vdisk-plugin"}}
         self.assertLessEqual(wanted | {f"usr/share/bash-completion/completions/{name}" for name in programs}, paths)
 

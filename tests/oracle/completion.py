@@ -93,6 +93,12 @@ class Completion(harness.FolderTest):
         self.assertEqual(self.offered("vdisk-triage", "run", "--l"), {"--local", "--loaddb"})
         self.assertEqual(self.offered("vdisk-triage", "plan", "--body", "t"), {"tsk_gettimes"})
 
+    def test_what_changed_in_files(self):
+        if not (harness.BUILD / "vdisk-diff-files").exists():
+            self.skipTest("built without libtsk")
+        self.assertEqual(self.offered("vdisk-diff-files", "--"), options_in(help_of("vdisk-diff-files")))
+        self.assertEqual(self.offered("vdisk-diff-files", "-f", "qc"), {"qcow", "qcow2"})
+
     def test_a_folder_to_mount_on(self):
         (self.folder / "dir").mkdir()
         (self.folder / "disk.qcow2").touch()

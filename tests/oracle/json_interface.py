@@ -12,10 +12,12 @@ except ImportError:
     jsonschema = None
 
 import harness
+import tsk
 import vma_writer
 from harness import BUILD, FIXTURES, SOURCE, VDISK, outcome, run
 
 HVCONFIG = str(BUILD / "hvconfig")
+DIFF_FILES = BUILD / "vdisk-diff-files"
 SCHEMA = json.loads((SOURCE / "share" / "vdisk-json.schema.json").read_text())
 MIB = 1 << 20
 
@@ -134,6 +136,21 @@ class JsonInterface(harness.FolderTest):
         (self.folder / "list").write_bytes(run(VDISK, "hash", "--container", "a.qcow2", cwd=self.folder) + b"MD5 (gone) = 00\n")
         self.check("hash_check", VDISK, "hash", "--check", "--json", "list")
 
+    @unittest.skipUnless(DIFF_FILES.exists(), "built without libtsk")
+    def test_changed_files(self):
+        states = [self.folder / f"{number}.raw" for number in range(3)]
+        for number, state in enumerate(states):
+            tree = self.folder / f"tree{number}"
+            tree.mkdir()
+            (tree / f"file{number // 2}").write_text(str(number))
+            tsk.make_ext4(state, 8 * MIB, tree)
+        told = self.check("diff_files", DIFF_FILES, "--json", *states[:2])
+        self.assertTrue(told["file_systems"][0]["changes"])
+        for line in run(DIFF_FILES, "--json", *states, status=1).splitlines():
+            definition = "diff_files_series" if b'"states"' in line else "diff_files"
+            self.used.add(definition)
+            jsonschema.Draft7Validator({"$ref": f"#/definitions/{definition}", "definitions": SCHEMA["definitions"]}).validate(json.loads(line))
+
     def test_hyper_v(self):
         files = [path for path in sorted((FIXTURES / "hyperv").iterdir()) if path.suffix in (".vmcx", ".vmrs", ".vsv") and path.stat().st_size < MIB]
         self.assertGreater(len(files), 10)
@@ -148,7 +165,9 @@ class JsonInterface(harness.FolderTest):
         self.assertTrue(any(key["path"].endswith("/name") for key in told["keys"]), told)
 
     def test_zz_every_command_and_every_definition_was_checked(self):
-        parts = {"version", "count", "lost", "time", "digests", "parts", "distrusted", "facts", "fact", "disk", "disks", "layer", "configuration", "hvconfig_key", "hvconfig_findings"}
+        parts = {"version", "count", "lost", "time", "digests", "parts", "distrusted", "facts", "fact", "disk", "disks", "layer", "configuration", "hvconfig_key", "hvconfig_findings", "changed_file"}
+        if not DIFF_FILES.exists():
+            parts |= {"diff_files", "diff_files_series"}
         self.assertEqual(self.used, set(SCHEMA["definitions"]) - parts)
         for program, without in ((VDISK, {"mount"}), (HVCONFIG, set())):
             for command in commands_of(program) - without:
