@@ -154,6 +154,9 @@ class Disks(harness.FolderTest):
                                          "VDISK_PASSPHRASE_FILE": str(fixtures() / passphrase_of(image["key"]))}
             said = run(VDISK, "hash", "--json", "-a", "sha256", fixtures() / image["file"], env=environment)
             self.assertEqual(json.loads(said)["hashes"]["sha256"], image["sha256"])
+            written = run(VDISK, "ref", "-d", self.folder, fixtures() / image["file"], env=environment).decode().strip()
+            said = run(VDISK, "hash", "--json", "-a", "sha256", written)
+            self.assertEqual(json.loads(said)["hashes"]["sha256"], image["sha256"])
 
 
 def merged(ranges):

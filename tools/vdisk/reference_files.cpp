@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"
+#include "disk/passphrase.hpp"
 #include "open/reference/reference.hpp"
 
 #include <algorithm>
@@ -57,6 +58,21 @@ Result<void> check_replaceable(const fs::path& path) {
                 printable(path.native()));
 }
 
+// What opens an encrypted image and was named for all images goes along with the reference.
+void take_common_secrets(const OpenedFile& file, Selector& selector) {
+    const std::vector<std::string_view> keys = file.disks->keys();
+    const auto takes = [&](std::string_view key) { return std::ranges::find(keys, key) != keys.end(); };
+    // Backups with a key's passphrase say only disk by disk whether they are encrypted.
+    if (!file.disks->facts().contains("encryption") && !takes("passphrase-file")) return;
+    const auto take = [&](const SecretFile& secret, std::string_view key) {
+        const char* const common = std::getenv(secret.variable);
+        if (takes(key) && !(selector.*secret.key) && common != nullptr && *common != '\0')
+            selector.*secret.key = common;
+    };
+    take(kKeyFile, "key-file");
+    take(kPassphraseFile, "passphrase-file");
+}
+
 } // namespace
 
 Result<ReferencePlace> reference_place(const std::string& folder, bool absolute_paths) {
@@ -78,9 +94,7 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
         (disk.kind == Disk::Kind::snapshot ? selector.snapshot : selector.device) = selecting_name(*file.disks, disk);
     // What only a name told has to be said where the name is not a person's.
     if (file.taken_as_raw && !selector.format) selector.format = file.context.stream ? "rawz" : "raw";
-    const char* const common_key = std::getenv("VDISK_KEY_FILE");
-    if (!selector.key_file && common_key != nullptr && file.disks->facts().contains("encryption"))
-        selector.key_file = common_key;
+    take_common_secrets(file, selector);
 
     std::error_code error;
     if (selector.root) selector.root = fs::absolute(*selector.root, error).native();

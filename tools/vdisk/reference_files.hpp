@@ -17,7 +17,8 @@ struct ReferencePlace {
 [[nodiscard]] Result<ReferencePlace> reference_place(const std::string& folder, bool absolute_paths);
 
 /// What a reference file at `place` has to say to lead to this disk of `file`: its image, the disk, and what was
-/// selected to open it. A passphrase that came by $VDISK_KEY_FILE becomes a key-file. Errors: `usage`, `io`.
+/// selected to open it. What came by $VDISK_KEY_FILE and $VDISK_PASSPHRASE_FILE becomes a key-file and a
+/// passphrase-file. Errors: `usage`, `io`.
 [[nodiscard]] Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const ReferencePlace& place);
 
 /// Which part of the image's name a reference file has in its own.
