@@ -38,8 +38,8 @@ struct Limits {
     /// reading so many takes a tenth of a second.
     std::size_t search_files = 4096;
 
-    /// Bytes of a VirtualBox settings file. Each snapshot adds some 10 KiB, so that the deepest chain has 2 MiB. A
-    /// parsed one takes up to 25 times as much.
+    /// Bytes of a machine's settings file. In VirtualBox's each snapshot adds some 10 KiB, so that the deepest chain
+    /// has 2 MiB. A parsed one takes up to 25 times as much.
     std::size_t registry_bytes = 8U << 20;
 
     /// Findings of one kind that an audit keeps the text of: more than anyone reads; the rest are counted.

@@ -190,6 +190,15 @@ Result<BackingName> parse_json(std::string_view name) {
 
 } // namespace
 
+BackingName host_path(std::string_view path) {
+    if (is_windows(path)) return BackingName{.paths = {below_drive(path)}, .windows = true};
+    if (path.starts_with('/') || path.find('\\') == std::string_view::npos)
+        return BackingName{.paths = {std::string(path)}};
+    std::string slashes(path);
+    std::ranges::replace(slashes, '\\', '/');
+    return BackingName{.paths = {std::move(slashes)}, .windows = true};
+}
+
 Result<BackingName> parse_backing_name(std::string_view name) {
     if (name.starts_with("json:")) return parse_json(name);
     if (name.starts_with("file:")) return parse_uri(name);

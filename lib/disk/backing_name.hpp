@@ -30,4 +30,8 @@ struct BackingName {
 /// of it that changes its bytes and is not read here, `corrupt` for JSON that is none.
 [[nodiscard]] Result<BackingName> parse_backing_name(std::string_view name);
 
+/// A path as a machine's settings have it: one of this system, or one of Windows, also a relative one with '\\' between
+/// folders. Nothing in it is a protocol.
+[[nodiscard]] BackingName host_path(std::string_view path);
+
 } // namespace vdisk

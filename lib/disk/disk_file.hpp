@@ -27,11 +27,12 @@ struct Disk {
         memory,   ///< a machine's saved state: RAM and devices
     };
     Kind kind = Kind::active;
-    std::string name;                ///< as stored; empty for the active state
-    std::string id;                  ///< a second way to name it; may be empty
-    std::uint64_t size = 0;          ///< bytes
-    std::uint32_t sector_size = 512; ///< bytes in which the guest counts the disk
-    bool chosen_by_default = true;   ///< a candidate where no selector is given
+    std::string name;                   ///< as stored; empty for the active state
+    std::string id;                     ///< a second way to name it; may be empty
+    std::vector<std::string> aliases{}; ///< further ways, which count only where no name or id fits
+    std::uint64_t size = 0;             ///< bytes
+    std::uint32_t sector_size = 512;    ///< bytes in which the guest counts the disk
+    bool chosen_by_default = true;      ///< a candidate where no selector is given
     Facts facts = Facts::object();
 };
 

@@ -31,16 +31,23 @@ public:
 
 private:
     std::optional<FoundFile> by_name(const std::string& name) {
-        auto found = gate_.open(name);
+        auto found = open(name);
         if (found.has_error()) {
             if (found.error().kind == ErrorKind::usage) nearby_.forbidden();
             nearby_.looked_at(fmt::format("'{}': {}", shown_name(name), found.error().what));
             return std::nullopt;
         }
-        const std::string why = parent_.objection(*found.value().file);
-        if (why.empty()) return taken(std::move(found).value());
-        pass_over(*found.value().file, why);
-        return std::nullopt;
+        return taken(std::move(found).value());
+    }
+
+    Result<FoundFile> open(const std::string& name) {
+        VDISK_TRY(parsed, parse_backing_name(name));
+        const auto objection = [this](const FileSource& file) {
+            const std::string why = parent_.objection(file);
+            return why.empty() ? why : pass_over(file, why);
+        };
+        // The identifier says more than the place.
+        return gate_.find(parsed, {.objection = objection, .several = NameSearch::Several::noted});
     }
 
     std::optional<FoundFile> in_folder(const fs::path& folder) {
@@ -57,11 +64,11 @@ private:
         return std::nullopt;
     }
 
-    void pass_over(const FileSource& file, const std::string& why) {
-        const std::string text = fmt::format("{} {}", file.name(), why);
-        nearby_.looked_at(text);
+    std::string pass_over(const FileSource& file, const std::string& why) {
+        std::string text = fmt::format("{} {}", file.name(), why);
         if (std::ranges::find(passed_over_, text, &Remark::text) == passed_over_.end())
             passed_over_.push_back(Remark::note(text));
+        return text;
     }
 
     FoundFile taken(FoundFile found) {

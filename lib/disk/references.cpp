@@ -81,6 +81,19 @@ bool same_file(const fs::path& left, const fs::path& right) {
     return fs::equivalent(left, right, error) && !error;
 }
 
+Result<void> check_name(std::string_view name, const Limits& limits) {
+    if (name.empty()) return fail(ErrorKind::corrupt, "the name is empty");
+    if (name.size() > limits.name_bytes)
+        return fail(ErrorKind::limit_exceeded, "the name has {} bytes, the limit is {}", name.size(),
+                    limits.name_bytes);
+    if (name.find('\0') != std::string_view::npos) return fail(ErrorKind::corrupt, "the name has a NUL byte in it");
+    return ok();
+}
+
+Remark also_fits(std::string_view name, std::string_view path) {
+    return Remark::note(fmt::format("the name '{}' also fits {}, which was not taken", printable(name), path));
+}
+
 // Whether `path` is `name`, which is absolute, as it is written.
 bool is_named(const fs::path& path, const fs::path& name) {
     std::error_code error;
@@ -154,29 +167,30 @@ FileKinds References::kinds_in(const fs::path& folder) const {
 
 // Where a copy of the tree that `name` lies in has it, then beside the image. Never the image itself, which may have
 // its parent's name in another folder; nor `own`, this machine's file, which is no copy though a search comes to it.
-void References::add_evidence(const fs::path& name, const fs::path& own, std::vector<Candidate>& list) const {
+void References::add_evidence(const fs::path& name, const fs::path& own, const Folders& folders,
+                              std::vector<Candidate>& list) const {
     const std::vector<fs::path> parts = endings(name);
     for (const fs::path& ending : parts)
-        for (const fs::path& folder : folders_) {
+        for (const fs::path& folder : folders) {
             std::error_code error;
             fs::path above = fs::absolute(folder, error).lexically_normal();
             for (std::size_t i = 0; i < kMostFolders && above.has_relative_path(); ++i, above = above.parent_path())
                 if (fs::exists(above / ending, error) && !same_file(above / ending, image_) &&
                     !same_file(above / ending, own))
-                    list.push_back({above / ending, "where the image's tree has it", FileKinds::regular_only});
+                    list.push_back({above / ending, "where the image's tree has it", FileKinds::regular_only, true});
         }
-    for (const fs::path& folder : folders_)
+    for (const fs::path& folder : folders)
         if (!same_file(folder / name.filename(), image_))
-            list.push_back({folder / name.filename(), kBeside, kinds_in(folder)});
+            list.push_back({folder / name.filename(), kBeside, kinds_in(folder), true});
 }
 
-std::vector<References::Candidate> References::candidates(const BackingName& name) const {
+std::vector<References::Candidate> References::candidates(const BackingName& name, const Folders& folders) const {
     std::vector<Candidate> list;
     for (const std::string& text : name.paths) {
         const fs::path path(text);
         const bool absolute = path.is_absolute();
         if (!absolute)
-            for (const fs::path& folder : folders_) {
+            for (const fs::path& folder : folders) {
                 const bool beside = !path.has_parent_path();
                 list.push_back({folder / path, "", beside ? kinds_in(folder) : FileKinds::regular_only});
             }
@@ -186,13 +200,16 @@ std::vector<References::Candidate> References::candidates(const BackingName& nam
                 list.push_back({*below, "below the evidence's root", FileKinds::regular_only});
         }
         const bool here = absolute && !name.windows;
-        add_evidence(path, here ? path : fs::path(), list);
+        add_evidence(path, here ? path : fs::path(), folders, list);
         if (here) list.push_back({path, "", FileKinds::regular_only});
     }
     // This machine's own file is that, wherever the search came to it.
     for (Candidate& each : list)
         for (const std::string& text : name.paths)
-            if (!name.windows && fs::path(text).is_absolute() && is_named(each.path, text)) each.how.clear();
+            if (!name.windows && fs::path(text).is_absolute() && is_named(each.path, text)) {
+                each.how.clear();
+                each.guessed = false;
+            }
     return list;
 }
 
@@ -204,61 +221,110 @@ Result<FoundFile> References::open_file_or_folder(std::string_view name) const {
     return open_named(name, true);
 }
 
-Result<FoundFile> References::open_named(std::string_view name, bool or_folder) const {
-    if (name.empty()) return fail(ErrorKind::corrupt, "the name is empty");
-    if (name.size() > limits_.name_bytes)
-        return fail(ErrorKind::limit_exceeded, "the name has {} bytes, the limit is {}", name.size(),
-                    limits_.name_bytes);
-    if (name.find('\0') != std::string_view::npos) return fail(ErrorKind::corrupt, "the name has a NUL byte in it");
-    VDISK_TRY(parsed, parse_backing_name(name));
-    std::vector<Candidate> places = candidates(parsed);
-    for (Candidate& place : places) {
+References::Folders References::folders_of(const NameSearch& search) const {
+    Folders folders = search.folders;
+    folders.insert(folders.end(), folders_.begin(), folders_.end());
+    return folders;
+}
+
+Result<FoundFile> References::find(const BackingName& name, const NameSearch& search) const {
+    for (const std::string& path : name.paths) VDISK_CHECK(check_name(path, limits_));
+    return find(candidates(name, folders_of(search)), name, search);
+}
+
+std::vector<fs::path> References::places(const BackingName& name, const NameSearch& search) const {
+    std::vector<fs::path> found;
+    for (Candidate& place : candidates(name, folders_of(search))) {
+        std::error_code error;
+        const auto is_it = [&](const fs::path& other) { return same_file(other, place.path); };
+        if (fs::exists(place.path, error) && std::ranges::none_of(found, is_it)) found.push_back(std::move(place.path));
+    }
+    return found;
+}
+
+Result<FoundFile> References::find(std::vector<Candidate> list, const BackingName& name,
+                                   const NameSearch& search) const {
+    for (Candidate& place : list) {
         if (inputs_) inputs_->add(place.path);
         const fs::path named = std::exchange(place.path, as_it_lies(place.path));
         place.in_parts = place.path != named;
-        if (or_folder && place.kinds == FileKinds::regular_only) place.kinds = FileKinds::regular_or_folder;
     }
     if (policy_ == ReferencePolicy::deny)
         return fail(ErrorKind::usage,
                     "'{}' is not opened: VDISK_REFERENCES=deny, or its image lies inside something else",
-                    printable(name));
-    VDISK_TRY(found, open_first(places, name));
-    found.format = std::move(parsed.format);
-    found.window = parsed.window;
+                    printable(name.paths.front()));
+    VDISK_TRY(found, open_first(list, name.paths.front(), search));
+    found.format = name.format;
+    found.window = name.window;
     return std::move(found);
 }
 
-// The first that is there and may be opened; others that are there are remarks.
-Result<FoundFile> References::open_first(const std::vector<Candidate>& list, std::string_view name) const {
+Result<FoundFile> References::open_named(std::string_view name, bool or_folder) const {
+    VDISK_CHECK(check_name(name, limits_));
+    VDISK_TRY(parsed, parse_backing_name(name));
+    std::vector<Candidate> places = candidates(parsed, folders_);
+    for (Candidate& place : places)
+        if (or_folder && place.kinds == FileKinds::regular_only) place.kinds = FileKinds::regular_or_folder;
+    return find(std::move(places), parsed, {});
+}
+
+// The first that is there and may be opened; others that are there are remarks, or an error where the name says neither
+// place.
+Result<FoundFile> References::open_first(const std::vector<Candidate>& list, std::string_view name,
+                                         const NameSearch& search) const {
     std::optional<FoundFile> taken;
+    bool guessed = false;
     std::optional<Error> refused;
     std::string tried;
+    const auto in_vain = [&](const std::string& what) {
+        if (tried.find(what) == std::string::npos) tried += fmt::format("{}{}", tried.empty() ? "" : ", ", what);
+    };
     for (const Candidate& candidate : list) {
         std::error_code error;
         const std::string shown = printable(candidate.path.native());
         if (!fs::exists(candidate.path, error)) {
-            if (tried.find(shown) == std::string::npos) tried += fmt::format("{}{}", tried.empty() ? "" : ", ", shown);
-        } else if (taken) {
-            if (same_file(taken->file->path(), candidate.path)) continue;
-            taken->remarks.push_back(
-                {Remark::Weight::note,
-                 fmt::format("the name '{}' also fits {}, which was not taken", printable(name), shown)});
-            break;
-        } else if (!allows(candidate.path)) {
+            in_vain(shown);
+            continue;
+        }
+        if (taken && same_file(taken->file->path(), candidate.path)) continue;
+        if (!allows(candidate.path)) {
             if (!refused)
                 refused = fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
                                shown);
-        } else {
-            auto file = open_file(candidate.path, candidate.kinds);
-            if (file.has_value())
-                taken =
-                    FoundFile{.file = std::move(file).value(), .how = candidate.how, .may_be_part = candidate.in_parts};
-            else if (!refused) refused = std::move(file).error();
+            continue;
         }
+        if (taken && !search.objection && !(guessed && candidate.guessed)) {
+            taken->remarks.push_back(also_fits(name, shown));
+            break;
+        }
+        auto file = open_file(candidate.path, candidate.kinds);
+        if (file.has_error()) {
+            if (!refused) refused = std::move(file).error();
+            continue;
+        }
+        if (const std::string why = search.objection ? search.objection(*file.value()) : ""; !why.empty()) {
+            in_vain(why);
+            continue;
+        }
+        if (!taken) {
+            taken =
+                FoundFile{.file = std::move(file).value(), .how = candidate.how, .may_be_part = candidate.in_parts};
+            guessed = candidate.guessed;
+            continue;
+        }
+        if (guessed && candidate.guessed && search.several == NameSearch::Several::refused)
+            return fail(ErrorKind::io, "'{}' could be {} or {}: both are there, and only one can be meant",
+                        printable(name), taken->file->name(), shown);
+        taken->remarks.push_back(also_fits(name, shown));
+        break;
     }
     if (taken) return std::move(*taken);
     if (refused) return std::move(*refused);
     return fail(ErrorKind::io, "not found; looked for {}", tried);
+}
+
+std::shared_ptr<const References> References::beside(const fs::path& file) const {
+    return std::make_shared<const References>(file, policy_, limits_, FileKinds::regular_only, inputs_, root_, join_);
 }
 
 Result<FilePtr> References::open_exact(const fs::path& path) const {

@@ -10,6 +10,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <memory>
 
 namespace vdisk {
@@ -47,6 +48,23 @@ struct FoundFile {
     std::optional<Window> window{}; ///< the part of the file that is meant; nothing: all of it
     std::vector<Remark> remarks{};  ///< what else the name could have meant
     bool may_be_part = false;       ///< nothing of that name is there, but parts of it, or a person gave it
+    std::string snapshot{};         ///< the snapshot inside it that is meant; empty: its disk as it is
+};
+
+/// What is known about a file that is looked for, besides its name.
+struct NameSearch {
+    /// What becomes of a name that fits different files in the evidence, none of them in the very place that it says.
+    enum class Several : std::uint8_t {
+        refused, ///< an error that lists two of them
+        noted    ///< the first is taken, and a remark names another: for who knows more than the name
+    };
+
+    /// Folders that count like the image's own, before them: they need not be there.
+    std::vector<std::filesystem::path> folders{};
+    /// Why a file of that name is not the one, a sentence that names it; empty if nothing speaks against it. May be
+    /// null.
+    std::function<std::string(const FileSource&)> objection{};
+    Several several = Several::refused;
 };
 
 /// A file with all of its parts.
@@ -66,7 +84,7 @@ using JoinParts = Result<WholeFile> (*)(const FilePtr& first, const References& 
 /// an absolute name is looked for below the evidence's root, then where a copied tree has it (its last folders and its
 /// last part below a folder that the image lies in), beside the image, and only then as it stands. A relative one is
 /// looked for in the image's folder, by the path as given and by the real one behind symbolic links, then as an
-/// absolute one. Thread-safe.
+/// absolute one. Different files in the evidence that a name could mean are an error. Thread-safe.
 class References {
 public:
     using RootPtr = std::shared_ptr<const EvidenceRoot>;
@@ -84,7 +102,18 @@ public:
     /// telling each path that was tried.
     [[nodiscard]] Result<FoundFile> open(std::string_view name) const;
 
-    /// The same, of a folder too: for formats that have some.
+    /// The file that a machine's or an image's host knows by that name. Errors: as open(); `io` too where the name
+    /// could mean several files, as `search` says.
+    [[nodiscard]] Result<FoundFile> find(const BackingName& name, const NameSearch& search) const;
+
+    /// The places at which a file or folder of that name is, those first that find() takes first. Opens nothing, so
+    /// that the policy has its say when something there is opened.
+    [[nodiscard]] std::vector<std::filesystem::path> places(const BackingName& name, const NameSearch& search) const;
+
+    /// The same gate beside another file, which was found through this one.
+    [[nodiscard]] std::shared_ptr<const References> beside(const std::filesystem::path& file) const;
+
+    /// open(), of a folder too: for formats that have some.
     [[nodiscard]] Result<FoundFile> open_file_or_folder(std::string_view name) const;
 
     /// Exactly `path`, which a search for what the image names has led to: a regular file. Errors: `usage` for what the
@@ -126,14 +155,19 @@ private:
         std::filesystem::path path;
         std::string how;
         FileKinds kinds = FileKinds::regular_only;
+        bool guessed = false; ///< the name does not say this place
         bool in_parts = false;
     };
+    using Folders = std::vector<std::filesystem::path>;
+    Folders folders_of(const NameSearch& search) const;
     Result<FoundFile> open_named(std::string_view name, bool or_folder) const;
-    std::vector<Candidate> candidates(const BackingName& name) const;
-    void add_evidence(const std::filesystem::path& name, const std::filesystem::path& own,
+    std::vector<Candidate> candidates(const BackingName& name, const Folders& folders) const;
+    void add_evidence(const std::filesystem::path& name, const std::filesystem::path& own, const Folders& folders,
                       std::vector<Candidate>& list) const;
     FileKinds kinds_in(const std::filesystem::path& folder) const;
-    Result<FoundFile> open_first(const std::vector<Candidate>& list, std::string_view name) const;
+    Result<FoundFile> find(std::vector<Candidate> list, const BackingName& name, const NameSearch& search) const;
+    Result<FoundFile> open_first(const std::vector<Candidate>& list, std::string_view name,
+                                 const NameSearch& search) const;
 
     std::filesystem::path image_;
     std::vector<std::filesystem::path> folders_;

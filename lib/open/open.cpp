@@ -365,14 +365,33 @@ bool is_called(const Disk& disk, std::string_view word) {
     return disk.name == word || (!disk.id.empty() && disk.id == word);
 }
 
+bool has_alias(const Disk& disk, std::string_view word) {
+    return std::ranges::find(disk.aliases, word) != disk.aliases.end();
+}
+
 // What the user asked for, as one predicate and its text; without a selector, the disks chosen by default.
 struct Wish {
     std::string_view key;
     std::string_view value;
-    bool fits(const Disk& disk) const {
-        if (key == "device") return disk.kind != Disk::Kind::snapshot && is_called(disk, value);
-        if (key == "snapshot") return disk.kind == Disk::Kind::snapshot && is_called(disk, value);
-        if (key == "name") return disk.kind != Disk::Kind::active && is_called(disk, value);
+
+    std::vector<std::size_t> fitting(const std::vector<Disk>& disks) const {
+        std::vector<std::size_t> fitting = those(disks, is_called);
+        return fitting.empty() && !key.empty() ? those(disks, has_alias) : fitting;
+    }
+
+private:
+    using Called = bool (*)(const Disk&, std::string_view);
+
+    std::vector<std::size_t> those(const std::vector<Disk>& disks, Called called) const {
+        std::vector<std::size_t> found;
+        for (std::size_t i = 0; i < disks.size(); ++i)
+            if (fits(disks[i], called)) found.push_back(i);
+        return found;
+    }
+    bool fits(const Disk& disk, Called called) const {
+        if (key == "device") return disk.kind != Disk::Kind::snapshot && called(disk, value);
+        if (key == "snapshot") return disk.kind == Disk::Kind::snapshot && called(disk, value);
+        if (key == "name") return disk.kind != Disk::Kind::active && called(disk, value);
         return disk.chosen_by_default;
     }
 };
@@ -469,7 +488,9 @@ Result<OpenedParent> open_parent(const ParentLink& link, const OpenedFile& child
                                .raw_if_unknown = true,
                                .may_be_compressed = !may_be_raw,
                                .window = found.window};
-    auto file = open_found(found.file, Selector{.path = found.file->path()}, expected, below, child.context.caches);
+    Selector meant{.path = found.file->path()};
+    if (!found.snapshot.empty()) meant.snapshot = found.snapshot;
+    auto file = open_found(found.file, std::move(meant), expected, below, child.context.caches);
     if (file.has_error()) return not_raw(std::move(file).error(), link);
     return OpenedParent{
         .file = std::move(file).value(), .how = std::move(found.how), .remarks = std::move(found.remarks)};
@@ -719,9 +740,7 @@ Result<OpenOptions> OpenOptions::from_environment() {
 Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) {
     const Wish wish = wish_of(selector);
     const std::vector<Disk>& disks = file.disks();
-    std::vector<std::size_t> fitting;
-    for (std::size_t i = 0; i < disks.size(); ++i)
-        if (wish.fits(disks[i])) fitting.push_back(i);
+    std::vector<std::size_t> fitting = wish.fitting(disks);
     // One disk's name may be another's id: the id wins, for the other can be named by its own.
     if (fitting.size() > 1 && !wish.key.empty() &&
         std::ranges::any_of(fitting, [&](std::size_t i) { return disks[i].id == wish.value; }))
