@@ -62,8 +62,18 @@ std::span<const ImageType> image_types() {
     return types;
 }
 
+namespace {
+
+// A machine's file is shown as what its disks mostly are.
+constexpr std::array<std::pair<std::string_view, std::string_view>, 5> kDisksOfMachines{
+    {{"vbox", "vdi"}, {"vmx", "vmdk"}, {"libvirt", "qcow2"}, {"proxmox", "qcow2"}, {"hyperv", "vhdx"}}};
+
+} // namespace
+
 const ImageType* type_of(const Format& format) {
-    const std::string_view shown = format.name == "vbox" ? std::string_view("vdi") : format.name;
+    const auto machine =
+        std::ranges::find(kDisksOfMachines, format.name, &std::pair<std::string_view, std::string_view>::first);
+    const std::string_view shown = machine == kDisksOfMachines.end() ? format.name : machine->second;
     const auto found = std::ranges::find(image_types(), shown, &ImageType::format);
     return found == image_types().end() ? nullptr : &*found;
 }

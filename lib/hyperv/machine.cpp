@@ -91,6 +91,10 @@ private:
         machine_.type = text(at("/configuration/properties/type_id"));
         machine_.notes = text(at("/configuration/properties/notes"));
         machine_.owner = text(at("/configuration/global_settings/owner/sid"));
+        machine_.logical_id = text(at("/configuration/settings/global/logical_id"));
+        if (const KeyId list = at("/configuration/global_settings/snapshots/list"); list != kNoKey)
+            for (const KeyId key : storage_.tree().children(list))
+                if (std::string id = text(key); !id.empty()) machine_.checkpoints.push_back(std::move(id));
         machine_.version = number(at("/configuration/properties/version"));
         machine_.created = creation_time();
         if (const auto subtype = number(at("/configuration/properties/subtype"));

@@ -44,7 +44,9 @@ struct Machine {
     std::string id;
     std::string type; ///< "Virtual Machines", or of a checkpoint "Snapshots"
     std::string notes;
-    std::string owner; ///< SID
+    std::string owner;                      ///< SID
+    std::string logical_id{};               ///< of the machine, in its checkpoints' configurations too; may be empty
+    std::vector<std::string> checkpoints{}; ///< ids of those that the machine lists
     std::optional<unsigned> generation;
     std::optional<std::int64_t> version; ///< (major << 8) | minor of the configuration
     std::optional<std::int64_t> created; ///< seconds since 1970
@@ -64,6 +66,11 @@ struct Machine {
     /// Whether there is anything of a machine, but for doubts.
     [[nodiscard]] bool is_there() const noexcept;
 };
+
+/// What an XML configuration of Windows Server 2008 to 2012 R2 says in the keys of the same names. Errors:
+/// `not_this_format` without a configuration; what breaks off gives what stands before that, with the place in
+/// `doubtful`.
+[[nodiscard]] Result<Machine> describe_xml(std::string_view text, std::string_view name);
 
 /// Gathers what can be read; drives and adapters also among keys that have lost their parents.
 [[nodiscard]] Machine describe_machine(const Storage& storage);

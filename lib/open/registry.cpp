@@ -13,9 +13,9 @@
 #include "format/vma/vma.hpp"
 #include "format/vmdk/vmdk.hpp"
 #include "open/known_files.hpp"
+#include "open/machine/machines.hpp"
 #include "open/ova/ova.hpp"
 #include "open/reference/reference.hpp"
-#include "open/vbox/vbox.hpp"
 
 #include <algorithm>
 #include <array>
@@ -23,9 +23,10 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array kFormats{&kQcow2Format, &kQcowFormat, &kQedFormat,       &kParallelsFormat, &kVdiFormat,
-                              &kVhdFormat,   &kVhdxFormat, &kVmdkFormat,      &kVboxFormat,      &kOvaFormat,
-                              &kVmaFormat,   &kPbsFormat,  &kReferenceFormat, &kRawFormat};
+constexpr std::array kFormats{&kQcow2Format,   &kQcowFormat,      &kQedFormat,    &kParallelsFormat, &kVdiFormat,
+                              &kVhdFormat,     &kVhdxFormat,      &kVmdkFormat,   &kVboxFormat,      &kVmxFormat,
+                              &kLibvirtFormat, &kProxmoxFormat,   &kHypervFormat, &kOvaFormat,       &kVmaFormat,
+                              &kPbsFormat,     &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };

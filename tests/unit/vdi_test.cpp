@@ -606,8 +606,9 @@ BOOST_AUTO_TEST_CASE(a_machine_with_two_disks_asks_which) {
     const std::string path = machine.folder.path() / "m.vbox";
     BOOST_TEST((failure(path).kind == ErrorKind::usage));
     BOOST_TEST(failure(path).what.find("#SATA-1-0") != std::string::npos);
-    BOOST_TEST(failure(path).what.find("#first/SATA-0-0") != std::string::npos);
+    BOOST_TEST(failure(path).what.find("#SATA-0-0@first") != std::string::npos);
     BOOST_TEST(chain_reads(path + "#SATA-1-0", machine));
+    BOOST_TEST(chain_reads(path + "#SATA-1-0@first", machine));
     BOOST_TEST(chain_reads(path + "#first/SATA-1-0", machine));
 }
 

@@ -28,8 +28,9 @@ private:
         const Facts facts = disk.has_value() ? describe(disk.value()) : describe(file.value());
         if (printing.json) printing.print_json(facts);
         else fmt::print("{}", to_text(file.value(), facts));
-        const bool nothing_selected =
-            file.value().context.selector.empty() && select_disk(*file.value().disks, {}).has_error();
+        const Selector& selector = file.value().context.selector;
+        const bool nothing_selected = !selector.word && !selector.device && !selector.snapshot &&
+                                      select_disk(*file.value().disks, selector).has_error();
         if (disk.has_value() || nothing_selected) return tells_damage(facts) ? kPartial : kDone;
         report(disk.error());
         return kPartial;

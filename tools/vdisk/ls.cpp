@@ -137,7 +137,24 @@ private:
             described["selector"] = printable(selector_of(file, disk));
             facts["disks"].push_back(std::move(described));
         }
+        if (Facts drives = removable(file); !drives.empty()) facts["removable"] = std::move(drives);
         return facts;
+    }
+
+    // A machine's drives that hold no disk of it.
+    static Facts removable(const OpenedFile& file) {
+        const Facts all = file.disks->facts();
+        Facts drives = Facts::array();
+        for (const Facts& drive : all["drives"].elements())
+            if (const bool* is = drive["removable"].boolean(); is != nullptr && *is) drives.push_back(drive);
+        return drives;
+    }
+
+    static std::string line_of(const Facts& drive) {
+        const auto text = [&](const char* key) { return drive[key].text() == nullptr ? std::string() : *drive[key].text(); };
+        return fmt::format("removable {}: {}, {}{}", text("name"), text("kind"),
+                           text("medium") == "none" ? "no medium" : text("medium"),
+                           drive.contains("missing") ? ", which is missing" : "");
     }
 
     static Facts identity(const OpenedFile& file) {
@@ -155,6 +172,8 @@ private:
     void print_text(const OpenedFile& file) const {
         if (printing.several) fmt::print("file: {}\n", file.source->name());
         fmt::print("{}{}", to_text(identity(file)), table(file, rows_of(file)));
+        const Facts drives = removable(file);
+        for (const Facts& drive : drives.elements()) fmt::print("{}\n", line_of(drive));
         if (file.disks->disks().size() > 1)
             fmt::print("open one as {} (by its NAME or ID)\n",
                        shell_quoted(file.context.selector.path.native() + "#NAME"));

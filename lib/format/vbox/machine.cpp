@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vbox/machine.hpp"
 
+#include "base/parse.hpp"
+
 #include <pugixml.hpp>
 
 #include <algorithm>
+#include <map>
 #include <string_view>
 
 namespace vdisk::vbox {
@@ -35,6 +38,17 @@ bool is_encrypted(const pugi::xml_node& disk) {
     return false;
 }
 
+// Locations of images of removable media.
+using Removable = std::map<Uuid, std::string>;
+
+Removable removable_images(const pugi::xml_node& registry) {
+    Removable images;
+    for (const char* list : {"DVDImages", "FloppyImages"})
+        for (const pugi::xml_node& image : registry.child(list).children("Image"))
+            images.emplace(uuid_of(image), image.attribute("location").value());
+    return images;
+}
+
 void read_media(const pugi::xml_node& registry, Machine& machine) {
     struct Above {
         Uuid uuid;
@@ -55,23 +69,29 @@ void read_media(const pugi::xml_node& registry, Machine& machine) {
     }
 }
 
-// Newer versions have the controllers inside Hardware, older ones beside it.
-std::vector<Attachment> read_attachments(const pugi::xml_node& state) {
-    std::vector<Attachment> attachments;
+// Calls `take` with each device that is attached. Newer versions have the controllers inside Hardware, older ones
+// beside it.
+template<class Take> void for_each_device(const pugi::xml_node& state, Take take) {
     for (const pugi::xml_node& place : {state, state.child("Hardware")})
         for (const pugi::xml_node& controller : place.child("StorageControllers").children("StorageController"))
-            for (const pugi::xml_node& device : controller.children("AttachedDevice")) {
-                const Uuid medium = uuid_of(device.child("Image"));
-                if (std::string_view(device.attribute("type").value()) != "HardDisk" || medium.is_null()) continue;
-                attachments.push_back(
-                    {fmt::format("{}-{}-{}", controller.attribute("name").value(), device.attribute("port").as_uint(),
-                                 device.attribute("device").as_uint()),
-                     medium});
-            }
-    return attachments;
+            for (const pugi::xml_node& device : controller.children("AttachedDevice"))
+                take(device, fmt::format("{}-{}-{}", controller.attribute("name").value(),
+                                         device.attribute("port").as_uint(), device.attribute("device").as_uint()));
 }
 
-void read_snapshots(const pugi::xml_node& machine_node, Machine& machine) {
+void read_devices(const pugi::xml_node& node, const Removable& images, MachineState& state) {
+    for_each_device(node, [&](const pugi::xml_node& device, const std::string& port) {
+        const std::string_view type = device.attribute("type").value();
+        const Uuid medium = uuid_of(device.child("Image"));
+        if (type == "HardDisk" && !medium.is_null()) state.attachments.push_back({port, medium});
+        if (type != "DVD" && type != "Floppy") return;
+        const auto image = images.find(medium);
+        const std::string host = device.child("HostDrive").attribute("src").value();
+        state.removable.push_back({port, type == "Floppy", image != images.end() ? image->second : host});
+    });
+}
+
+void read_snapshots(const pugi::xml_node& machine_node, const Removable& images, Machine& machine) {
     std::vector<Pending<Uuid>> pending;
     push_children(pending, machine_node, "Snapshot", Uuid{});
     while (!pending.empty()) {
@@ -83,18 +103,52 @@ void read_snapshots(const pugi::xml_node& machine_node, Machine& machine) {
                                   .parent = above,
                                   .name = node.attribute("name").value(),
                                   .time = node.attribute("timeStamp").value(),
-                                  .attachments = read_attachments(node)});
+                                  .attachments = {}});
+        read_devices(node, images, machine.states.back());
         push_children(pending, node.child("Snapshots"), "Snapshot", uuid);
     }
 }
 
-void read_machine(const pugi::xml_node& node, Machine& machine) {
+NetworkAdapter adapter_of(const pugi::xml_node& node) {
+    NetworkAdapter adapter{.name = fmt::format("adapter {}", node.attribute("slot").as_uint() + 1),
+                           .model = node.attribute("type").value(),
+                           .mac = mac_address(node.attribute("MACAddress").value())};
+    for (const pugi::xml_node& mode : node.children()) {
+        if (std::string_view(mode.name()) == "DisabledModes") continue;
+        const std::string name = mode.attribute("name").value();
+        adapter.network = name.empty() ? mode.name() : fmt::format("{} {}", mode.name(), name);
+    }
+    return adapter;
+}
+
+void describe(const pugi::xml_node& node, vdisk::Machine& machine) {
+    constexpr std::uint64_t kMebibyte = 1U << 20;
+    const pugi::xml_node hardware = node.child("Hardware");
     machine.name = node.attribute("name").value();
+    machine.system = node.attribute("OSType").value();
+    machine.notes = node.child("Description").child_value();
+    if (const auto memory = hardware.child("Memory").attribute("RAMSize"))
+        machine.memory = memory.as_uint() * kMebibyte;
+    if (hardware) machine.processors = hardware.child("CPU").attribute("count").as_uint(1);
+    pugi::xml_node firmware = hardware.child("Firmware");
+    if (!firmware) firmware = hardware.child("BIOS").child("Firmware");
+    if (hardware) machine.firmware = lower(firmware.attribute("type").value()).starts_with("efi") ? "UEFI" : "BIOS";
+    pugi::xml_node tpm = hardware.child("TrustedPlatformModule");
+    if (!tpm) tpm = hardware.child("BIOS").child("TrustedPlatformModule");
+    if (tpm) machine.tpm = lower(tpm.attribute("type").value()) != "none";
+    for (const pugi::xml_node& adapter : hardware.child("Network").children("Adapter"))
+        if (adapter.attribute("enabled").as_bool()) machine.adapters.push_back(adapter_of(adapter));
+}
+
+void read_machine(const pugi::xml_node& node, const Removable& images, Machine& machine) {
     machine.uuid = uuid_of(node);
     machine.snapshot_folder = node.attribute("snapshotFolder").value();
-    machine.states.push_back({.attachments = read_attachments(node)});
+    machine.current = Uuid::parse(node.attribute("currentSnapshot").value()).value_or(Uuid{});
+    machine.states.emplace_back();
+    read_devices(node, images, machine.states.back());
     read_media(node.child("MediaRegistry"), machine);
-    read_snapshots(node, machine);
+    read_snapshots(node, images, machine);
+    describe(node, machine.described);
 }
 
 } // namespace
@@ -113,7 +167,10 @@ Result<Machine> Machine::parse(const ByteSource& source, const std::filesystem::
     if (!parsed) machine.damage = fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description());
     machine.file = file;
     machine.folder = file.parent_path();
-    if (const pugi::xml_node node = root.child("Machine")) read_machine(node, machine);
+    if (root.child("MachineEncrypted"))
+        machine.described.encrypted = "the machine as a whole: its settings can't be read without the password";
+    if (const pugi::xml_node node = root.child("Machine"))
+        read_machine(node, removable_images(node.child("MediaRegistry")), machine);
     read_media(root.child("Global").child("MediaRegistry"), machine);
     for (Medium& medium : machine.media)
         if (medium.location.size() > limits.name_bytes) medium.location.clear();

@@ -4,7 +4,7 @@
 
 #include "base/limits.hpp"
 #include "base/uuid.hpp"
-#include "io/byte_source.hpp"
+#include "disk/machine.hpp"
 
 #include <filesystem>
 #include <vector>
@@ -27,6 +27,13 @@ struct Attachment {
     Uuid medium{};
 };
 
+/// A drive for removable media.
+struct RemovableDrive {
+    std::string port;
+    bool floppy = false;
+    std::string medium; ///< where the image is, as stored, or the host's drive; empty: none
+};
+
 /// What was attached at one time: now, or when a snapshot was made.
 struct MachineState {
     bool is_snapshot = false;
@@ -35,17 +42,19 @@ struct MachineState {
     std::string name; ///< the snapshot's
     std::string time; ///< as stored
     std::vector<Attachment> attachments;
+    std::vector<RemovableDrive> removable{};
 };
 
 /// Values are as stored, bounded by the file's size; they have passed no check.
 struct Machine {
-    std::string name;
     Uuid uuid{};
     std::filesystem::path file;
     std::filesystem::path folder;          ///< where the XML file lies
     std::filesystem::path snapshot_folder; ///< as stored; empty in VirtualBox.xml
     std::vector<Medium> media;             ///< parents before their children
     std::vector<MachineState> states;      ///< the current one, then the snapshots, parents before their children
+    Uuid current{};                        ///< the snapshot that the current state follows; null: none
+    vdisk::Machine described{};            ///< all that is not about disks
     std::string damage;                    ///< why the XML could be read in part only; empty if it is whole
 
     /// Reads what can be read: XML that breaks off gives what stands before that. Errors: `not_this_format` where no

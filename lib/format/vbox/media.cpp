@@ -10,46 +10,19 @@
 #include <algorithm>
 #include <array>
 #include <optional>
-#include <system_error>
 
 namespace fs = std::filesystem;
 
 namespace vdisk::vbox {
 namespace {
 
-// Our name for VirtualBox's name of a format; empty for one that is not read here.
+// Our name for VirtualBox's name of a format; empty for one that is not read here, and for QEMU's, of which it has one
+// name for all versions.
 std::string format_of(const Medium& medium) {
     constexpr std::array<std::string_view, 6> kSame{"vdi", "vhd", "vmdk", "qed", "parallels", "raw"};
     const std::string name = lower(medium.format);
     if (name.empty()) return "vdi";
-    if (name == "qcow") return "qcow2"; // or its first version
     return std::ranges::find(kSame, name) != kSame.end() ? name : "";
-}
-
-// VirtualBox has one name for all versions of QEMU's format, and writes the first one.
-std::string format_of(const FileSource& file, std::string format) {
-    std::array<std::byte, 8> start{};
-    const auto got = file.read_at(0, start);
-    const bool is_first = got.has_value() && got.value() == start.size() && start[7] == std::byte{1};
-    return format == "qcow2" && is_first ? "qcow" : std::move(format);
-}
-
-std::vector<fs::path> candidates(const Machine& machine, const Medium& medium, const References& gate) {
-    std::string location = medium.location;
-    std::ranges::replace(location, '\\', '/'); // no file name on Windows has one
-    const bool has_drive = location.size() > 1 && location[1] == ':';
-    const fs::path name = fs::path(location).filename();
-    const fs::path snapshots = machine.snapshot_folder.empty() ? "Snapshots" : machine.snapshot_folder;
-
-    std::vector<fs::path> list;
-    if (!has_drive) list.push_back(machine.folder / location); // an absolute location replaces the folder
-    list.push_back(machine.folder / name);
-    list.push_back(machine.folder / snapshots / name);
-    for (const fs::path& folder : gate.folders()) list.push_back(folder / name);
-    std::vector<fs::path> once;
-    for (fs::path& path : list)
-        if (std::ranges::find(once, path) == once.end()) once.push_back(std::move(path));
-    return once;
 }
 
 // The identifier in a file's own header; nothing for a format, or a VMDK of another program, that has none.
@@ -77,41 +50,44 @@ std::string objection(const FileSource& file, const Medium& medium, std::string_
     return fmt::format("{} has the UUID {}", file.name(), to_string(*identifier.value()));
 }
 
-Result<void> check_readable(const Machine& machine, const Medium& medium) {
-    const std::string file = printable(machine.file.native());
-    if (medium.encrypted)
-        return fail(ErrorKind::unsupported, "{}: medium {} is encrypted, which is not supported", file,
-                    to_string(medium.uuid));
-    if (format_of(medium).empty())
-        return fail(ErrorKind::unsupported, "{}: medium {} has format '{}', which is not supported", file,
-                    to_string(medium.uuid), printable(medium.format));
-    return ok();
+// Why the medium can't be read, whatever file it is.
+std::string problem_of(const Machine& machine, const Medium& medium) {
+    const std::string named = fmt::format("{}: medium {}", printable(machine.file.native()), to_string(medium.uuid));
+    if (medium.encrypted) return fmt::format("{} is encrypted, which is not supported", named);
+    if (format_of(medium).empty() && lower(medium.format) != "qcow")
+        return fmt::format("{} has format '{}', which is not supported", named, printable(medium.format));
+    return "";
 }
 
 } // namespace
 
-Result<FoundFile> open_medium(const Machine& machine, const Medium& medium, const References& gate) {
-    VDISK_CHECK(check_readable(machine, medium));
+Drive drive_of(const Machine& machine, const Medium& medium) {
     const std::string format = format_of(medium);
-    std::string tried;
-    ErrorKind kind = ErrorKind::io;
-    for (const fs::path& path : candidates(machine, medium, gate)) {
-        std::error_code error;
-        std::string why = printable(path.native());
-        if (fs::exists(path, error)) {
-            const auto file = gate.open_exact(path);
-            why = file.has_value() ? objection(*file.value(), medium, format) : file.error().what;
-            if (why.empty())
-                return FoundFile{.file = file.value(),
-                                 .how = fmt::format("by {}", printable(machine.file.native())),
-                                 .format = format_of(*file.value(), format),
-                                 .registry = machine.file};
-            if (file.has_error()) kind = file.error().kind;
-        }
-        tried += fmt::format("{}{}", tried.empty() ? "" : "; ", why);
-    }
-    return fail(kind, "{}: medium {} at '{}' not found; looked for {}", printable(machine.file.native()),
-                to_string(medium.uuid), printable(medium.location), tried);
+    const fs::path snapshots = machine.snapshot_folder.empty() ? "Snapshots" : machine.snapshot_folder;
+    Drive drive{.file = medium.location.empty() ? to_string(medium.uuid) : medium.location,
+                .identifier = to_string(medium.uuid)};
+    if (!medium.location.empty()) drive.where = host_path(medium.location);
+    drive.search.folders = {machine.folder, machine.folder / snapshots};
+    drive.search.objection = [medium, format](const FileSource& file) { return objection(file, medium, format); };
+    drive.format = format;
+    drive.problem = problem_of(machine, medium);
+    drive.registry = machine.file;
+    return drive;
+}
+
+Result<FoundFile> open_medium(const Machine& machine, const Medium& medium, const References& gate) {
+    const Drive drive = drive_of(machine, medium);
+    if (!drive.problem.empty()) return fail(ErrorKind::unsupported, "{}", drive.problem);
+    const std::string named = fmt::format("{}: medium {} at '{}'", printable(machine.file.native()),
+                                          to_string(medium.uuid), printable(medium.location));
+    if (drive.where.paths.empty()) return fail(ErrorKind::io, "{} not found", named);
+    auto found = gate.find(drive.where, drive.search);
+    if (found.has_error()) return std::move(found).error().in(named);
+    FoundFile& file = found.value();
+    file.how = fmt::format("by {}{}{}", printable(machine.file.native()), file.how.empty() ? "" : ", ", file.how);
+    file.format = drive.format;
+    file.registry = machine.file;
+    return found;
 }
 
 } // namespace vdisk::vbox

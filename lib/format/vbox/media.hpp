@@ -7,10 +7,14 @@
 
 namespace vdisk::vbox {
 
-/// Opens the file of a medium of `machine` through the gate: where the registry says, else by its last component beside
-/// the registry, in its snapshot folder and in `gate`'s own folders. A VDI, VHD or VMDK must have the medium's UUID.
-/// Errors: `unsupported` for formats that are not read here and for enciphered media, `usage` for what the policy
-/// forbids, `io` for what is not there, telling each path that was tried.
+/// How a medium of `machine` is looked for: where the registry says, which may be relative to its folder, else as the
+/// gate's search has it, with the registry's folder and its snapshot folder before the gate's own. A VDI, VHD or VMDK
+/// must have the medium's UUID. `controller`, `port` and `name` are left to the caller.
+[[nodiscard]] Drive drive_of(const Machine& machine, const Medium& medium);
+
+/// Opens the file of a medium of `machine` through the gate. Errors: `unsupported` for formats that are not read here
+/// and for enciphered media, `usage` for what the policy forbids, `io` for what is not there, telling each path that
+/// was tried.
 [[nodiscard]] Result<FoundFile> open_medium(const Machine& machine, const Medium& medium, const References& gate);
 
 } // namespace vdisk::vbox

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "open/machine/machine_file.hpp"
+
+#include "base/text.hpp"
+#include "image/uniform_layout.hpp"
+#include "open/open.hpp"
+#include "open/registry.hpp"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+namespace vdisk {
+namespace {
+
+// What was found for a drive.
+struct Medium {
+    std::string path;
+    std::string how;    ///< FoundFile::how
+    std::string format; ///< as it will be read
+    std::uint64_t size = 0;
+    std::uint32_t sector_size = 512;
+};
+
+Result<FoundFile> locate(const Drive& drive, const References& gate) {
+    if (!drive.problem.empty()) return fail(ErrorKind::unsupported, "{}", drive.problem);
+    if (drive.where.paths.empty())
+        return fail(ErrorKind::unsupported, "'{}' names no file that could be opened", printable(drive.file));
+    VDISK_TRY(found, gate.find(drive.where, drive.search));
+    found.format = drive.format;
+    found.snapshot = drive.snapshot;
+    found.registry = drive.registry;
+    return std::move(found);
+}
+
+// Of what holds disks of its own: a machine whose drive is a machine again is a trap, or a mistake.
+bool is_disk(const Format& format) {
+    return format.follow == nullptr && !format.scans_forward && !format.is_machine;
+}
+
+Result<const Format*> format_of(const FoundFile& found) {
+    if (found.format.empty()) {
+        VDISK_TRY(detected, detect_format(*found.file, Match::sure));
+        return detected != nullptr ? detected : find_format("raw");
+    }
+    const Format* const format = find_format(found.format);
+    if (format == nullptr) return fail(ErrorKind::unsupported, "format '{}' is not read here", printable(found.format));
+    return format;
+}
+
+Result<Medium> look_at(const Drive& drive, const OpenContext& context) {
+    VDISK_TRY(found, locate(drive, *context.references));
+    Medium medium{.path = found.file->path().native(), .how = found.how};
+    VDISK_TRY(format, format_of(found));
+    if (!is_disk(*format))
+        return fail(ErrorKind::unsupported, "{}: is a {} file, and no disk", found.file->name(), format->name);
+    medium.format = format->name;
+    OpenContext inner = context;
+    inner.selector = {.path = found.file->path()};
+    if (!found.snapshot.empty()) inner.selector.snapshot = found.snapshot;
+    inner.references = context.references->beside(found.file->path());
+    inner.file = found.file;
+    inner.stream = nullptr;
+    if (!found.registry.empty()) inner.registry = found.registry;
+    VDISK_TRY(file, format->open(found.file, inner));
+    VDISK_TRY(index, select_disk(*file, inner.selector));
+    medium.size = file->disks()[index].size;
+    medium.sector_size = file->disks()[index].sector_size;
+    if (medium.size == 0) return fail(ErrorKind::corrupt, "{}: is empty", found.file->name());
+    return medium;
+}
+
+// What drives that have the same medium agree in.
+using Key = std::tuple<std::string, std::string, std::string, std::string, std::string>;
+
+Key key_of(const Drive& drive) {
+    return {drive.file, drive.identifier, drive.format, drive.snapshot, drive.problem};
+}
+
+class MachineFile final : public DiskFile {
+public:
+    MachineFile(const Format& format, Machine machine, const OpenContext& context)
+        : format_(format), machine_(std::make_shared<const Machine>(std::move(machine))), context_(context) {
+        for (const Drive& drive : machine_->drives) add_current(drive);
+        for (const MachineState& state : machine_->checkpoints)
+            for (const Drive& drive : state.drives) add_earlier(state, drive);
+        for (const Drive& drive : machine_->unattached) add_unattached(drive);
+    }
+
+    const Format& format() const noexcept override { return format_; }
+    const std::vector<Disk>& disks() const noexcept override { return disks_; }
+    std::vector<std::string_view> keys() const override { return {"parent", "backing", "root"}; }
+    Result<Layer> layer(std::size_t index) const override;
+    std::vector<ParentLink> links() const override;
+    Facts facts() const override { return describe(*machine_); }
+
+private:
+    void add_current(const Drive& drive);
+    void add_earlier(const MachineState& state, const Drive& drive);
+    void add_unattached(const Drive& drive);
+    void add(Disk disk, const Drive& drive);
+    const Result<Medium>& medium_of(const Drive& drive);
+    ParentLink link_to(const Drive& drive) const;
+
+    const Format& format_;
+    std::shared_ptr<const Machine> machine_; ///< whose drives links point into
+    OpenContext context_;
+    std::vector<Disk> disks_;
+    std::vector<const Drive*> drives_; ///< of the disk with the same index
+    std::map<Key, Result<Medium>> media_;
+};
+
+// Removable media are told, and are no disks of the machine.
+bool holds_disk(const Drive& drive) {
+    return !drive.is_removable() && !drive.file.empty();
+}
+
+void MachineFile::add_current(const Drive& drive) {
+    if (!holds_disk(drive)) return;
+    add({.kind = Disk::Kind::device, .name = drive.name, .chosen_by_default = drive.kind == Drive::Kind::disk}, drive);
+}
+
+void MachineFile::add_earlier(const MachineState& state, const Drive& drive) {
+    if (!holds_disk(drive)) return;
+    const bool alone =
+        drive.kind == Drive::Kind::disk && 1 == std::ranges::count_if(state.drives, [](const Drive& each) {
+                                               return holds_disk(each) && each.kind == Drive::Kind::disk;
+                                           });
+    const auto at = [&](const std::string& checkpoint) { return fmt::format("{}@{}", drive.name, checkpoint); };
+    Disk disk{.kind = Disk::Kind::snapshot, .chosen_by_default = false};
+    disk.name = alone ? state.name : at(state.name);
+    if (!state.id.empty()) disk.id = alone ? state.id : at(state.id);
+    for (const std::string& checkpoint : {state.name, state.id})
+        if (!checkpoint.empty()) {
+            disk.aliases.push_back(at(checkpoint));
+            disk.aliases.push_back(fmt::format("{}/{}", checkpoint, drive.name));
+        }
+    if (!state.time.empty()) disk.facts["time"] = printable(state.time);
+    const auto parent = std::ranges::find(machine_->checkpoints, state.parent, &MachineState::key);
+    if (!state.parent.empty() && parent != machine_->checkpoints.end()) disk.facts["after"] = printable(parent->name);
+    disk.facts["drive"] = printable(drive.name);
+    add(std::move(disk), drive);
+}
+
+void MachineFile::add_unattached(const Drive& drive) {
+    if (!holds_disk(drive)) return;
+    Disk disk{.kind = Disk::Kind::device, .name = drive.name, .chosen_by_default = false};
+    disk.facts["attached"] = false;
+    add(std::move(disk), drive);
+}
+
+void MachineFile::add(Disk disk, const Drive& drive) {
+    if (!drive.controller.empty()) disk.facts["controller"] = printable(drive.controller);
+    if (!drive.port.empty()) disk.facts["port"] = printable(drive.port);
+    if (drive.kind == Drive::Kind::state) disk.facts["holds"] = "state";
+    disk.facts["image"] = printable(drive.file);
+    if (!drive.snapshot.empty()) disk.facts["image snapshot"] = printable(drive.snapshot);
+    disk.facts.update(drive.facts);
+    const Result<Medium>& medium = medium_of(drive);
+    if (medium.has_value()) {
+        disk.facts["format"] = medium.value().format;
+        disk.facts["found at"] = printable(medium.value().path);
+        if (!medium.value().how.empty()) disk.facts["found"] = medium.value().how;
+        disk.size = medium.value().size;
+        disk.sector_size = medium.value().sector_size;
+    } else {
+        disk.facts["unreadable"] = medium.error().what;
+    }
+    disks_.push_back(std::move(disk));
+    drives_.push_back(&drive);
+}
+
+// Checkpoints share most images.
+const Result<Medium>& MachineFile::medium_of(const Drive& drive) {
+    Key key = key_of(drive);
+    const auto known = media_.find(key);
+    return (known != media_.end() ? known : media_.emplace(std::move(key), look_at(drive, context_)).first)->second;
+}
+
+ParentLink MachineFile::link_to(const Drive& drive) const {
+    return {.described = fmt::format("image '{}'", printable(drive.file)),
+            .format = drive.format,
+            .key = "parent",
+            .locate = [machine = machine_, &drive](const References& gate) { return locate(drive, gate); }};
+}
+
+Result<Layer> MachineFile::layer(std::size_t index) const {
+    const Drive& drive = *drives_[index];
+    if (const auto& medium = media_.at(key_of(drive)); medium.has_error()) return Error(medium.error());
+    // No bytes of its own: the disk is the image's.
+    Layer layer(std::make_shared<const UniformLayout>(Mapping::ask_parent(disks_[index].size)), {});
+    layer.parent = link_to(drive);
+    return layer;
+}
+
+std::vector<ParentLink> MachineFile::links() const {
+    std::vector<ParentLink> links;
+    for (const Drive* drive : drives_) links.push_back(link_to(*drive));
+    for (const Drive& drive : machine_->drives)
+        if (drive.is_removable() && !drive.where.paths.empty()) links.push_back(link_to(drive));
+    return links;
+}
+
+// Media that are no disks are looked for, to say where they are; nothing of them is read.
+void look_for_removable(Machine& machine, const References& gate) {
+    for (Drive& drive : machine.drives) {
+        if (!drive.is_removable() || drive.where.paths.empty()) continue;
+        const auto found = locate(drive, gate);
+        if (found.has_value()) drive.facts["found at"] = found.value().file->name();
+        else drive.facts["missing"] = found.error().what;
+    }
+}
+
+std::size_t drives_of(const Machine& machine) {
+    std::size_t count = machine.drives.size() + machine.unattached.size();
+    for (const MachineState& state : machine.checkpoints) count += state.drives.size();
+    return count;
+}
+
+} // namespace
+
+Result<std::shared_ptr<const DiskFile>> machine_file(const Format& format, Machine machine, const SourcePtr& source,
+                                                     const OpenContext& context) {
+    const std::size_t drives = drives_of(machine);
+    if (drives > context.limits.search_files)
+        return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", source->name(), drives,
+                    context.limits.search_files);
+    look_for_removable(machine, *context.references);
+    return std::shared_ptr<const DiskFile>(std::make_shared<MachineFile>(format, std::move(machine), context));
+}
+
+} // namespace vdisk

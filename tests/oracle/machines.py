@@ -1,0 +1,413 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Machines by their files: VMware's, libvirt's, Proxmox VE's and VirtualBox's, each with two disks and three checkpoints whose states
+differ, made by qemu-img under the host's names, then copied elsewhere and read there with the old paths gone."""
+import json
+import os
+import shutil
+import uuid
+
+import harness
+from harness import VDISK, outcome, run
+from vdi_builder import Vdi
+
+MIB = 1 << 20
+CHECKPOINTS = ("clean", "updated", "third")
+
+
+class Machines(harness.FolderTest):
+    def setUp(self):
+        super().setUp()
+        self.host, self.copy = self.folder / "host", self.folder / "copy"
+        self.host.mkdir()
+
+    def write(self, image, form, raw):
+        """A write into the image and into its flat model."""
+        at, byte = self.random.randrange(MIB // 512) * 512, self.random.randrange(1, 256)
+        run("qemu-io", "-f", form, "-c", f"write -P {byte} {at} 4096", image)
+        with open(raw, "r+b") as file:
+            file.seek(at)
+            file.write(bytes([byte]) * 4096)
+
+    def new_disk(self, image, form):
+        raw = self.folder / "model.raw"
+        raw.write_bytes(bytes(2 * MIB))
+        image.parent.mkdir(parents=True, exist_ok=True)
+        run("qemu-img", "create", "-q", "-f", form, image, 2 * MIB)
+        self.write(image, form, raw)
+        return raw
+
+    def vmdk_states(self, folder, stem):
+        """A VMDK for each checkpoint, each above the one before; (names, their disks' bytes), the current one last."""
+        raw = self.new_disk(folder / f"{stem}.vmdk", "vmdk")
+        names, disks = [f"{stem}.vmdk"], [raw.read_bytes()]
+        for number in range(1, len(CHECKPOINTS) + 1):
+            names.append(f"{stem}-{number:06}.vmdk")
+            run("qemu-img", "create", "-q", "-f", "vmdk", "-b", names[-2], "-F", "vmdk", folder / names[-1])
+            self.write(folder / names[-1], "vmdk", raw)
+            disks.append(raw.read_bytes())
+        return names, disks
+
+    def qcow2_states(self, image):
+        """A qcow2 image with a snapshot inside for each checkpoint; the disks' bytes, the current one last."""
+        raw = self.new_disk(image, "qcow2")
+        disks = []
+        for name in CHECKPOINTS:
+            disks.append(raw.read_bytes())
+            run("qemu-img", "snapshot", "-c", name, image)
+            self.write(image, "qcow2", raw)
+        return disks + [raw.read_bytes()]
+
+    def moved(self):
+        """The host's tree in another place; nothing is left at the old one."""
+        shutil.copytree(self.host, self.copy, symlinks=True)
+        shutil.rmtree(self.host)
+        return self.copy
+
+    def assert_states(self, machine, drives, selector=""):
+        """`drives`: {name: disks' bytes at each checkpoint and now}."""
+        listed = json.loads(run(VDISK, "ls", "--json", f"{machine}{selector}"))["disks"]
+        attached = [disk for disk in listed if disk.get("attached", True)]
+        self.assertEqual(len(attached), len(drives) * (len(CHECKPOINTS) + 1))
+        for drive, disks in drives.items():
+            self.assert_bytes(f"{machine}#{drive}{selector.replace('#', ',')}", disks[-1])
+            for name, expected in zip(CHECKPOINTS, disks):
+                for typed in (f"{drive}@{name}", f"{name}/{drive}"):
+                    self.assert_bytes(f"{machine}#{typed}{selector.replace('#', ',')}", expected)
+        info = json.loads(run(VDISK, "info", "--json", f"{machine}{selector}"))
+        self.assertEqual([(each["name"], each.get("after"), each["depth"]) for each in info["checkpoints"]],
+                         [(name, before, depth) for depth, (name, before) in enumerate(zip(CHECKPOINTS, (None, *CHECKPOINTS)))])
+        self.assertEqual(info["current_state_after"], CHECKPOINTS[-1])
+        for key in ("machine", "machine_id", "memory_size", "processors", "firmware", "network_adapters", "drives", "machine_encrypted"):
+            self.assertIn(key, info, key)
+        self.assertEqual(info["memory_size"], 2048 * MIB)
+        self.assertEqual(info["processors"], 2)
+        self.assertEqual(info["network_adapters"][0]["mac_address"], "52:54:00:12:34:56")
+        return info
+
+    def assert_bytes(self, name, expected):
+        self.assertEqual(run(VDISK, "export", name, "-"), expected, name)
+
+    def vmx(self, name_of, folder="vmfs/volumes/5f0e-ds1/mailserver", more=""):
+        """mailserver.vmx and .vmsd in a datastore, whose disks are called as `name_of` says; ({drive: disks}, folder)."""
+        place = self.host / folder
+        drives = {}
+        database = '.encoding = "UTF-8"\nsnapshot.lastUID = "7"\nsnapshot.current = "7"\nsnapshot.numSnapshots = "3"\n'
+        text = ('.encoding = "UTF-8"\nconfig.version = "8"\nvirtualHW.version = "19"\ndisplayName = "Mail |22server|22"\nmemSize = "2048"\n'
+                'numvcpus = "2"\nfirmware = "efi"\nuuid.bios = "56 4d 00"\nguestOS = "debian11-64"\nethernet0.present = "TRUE"\n'
+                'ethernet0.virtualDev = "vmxnet3"\nethernet0.generatedAddress = "52:54:00:12:34:56"\nethernet0.networkName = "VM Network"\n'
+                'ide1:0.present = "TRUE"\nide1:0.deviceType = "cdrom-image"\nide1:0.fileName = "/isos/debian.iso"\nscsi0.virtualDev = "pvscsi"\n' + more)
+        names = {}
+        for drive, stem in (("scsi0:0", "mailserver"), ("scsi0:1", "mailserver_1")):
+            names[drive], drives[drive] = self.vmdk_states(place, stem)
+            text += f'{drive}.present = "TRUE"\n{drive}.fileName = "{name_of(names[drive][-1])}"\n'
+        for number, name in enumerate(CHECKPOINTS):
+            uid = (2, 5, 7)[number]
+            database += (f'snapshot{number}.uid = "{uid}"\nsnapshot{number}.filename = "mailserver-Snapshot{uid}.vmsn"\nsnapshot{number}.displayName = "{name}"\n'
+                         f'snapshot{number}.createTimeHigh = "300237"\nsnapshot{number}.createTimeLow = "-195240237{number}"\nsnapshot{number}.numDisks = "2"\n')
+            if number:
+                database += f'snapshot{number}.parent = "{(2, 5, 7)[number - 1]}"\n'
+            for at, drive in enumerate(drives):
+                database += f'snapshot{number}.disk{at}.fileName = "{name_of(names[drive][number])}"\nsnapshot{number}.disk{at}.node = "{drive}"\n'
+        (place / "mailserver.vmx").write_text(text)
+        (place / "mailserver.vmsd").write_text(database)
+        return drives, folder
+
+    def test_vmware_by_names_beside_the_machine(self):
+        drives, folder = self.vmx(lambda name: name)
+        info = self.assert_states(self.moved() / folder / "mailserver.vmx", drives)
+        self.assertEqual(info["machine"], 'Mail "server"')
+        self.assertEqual(info["firmware"], "UEFI")
+        self.assertTrue(info["checkpoints"][0]["time"].startswith("2010-"), info["checkpoints"][0]["time"])
+        removable, = [drive for drive in info["drives"] if drive["removable"]]
+        self.assertEqual([removable[key] for key in ("name", "kind", "controller", "port", "medium")], ["ide1:0", "CD-ROM", "ide1", "0", "/isos/debian.iso"])
+        self.assertIn("not found", removable["missing"])
+
+    def test_vmware_by_datastores_and_by_paths_of_windows(self):
+        for name_of in (lambda name: f"[ds1] mailserver/{name}", lambda name: f"/vmfs/volumes/5f0e-ds1/mailserver/{name}", lambda name: f"C:\\VMs\\mailserver\\{name}"):
+            with self.subTest(name_of("x")):
+                shutil.rmtree(self.copy, ignore_errors=True)
+                drives, folder = self.vmx(name_of)
+                self.assert_states(self.moved() / folder / "mailserver.vmx", drives)
+
+    def test_vmware_below_the_evidences_root(self):
+        drives, folder = self.vmx(lambda name: f"/vmfs/volumes/5f0e-ds1/mailserver/{name}")
+        copy = self.moved()
+        elsewhere = self.folder / "elsewhere"
+        elsewhere.mkdir()
+        for name in ("mailserver.vmx", "mailserver.vmsd"):
+            shutil.move(copy / folder / name, elsewhere / name)
+        self.assertEqual(outcome(VDISK, "ls", elsewhere / "mailserver.vmx")[0], 1)
+        self.assert_states(elsewhere / "mailserver.vmx", drives, f"#root={copy}")
+
+    def libvirt(self, sources):
+        """web.xml in etc/libvirt/qemu with snapshots' metadata, and its images; {drive: disks}."""
+        images = {drive: self.host / "var/lib/libvirt/images" / f"web-{drive}.qcow2" for drive in ("vda", "vdb")}
+        disks = {drive: self.qcow2_states(image) for drive, image in images.items()}
+        devices = "".join(f'<disk type="{kind}" device="disk"><driver name="qemu" type="qcow2"/><source {key}="{sources(images[drive].name)}"/>'
+                          f'<target dev="{drive}" bus="virtio"/></disk>' for drive, kind, key in (("vda", "file", "file"), ("vdb", "block", "dev")))
+        domain = ('<domain type="kvm"><name>web</name><uuid>11111111-2222-3333-4444-555555555555</uuid><memory unit="KiB">2097152</memory><vcpu>2</vcpu>'
+                  '<os><type arch="x86_64">hvm</type></os><devices>' + devices + '<disk type="file" device="cdrom"><target dev="sda" bus="sata"/><readonly/></disk>'
+                  '<interface type="network"><mac address="52:54:00:12:34:56"/><source network="default"/><model type="virtio"/></interface></devices></domain>')
+        config, metadata = self.host / "etc/libvirt/qemu", self.host / "var/lib/libvirt/qemu/snapshot/web"
+        config.mkdir(parents=True)
+        metadata.mkdir(parents=True)
+        (config / "web.xml").write_text("<!--\nWARNING: THIS IS AN AUTO-GENERATED FILE.\n-->\n\n" + domain)
+        for number, name in enumerate(CHECKPOINTS):
+            parent = f"<parent><name>{CHECKPOINTS[number - 1]}</name></parent>" if number else ""
+            (metadata / f"{name}.xml").write_text(
+                f"<domainsnapshot><name>{name}</name>{parent}<creationTime>{1700000000 + number}</creationTime><memory snapshot='no'/>"
+                f"<disks><disk name='vda' snapshot='internal'/><disk name='vdb' snapshot='internal'/></disks>{domain}<active>{int(number == 2)}</active></domainsnapshot>")
+        return disks
+
+    def test_libvirt(self):
+        drives = self.libvirt(lambda name: f"/var/lib/libvirt/images/{name}")
+        machine = self.moved() / "etc/libvirt/qemu/web.xml"
+        info = self.assert_states(machine, drives)
+        self.assertEqual(info["checkpoints"][0]["time"], "2023-11-14T22:13:20Z")
+        self.assertEqual([drive["medium"] for drive in info["drives"] if drive["removable"]], ["none"])
+        shutil.move(self.copy / "etc", self.folder / "etc")
+        self.assert_states(self.folder / "etc/libvirt/qemu/web.xml", drives, f"#root={self.copy}")
+
+    def test_a_libvirt_disk_whose_snapshot_is_outside_is_the_file_that_was_left(self):
+        raw = self.new_disk(self.folder / "base.qcow2", "qcow2")
+        before = raw.read_bytes()
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", "base.qcow2", "-F", "qcow2", self.folder / "over.qcow2")
+        self.write(self.folder / "over.qcow2", "qcow2", raw)
+        domain = '<domain type="kvm"><name>m</name><uuid>1</uuid><devices><disk type="file" device="disk"><driver type="qcow2"/><source file="/i/{}.qcow2"/><target dev="vda"/></disk></devices></domain>'
+        (self.folder / "m.xml").write_text(domain.format("over"))
+        (self.folder / "m.snap.xml").write_text("<domainsnapshot><name>s</name><disks><disk name='vda' snapshot='external' type='file'><source file='/i/over.qcow2'/></disk></disks>"
+                                                + domain.format("base") + "</domainsnapshot>")
+        self.assert_bytes(f"{self.folder}/m.xml#vda", raw.read_bytes())
+        self.assert_bytes(f"{self.folder}/m.xml#vda@s", before)
+
+    def proxmox(self):
+        """etc/pve/nodes/n/qemu-server/100.conf with a disk in a folder and one on LVM; {drive: disks}."""
+        drives = {"scsi0": self.qcow2_states(self.host / "mnt/disks/images/100/vm-100-disk-0.qcow2"), "virtio1": []}
+        volumes = self.host / "dev/pve"
+        volumes.mkdir(parents=True)
+        for name in (*(f"snap_vm-100-disk-1_{name}" for name in CHECKPOINTS), "vm-100-disk-1"):
+            drives["virtio1"].append(self.random_bytes(MIB))
+            (volumes / name).write_bytes(drives["virtio1"][-1])
+        hardware = ("boot: order=scsi0\ncores: 2\nide2: none,media=cdrom\nmemory: 2048\nname: db\nnet0: virtio=52:54:00:12:34:56,bridge=vmbr0,firewall=1\nostype: l26\n"
+                    "scsi0: disks:100/vm-100-disk-0.qcow2,size=2M\nscsihw: virtio-scsi-single\nsockets: 1\nvirtio1: local-lvm:vm-100-disk-1,size=1M\n")
+        text = f"#The database%3A main\n{hardware}parent: {CHECKPOINTS[-1]}\n\n[PENDING]\nmemory: 9999\n"
+        for number, name in enumerate(CHECKPOINTS):
+            text += f"\n[{name}]\n#a note\n{hardware}" + (f"parent: {CHECKPOINTS[number - 1]}\n" if number else "") + f"snaptime: {1700000000 + number}\n"
+        config = self.host / "etc/pve/nodes/n/qemu-server"
+        config.mkdir(parents=True)
+        (config / "100.conf").write_text(text)
+        (self.host / "etc/pve/storage.cfg").write_text("dir: local\n\tpath /var/lib/vz\n\tcontent iso\n\ndir: disks\n\tpath /mnt/disks\n\tcontent images\n\nlvmthin: local-lvm\n\tthinpool data\n\tvgname pve\n")
+        return drives
+
+    def test_proxmox(self):
+        drives = self.proxmox()
+        machine = self.moved() / "etc/pve/nodes/n/qemu-server/100.conf"
+        info = self.assert_states(machine, drives)
+        self.assertEqual((info["machine"], info["machine_id"], info["notes"]), ("db", "100", "The database: main"))
+        self.assertEqual(info["checkpoints"][1]["time"], "2023-11-14T22:13:21Z")
+        flat = self.folder / "flat"
+        flat.mkdir()
+        for file in (machine, *(self.copy / "dev/pve").iterdir(), self.copy / "mnt/disks/images/100/vm-100-disk-0.qcow2"):
+            shutil.move(file, flat / file.name)
+        shutil.rmtree(self.copy)
+        self.assert_states(flat / "100.conf", drives)
+
+    def vbox(self, location):
+        """m.vbox with two disks, each a chain of VDIs; {drive: disks}."""
+        drives, attached, media = {}, [[] for _ in range(4)], ""
+        for port in range(2):
+            image, disks, nested = None, [], ""
+            for number in range(4):
+                image = Vdi(MIB, block_size=64 << 10, parent=image)
+                image.write(self.random.randrange(16), self.random_bytes(64 << 10))
+                name = f"disk{port}-{number}.vdi"
+                (self.host / "m").mkdir(exist_ok=True)
+                image.save(self.host / "m" / name)
+                disks.append(bytes(image.disk))
+                nested += f'<HardDisk uuid="{{{image.create}}}" location="{location(name)}" format="VDI">'
+                attached[number].append(f'<AttachedDevice type="HardDisk" port="{port}" device="0"><Image uuid="{{{image.create}}}"/></AttachedDevice>')
+            media += nested + "</HardDisk>" * 4
+            drives[f"SATA-{port}-0"] = disks
+
+        def storage(number):
+            return f'<StorageControllers><StorageController name="SATA">{"".join(attached[number])}<AttachedDevice type="DVD" port="2" device="0"/></StorageController></StorageControllers>'
+
+        tree, last = "", ""
+        for number in reversed(range(3)):
+            here = uuid.uuid4()
+            last = last or f"{{{here}}}"
+            tree = (f'<Snapshot uuid="{{{here}}}" name="{CHECKPOINTS[number]}" timeStamp="2024-01-02T03:04:0{number}Z"><Hardware>{storage(number)}</Hardware>'
+                    f'<Snapshots>{tree}</Snapshots></Snapshot>')
+        (self.host / "m/m.vbox").write_text(
+            f'<?xml version="1.0"?>\n<VirtualBox xmlns="http://www.virtualbox.org/"><Machine uuid="{{{uuid.uuid4()}}}" name="box" OSType="Debian_64" currentSnapshot="{last}">'
+            f'<MediaRegistry><HardDisks>{media}</HardDisks></MediaRegistry>{tree}<Hardware><CPU count="2"/><Memory RAMSize="2048"/><Firmware type="EFI"/>'
+            f'<Network><Adapter slot="0" enabled="true" MACAddress="525400123456" type="82540EM"><NAT/></Adapter></Network>{storage(3)}</Hardware></Machine></VirtualBox>\n')
+        return drives
+
+    def test_virtualbox(self):
+        for location in (lambda name: name, lambda name: f"C:\\Users\\a\\VirtualBox VMs\\m\\{name}", lambda name: f"/home/a/VMs/m/{name}"):
+            with self.subTest(location("x")):
+                shutil.rmtree(self.copy, ignore_errors=True)
+                shutil.rmtree(self.host, ignore_errors=True)
+                self.host.mkdir()
+                drives = self.vbox(location)
+                info = self.assert_states(self.moved() / "m/m.vbox", drives)
+                self.assertEqual(info["network_adapters"], [{"name": "adapter 1", "model": "82540EM", "mac_address": "52:54:00:12:34:56", "network": "NAT"}])
+
+    def hyperv(self, ids):
+        """web01 of Hyper-V 2012 in folders of its own, with two disks and a configuration for each checkpoint; {drive: images}."""
+        drives = {}
+        for slot, folder in enumerate(("Virtual Hard Disks", "More Disks")):
+            place = self.host / "web01" / folder
+            place.mkdir(parents=True)
+            for image in (harness.FIXTURES / "disks/avhdx-chain4").iterdir():
+                run("zstd", "-dq", image, "-o", place / image.name.removesuffix(".zst"))
+            lengths = {image.name: len(json.loads(run(VDISK, "info", "--json", image)).get("chain", [1])) for image in place.iterdir()}
+            drives[f"SCSI-0-{slot}"] = [(folder, name) for name in sorted(lengths, key=lengths.get)]
+
+        def configuration(id, name, kind, state, seconds):
+            created = ((11644473600 + seconds) * 10**7).to_bytes(8, "little").hex()
+            disks = "".join(f'<drive{slot}><pathname type="string">C:\\VMs\\web01\\{images[state][0]}\\{images[state][1]}</pathname><type type="string">VHD</type></drive{slot}>'
+                            for slot, images in enumerate(drives.values()))
+            text = (f'<?xml version="1.0" encoding="UTF-16" standalone="yes"?>\n<configuration><_d422512d-2bf2-4752-809d-7b82b5fcb1b4_><VDEVVersion type="integer">512</VDEVVersion>'
+                    f'<controller0>{disks}<drive2><pathname type="string"></pathname><type type="string">ISO</type></drive2></controller0></_d422512d-2bf2-4752-809d-7b82b5fcb1b4_>'
+                    '<_1bc9500e-ad4b-426e-ad70-d04cbeb2033b_><FriendlyName type="string">Network Adapter</FriendlyName><MacAddress type="string">52-54-00-12-34-56</MacAddress>'
+                    '<SwitchName type="string">lan</SwitchName></_1bc9500e-ad4b-426e-ad70-d04cbeb2033b_><global_settings><owner><sid type="string">S-1-5-21-1</sid></owner></global_settings>'
+                    f'<properties><creation_time type="bytes">{created}</creation_time><global_id type="string">{id}</global_id><name type="string">{name}</name><subtype type="integer">0</subtype>'
+                    f'<type_id type="string">{kind}</type_id></properties><settings>{ids}<memory><bank><size type="integer">2048</size></bank></memory>'
+                    '<processors><count type="integer">2</count></processors></settings></configuration>')
+            return text.encode("utf-16")
+
+        for folder in ("Virtual Machines", "Snapshots"):
+            (self.host / "web01" / folder).mkdir()
+        (self.host / "web01/Virtual Machines/M.xml").write_bytes(configuration("M", "web01", "Virtual Machines", 3, 1700000000))
+        for number, name in enumerate(CHECKPOINTS):
+            (self.host / f"web01/Snapshots/S{number}.xml").write_bytes(configuration(f"S{number}", name, "Snapshots", number, 1700000001 + number))
+        return drives
+
+    def test_hyperv(self):
+        for ids in ("", '<global><logical_id type="string">M</logical_id></global>'):
+            with self.subTest(ids):
+                shutil.rmtree(self.copy, ignore_errors=True)
+                shutil.rmtree(self.host, ignore_errors=True)
+                images = self.hyperv(ids)
+                copy = self.moved() / "web01"
+                drives = {drive: [run(VDISK, "export", copy / folder / name, "-") for folder, name in states] for drive, states in images.items()}
+                self.assertEqual(len(set(drives["SCSI-0-0"])), 4)
+                info = self.assert_states(copy / "Virtual Machines/M.xml", drives)
+                self.assertEqual((info["machine"], info["owner"], info["firmware"]), ("web01", "S-1-5-21-1", "BIOS"))
+                self.assertEqual(info["checkpoints"][0]["time"], "2023-11-14T22:13:21Z")
+                self.assertEqual(info["drives"][2]["medium"], "none")
+
+    def test_checkpoints_of_another_machine_are_not_this_ones(self):
+        self.hyperv('<global><logical_id type="string">ANOTHER</logical_id></global>')
+        machine = self.host / "web01/Virtual Machines/M.xml"
+        machine.write_bytes(machine.read_bytes().decode("utf-16").replace("ANOTHER", "M").encode("utf-16"))
+        self.assertNotIn("checkpoints", json.loads(run(VDISK, "info", "--json", machine)))
+
+    def test_a_hyperv_container_is_a_machine_too(self):
+        machine = self.folder / "m.vmcx"
+        shutil.copy(harness.FIXTURES / "hyperv/vm-realistic.vmcx", machine)
+        code, out, _ = outcome(VDISK, "ls", "--json", machine)
+        self.assertEqual(code, 1)
+        self.assertTrue(all("unreadable" in disk for disk in json.loads(out)["disks"]))
+        listed = {disk["image"]: disk["name"] for disk in json.loads(out)["disks"]}
+        place = self.folder / "VMs" / "Lagerverwaltung"
+        place.mkdir(parents=True)
+        run("qemu-img", "create", "-q", "-f", "vhdx", place / "System Disk (C).vhdx", 4 * MIB)
+        name = listed["D:\\VMs\\Lagerverwaltung\\System Disk (C).vhdx"]
+        self.assert_bytes(f"{machine}#{name}", bytes(4 * MIB))
+        info = json.loads(run(VDISK, "info", "--json", f"{machine}#{name}", status=None))
+        self.assertEqual(info["machine"], "Lagerverwaltung (Test)")
+
+    def plain_machine(self, file, form="raw"):
+        path = self.folder / "m.xml"
+        path.write_text(f'<domain type="kvm"><name>m</name><devices><disk type="file" device="disk"><driver type="{form}"/><source file="{file}"/><target dev="vda"/></disk></devices></domain>')
+        return path
+
+    def test_two_files_that_fit_are_an_error_that_names_both(self):
+        (self.folder / "images").mkdir()
+        (self.folder / "disk.raw").write_bytes(self.random_bytes(4096))
+        (self.folder / "images/disk.raw").write_bytes(self.random_bytes(4096))
+        machine = self.plain_machine("/var/lib/libvirt/images/disk.raw")
+        code, _, said = outcome(VDISK, "hash", machine)
+        self.assertEqual(code, 2)
+        for name in ("images/disk.raw", "disk.raw or", "/disk.raw:"):
+            self.assertIn(name, said)
+        run("qemu-img", "create", "-q", "-u", "-f", "qcow2", "-b", "/var/lib/libvirt/images/disk.raw", "-F", "raw", self.folder / "over.qcow2", 4096)
+        code, _, said = outcome(VDISK, "hash", self.folder / "over.qcow2")
+        self.assertEqual(code, 2)
+        self.assertIn("both are there", said)
+        (self.folder / "disk.raw").unlink()
+        for name in (machine, self.folder / "over.qcow2"):
+            run(VDISK, "hash", name)
+
+    def test_what_was_found_where_is_told(self):
+        (self.folder / "images").mkdir()
+        (self.folder / "images/disk.raw").write_bytes(self.random_bytes(4096))
+        machine = self.plain_machine("/var/lib/libvirt/images/disk.raw")
+        disk = json.loads(run(VDISK, "ls", "--json", machine))["disks"][0]
+        self.assertEqual(disk["found_at"], str(self.folder / "images/disk.raw"))
+        self.assertEqual(disk["found"], "where the image's tree has it")
+
+    def test_a_missing_disk_is_listed_and_told(self):
+        machine = self.plain_machine("/gone/disk.raw")
+        code, out, said = outcome(VDISK, "ls", machine)
+        self.assertEqual(code, 1)
+        self.assertIn(b"vda", out)
+        self.assertIn("not found", said)
+        self.assertEqual(outcome(VDISK, "hash", f"{machine}#vda")[0], 2)
+
+    def test_names_that_lead_out_obey_the_gate(self):
+        os.mkfifo(self.folder / "fifo")
+        (self.folder / "secret").write_bytes(bytes(4096))
+        for name in ("/dev/null", "/dev/zero", "fifo", "/proc/self/mem", ".", "", "m.xml"):
+            with self.subTest(name):
+                code, _, said = outcome(VDISK, "hash", f"{self.plain_machine(name, 'raw' if name != 'm.xml' else '')}", timeout=20)
+                self.assertEqual(code, 2, said)
+        inner = self.folder / "inner"
+        inner.mkdir()
+        for name in (str(self.folder / "secret"), "../secret"):
+            machine = inner / "m.xml"
+            machine.write_bytes(self.plain_machine(name).read_bytes())
+            for policy, expected in (("any", 0), ("same-dir", 2), ("deny", 2)):
+                self.assertEqual(outcome(VDISK, "hash", machine, env={**os.environ, "VDISK_REFERENCES": policy})[0], expected, f"{name} {policy}")
+
+    def test_machines_that_are_traps_end_soon(self):
+        bomb = '<!DOCTYPE d [<!ENTITY a "aaaaaaaaaa">' + "".join(f'<!ENTITY {chr(98 + i)} "{"&" + chr(97 + i) + ";"} {"&" + chr(97 + i) + ";"}">' for i in range(20))
+        bomb += ']><domain type="kvm"><name>&u;</name><devices/></domain>'
+        large = b'<domain type="kvm">' + b" " * 100_000_000
+        deep = "<domain>" + "<a>" * 300_000
+        circle = 'config.version = "8"\nscsi0:0.fileName = "other.vmx"\nscsi0:0.present = "TRUE"\n'
+        for name, content in (("bomb.xml", bomb.encode()), ("large.xml", large), ("deep.xml", deep.encode()), ("other.vmx", circle.encode()),
+                              ("large.vmx", b'config.version = "8"\n' + b"a = b\n" * 15_000_000), ("large.conf", b"cores: 1\nmemory: 2\n" + b"#\n" * 40_000_000)):
+            with self.subTest(name):
+                (self.folder / name).write_bytes(content)
+                code, _, said = outcome("bash", "-c", 'ulimit -v 4000000; exec "$0" info "$1"', VDISK, self.folder / name, timeout=60)
+                self.assertIn(code, (0, 1, 2), said)
+                if name.startswith("large"):
+                    self.assertEqual(code, 2)
+                    self.assertIn("the limit", said)
+
+    def test_an_encrypted_machine_is_said_to_be_so(self):
+        machine = self.folder / "m.vmx"
+        machine.write_text('.encoding = "UTF-8"\nconfig.version = "8"\ndisplayName = "secret"\nencryption.keySafe = "vmware:key/list/x"\nencryption.data = "abcd"\n')
+        info = json.loads(run(VDISK, "info", "--json", machine))
+        self.assertIn("settings", info["machine_encrypted"])
+        self.assertEqual(info["machine"], "secret")
+
+    def test_reference_files_and_tsks_programs_take_a_machine(self):
+        drives, folder = self.vmx(lambda name: name)
+        machine = self.moved() / folder / "mailserver.vmx"
+        run(VDISK, "ref", "-d", self.folder / "refs", machine)
+        run(VDISK, "ref", "--snapshots", "-d", self.folder / "refs", machine)
+        self.assertEqual(len(list((self.folder / "refs").iterdir())), 8)
+        for reference in (self.folder / "refs").iterdir():
+            run(VDISK, "hash", reference)
+        name = next(path for path in (self.folder / "refs").iterdir() if "scsi0_0.vdisk" in path.name)
+        self.assert_bytes(name, drives["scsi0:0"][-1])
+
+
+if __name__ == "__main__":
+    harness.main()
