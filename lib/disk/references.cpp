@@ -307,8 +307,7 @@ Result<FoundFile> References::open_first(const std::vector<Candidate>& list, std
             continue;
         }
         if (!taken) {
-            taken =
-                FoundFile{.file = std::move(file).value(), .how = candidate.how, .may_be_part = candidate.in_parts};
+            taken = FoundFile{.file = std::move(file).value(), .how = candidate.how, .may_be_part = candidate.in_parts};
             guessed = candidate.guessed;
             continue;
         }
