@@ -59,7 +59,7 @@ struct Format {
     bool (*owns_folder)(const Folder& folder) = nullptr;
     /// A folder with a file of this name is one disk's: that file is opened instead of it. Empty: there is none.
     std::string_view file_in_folder{};
-    bool is_machine = false; ///< its disks are other files, which it names
+    bool is_machine = false;  ///< its disks are other files, which it names
     std::string_view alias{}; ///< the name by which QEMU's images state the format, where that is another one
 };
 

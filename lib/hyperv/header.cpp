@@ -12,7 +12,7 @@ namespace {
 
 using namespace boost::endian;
 
-constexpr std::uint32_t kSignature = 0x01282014;
+constexpr std::uint32_t kHeaderSignature = 0x01282014;
 constexpr std::array<std::uint64_t, 2> kOffsets{0, 4096};
 
 struct HeaderRecord {
@@ -34,7 +34,7 @@ Result<HeaderCopy> read_copy(const ByteSource& source, std::uint64_t offset) {
     if (!fits(offset, sizeof(HeaderRecord), source.size())) return copy;
     VDISK_TRY(record, read_struct<HeaderRecord>(source, offset, "header"));
     copy.inside_file = true;
-    copy.signature_good = record.signature.value() == kSignature;
+    copy.signature_good = record.signature.value() == kHeaderSignature;
     copy.checksum_good = record.checksum.value() == crc32_of(record, offsetof(HeaderRecord, checksum));
     copy.sequence = record.sequence.value();
     copy.version = record.version.value();

@@ -15,7 +15,7 @@ namespace {
 
 using namespace boost::endian;
 
-constexpr std::uint32_t kSignature = 0x01110003;
+constexpr std::uint32_t kLogSignature = 0x01110003;
 
 /// Header areas are as long as the data alignment, of which 64 KiB is the greatest.
 constexpr std::uint64_t kGreatestHeaderArea = 65536;
@@ -78,7 +78,7 @@ public:
 
 private:
     bool header_holds(const LogRecord& record) {
-        if (record.signature.value() != kSignature) {
+        if (record.signature.value() != kLogSignature) {
             findings_.add(FindingKind::log_signature, log_.offset,
                           "replay log: signature is {:#010x}; the log is ignored", record.signature.value());
             return false;

@@ -151,7 +151,9 @@ private:
     }
 
     static std::string line_of(const Facts& drive) {
-        const auto text = [&](const char* key) { return drive[key].text() == nullptr ? std::string() : *drive[key].text(); };
+        const auto text = [&](const char* key) {
+            return drive[key].text() == nullptr ? std::string() : *drive[key].text();
+        };
         return fmt::format("removable {}: {}, {}{}", text("name"), text("kind"),
                            text("medium") == "none" ? "no medium" : text("medium"),
                            drive.contains("missing") ? ", which is missing" : "");

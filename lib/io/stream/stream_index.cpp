@@ -65,9 +65,9 @@ struct Text {
     std::string line;
 };
 
-class Reader {
+class IndexReader {
 public:
-    explicit Reader(std::span<const std::byte> bytes) : rest_(bytes) {}
+    explicit IndexReader(std::span<const std::byte> bytes) : rest_(bytes) {}
 
     template<class Struct> Result<Struct> get() {
         Struct value;
@@ -194,7 +194,7 @@ std::vector<std::byte> encode(const StreamIndex& index) {
 }
 
 Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, const IndexBounds& bounds) {
-    Reader reader(bytes);
+    IndexReader reader(bytes);
     VDISK_TRY(header, reader.get<RawStreamIndexHeader>());
     StreamIndex index;
     index.size = header.size.value();

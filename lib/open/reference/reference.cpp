@@ -33,7 +33,7 @@ Result<std::string> value_of(std::string_view text) {
 }
 
 // Reads the lines behind the first one into a Selector.
-class Reader {
+class ReferenceReader {
 public:
     Result<void> read_line(std::string_view line) {
         line = trimmed(line, kBlanks);
@@ -176,7 +176,7 @@ Result<Selector> parse_reference(std::string_view text, std::string_view name) {
     if (first != fmt::format("{}1", kReferenceMagic))
         return fail(ErrorKind::unsupported, "{}: line 1: '{}': only version 1 is known", name,
                     printable(shortened(first, 80)));
-    Reader reader;
+    ReferenceReader reader;
     for (std::size_t number = 2; !text.empty(); ++number) {
         auto read = reader.read_line(take_line(text));
         if (read.has_error()) return std::move(read).error().in(fmt::format("{}: line {}", name, number));
