@@ -320,6 +320,11 @@ class Machines(harness.FolderTest):
         self.assert_bytes(f"{machine}#{name}", bytes(4 * MIB))
         info = json.loads(run(VDISK, "info", "--json", f"{machine}#{name}", status=None))
         self.assertEqual(info["machine"], "Lagerverwaltung (Test)")
+        with (place / "System Disk (C).vhdx").open("r+b") as disk:
+            disk.write(b"\xff" * (320 << 10))
+        code, digest, said = outcome(VDISK, "hash", f"{machine}#{name}")
+        self.assertEqual((code, digest), (2, b""))
+        self.assertIn(f"m.vmcx: drive '{name}': ", said)
 
     def plain_machine(self, file, form="raw"):
         path = self.folder / "m.xml"

@@ -32,6 +32,7 @@ class WrongWords(harness.FolderTest):
         (self.folder / "empty-folder").mkdir()
         run("qemu-img", "create", "-q", "-f", "qcow2", self.folder / "disk.qcow2", "1M")
         shutil.copy(harness.FIXTURES / "hyperv" / "vm-realistic.vmcx", self.folder / "machine.vmcx")
+        shutil.copy(harness.FIXTURES / "hyperv" / "runtime-openvmm.vmrs", self.folder / "state.vmrs")
 
     def say(self, tool, *words, **keywords):
         """(status, standard error) of a call that prints nothing else; each line begins with the program's name."""
@@ -149,7 +150,7 @@ class WrongWords(harness.FolderTest):
 
     def test_a_file_of_the_other_tool_is_named_with_that_tool(self):
         for tool, command, further, _ in self.each_command():
-            other, file = ("hvconfig", "machine.vmcx") if tool == "vdisk" else ("vdisk", "disk.qcow2")
+            other, file = ("hvconfig", "state.vmrs") if tool == "vdisk" else ("vdisk", "disk.qcow2")
             status, error = self.say(tool, command, file, *further)
             self.assertEqual(status, 2)
             self.assertRegex(error, rf"^{tool}: {file}: .*{other}.*\n$")

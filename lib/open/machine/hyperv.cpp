@@ -43,6 +43,13 @@ std::string number_in(std::string_view name) {
     return std::string(name.substr(last == std::string_view::npos ? 0 : last + 1));
 }
 
+// Hyper-V goes by the end of a disk's name.
+std::string format_called(const std::string& file) {
+    if (NearbyFiles::has_extension(file, {".vhdx", ".avhdx"})) return "vhdx";
+    if (NearbyFiles::has_extension(file, {".vhd", ".avhd"})) return "vhd";
+    return "";
+}
+
 class Drives {
 public:
     std::vector<Drive> of(const hyperv::Machine& machine) {
@@ -85,6 +92,7 @@ private:
             drive.problem = "a physical disk of the host was given to the machine";
         } else if (!drive.file.empty()) {
             drive.where = host_path(drive.file);
+            if (!drive.is_removable()) drive.format = format_called(drive.file);
         }
         return drive;
     }

@@ -186,7 +186,8 @@ ParentLink MachineFile::link_to(const Drive& drive) const {
 
 Result<Layer> MachineFile::layer(std::size_t index) const {
     const Drive& drive = *drives_[index];
-    if (const auto& medium = media_.at(key_of(drive)); medium.has_error()) return Error(medium.error());
+    if (const auto& medium = media_.at(key_of(drive)); medium.has_error())
+        return Error(medium.error()).in(fmt::format("{}: drive '{}'", context_.file->name(), printable(drive.name)));
     // No bytes of its own: the disk is the image's.
     Layer layer(std::make_shared<const UniformLayout>(Mapping::ask_parent(disks_[index].size)), {});
     layer.parent = link_to(drive);
