@@ -6,6 +6,7 @@ AC_DEFUN([VDISK_BATCHES], [
   dnl uninitialized where it has more code to inline.
   AS_VAR_IF([enable_batches], [yes],
     [AX_CHECK_COMPILE_FLAG([-Wsubobject-linkage],
-      [AS_VAR_APPEND([SAN_CXXFLAGS], [" -Wno-subobject-linkage -Wno-maybe-uninitialized"])], [], [-Werror])])
+      [AS_VAR_SET([BATCH_CXXFLAGS], ["-Wno-subobject-linkage -Wno-maybe-uninitialized"])], [], [-Werror])])
+  AC_SUBST([BATCH_CXXFLAGS])
   AM_CONDITIONAL([BATCHES], [test "x$enable_batches" = xyes])
 ])

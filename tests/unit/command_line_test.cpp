@@ -6,9 +6,10 @@
 #include <algorithm>
 
 using namespace vdisk;
-using namespace vdisk::tools;
 
 BOOST_AUTO_TEST_SUITE(command_line)
+
+using namespace vdisk::tools;
 
 namespace {
 

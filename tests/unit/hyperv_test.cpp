@@ -18,13 +18,14 @@
 #include <set>
 
 using namespace vdisk;
-using namespace vdisk::hyperv;
-using test::BuildOptions;
-using test::BuiltFile;
-using test::Forest;
-using test::HypervBuilder;
 
 BOOST_AUTO_TEST_SUITE(hyperv)
+
+using namespace vdisk::hyperv;
+using vdisk::test::BuildOptions;
+using vdisk::test::BuiltFile;
+using vdisk::test::Forest;
+using vdisk::test::HypervBuilder;
 
 namespace {
 
