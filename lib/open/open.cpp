@@ -334,7 +334,7 @@ Result<WholeFile> whole_file(const FilePtr& file, const Selector& selector, cons
 Result<OpenedFile> open_found(FilePtr named, Selector selector, const Expectation& wanted, const OpenOptions& options,
                               CachesPtr caches) {
     VDISK_TRY(file, file_to_read(named));
-    if (options.inputs) options.inputs->add(file);
+    if (options.inputs && file != named) options.inputs->add(file);
     VDISK_TRY(expected, with_own_format(wanted, selector, file->name()));
     OpenedFile opened;
     VDISK_TRY(context, context_of(file, std::move(selector), expected.given, options));
