@@ -107,7 +107,7 @@ class ToyFormat(harness.FolderTest):
         vdisk = self.folder / "vdisk"
         linker = make_variable("CXXLD", "AM_CXXFLAGS", "CXXFLAGS", "AM_LDFLAGS", "LDFLAGS")
         run(BUILD / "libtool", "--silent", "--tag=CXX", "--mode=link", *linker, "-o", vdisk, *objects, "tools/libcommon.la", "lib/libvdisk_all.la",
-            *make_variable("LIBS"), cwd=BUILD)
+            *make_variable("FUSE_LIBS", "LIBS"), cwd=BUILD)
         return vdisk
 
     def compiled(self, compiler, name):
