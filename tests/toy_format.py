@@ -103,7 +103,7 @@ class ToyFormat(harness.FolderTest):
             raise unittest.SkipTest("vdisk was not built here")
         compiler = make_variable("CXX", "DEFS", "DEFAULT_INCLUDES", "INCLUDES", "AM_CPPFLAGS", "CPPFLAGS", "AM_CXXFLAGS", "CXXFLAGS")
         objects = [self.compiled(compiler, name) for name in self.write_into(self.folder)]
-        objects += sorted(BUILD.glob("tools/vdisk/vdisk-*.o"))
+        objects += make_variable("vdisk_OBJECTS")
         vdisk = self.folder / "vdisk"
         linker = make_variable("CXXLD", "AM_CXXFLAGS", "CXXFLAGS", "AM_LDFLAGS", "LDFLAGS")
         run(BUILD / "libtool", "--silent", "--tag=CXX", "--mode=link", *linker, "-o", vdisk, *objects, "tools/libcommon.la", "lib/libvdisk_all.la",
