@@ -520,7 +520,8 @@ class NotWritten(OutputTest):
         key = next(line.split(" ")[0].split("=")[0].rstrip(":") for line in run(HVCONFIG, "dump", "--output-format", "flat", saved).decode().splitlines())
         machine["get"] = [saved, key]
         for tool, table in ((VDISK, disk), (HVCONFIG, machine)):
-            self.assertEqual(set(table), set(self.names(tool)), "a command that this test does not know")
+            names = set(self.names(tool)) - {"mount"}  # which prints nothing
+            self.assertEqual(set(table), names, "a command that this test does not know")
             for name, arguments in table.items():
                 has_json = b"--json" in run(tool, name, "--help")
                 for json_too in ([], ["--json"]) if has_json and name != "ref" else ([],):
