@@ -19,7 +19,8 @@ def environment(folder):
     """With this build's tools, its plugin and an index cache of the test's own."""
     libraries = folder / "libraries"
     libraries.mkdir(exist_ok=True)
-    shutil.copy(tsk.PLUGIN, libraries)
+    for library in (tsk.PLUGIN, tsk.DOOR):
+        shutil.copy(library, libraries)
     path = f"{DRIVER.parent}:{harness.BUILD}:{harness.BUILD / 'tools'}:{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "TSK_VDISK_LIBDIR": str(libraries), "VDISK_CACHE_DIR": str(folder / "cache"), "TZ": "UTC"}
 
