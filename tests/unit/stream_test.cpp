@@ -683,7 +683,7 @@ BOOST_AUTO_TEST_CASE(a_stream_with_few_places_to_start_at_is_read_from_far_befor
     const Bytes plain = records(40'000'000); // its blocks go on with the tables of the first
     unsigned number = 0;
     for (const int level : {1, 3, 7})
-        if (number++ % kTriedOneIn == 0)
+        if (number++ % test::kTriedOneIn == 0)
             check_all(*PackedFile(zstd(plain, {.level = level})).indexed(), plain, 1'000'000);
 }
 
@@ -699,7 +699,7 @@ BOOST_AUTO_TEST_CASE(no_read_of_64_kib_decodes_more_than_16_mib) {
     unsigned number = 0;
     for (const ZstdChoice& choice :
          {ZstdChoice{.level = 3}, ZstdChoice{.level = 1}, ZstdChoice{.level = 3, .window_log = 24}}) {
-        if (number++ % kTriedOneIn != 0) continue;
+        if (number++ % test::kTriedOneIn != 0) continue;
         const PackedFile packed(zstd(plain, choice));
         packed.let_settle();
         const IndexCache cache(packed.cache_folder());
@@ -719,7 +719,7 @@ BOOST_AUTO_TEST_CASE(a_window_longer_than_a_read_decodes_does_not_make_the_index
     for (int i = 0; i < 4; ++i) plain.insert(plain.end(), long_sample().begin(), long_sample().end());
     unsigned number = 0;
     for (const int window_log : {27, 26, 25}) {
-        if (number++ % kTriedOneIn != 0) continue;
+        if (number++ % test::kTriedOneIn != 0) continue;
         const Bytes file = zstd(plain, {.level = 1, .window_log = window_log});
         const auto stream = PackedFile(file).indexed();
         BOOST_TEST(stream->statistics().index_size <= file.size() / 64);
