@@ -79,8 +79,9 @@ Key key_of(const Drive& drive) {
 
 class MachineFile final : public DiskFile {
 public:
-    MachineFile(const Format& format, Machine machine, const OpenContext& context)
-        : format_(format), machine_(std::make_shared<const Machine>(std::move(machine))), context_(context) {
+    MachineFile(const Format& format, Machine machine, std::string_view name, const OpenContext& context)
+        : format_(format), name_(name), machine_(std::make_shared<const Machine>(std::move(machine))),
+          context_(context) {
         for (const Drive& drive : machine_->drives) add_current(drive);
         for (const MachineState& state : machine_->checkpoints)
             for (const Drive& drive : state.drives) add_earlier(state, drive);
@@ -103,6 +104,7 @@ private:
     ParentLink link_to(const Drive& drive) const;
 
     const Format& format_;
+    std::string name_;                       ///< of the machine's file
     std::shared_ptr<const Machine> machine_; ///< whose drives links point into
     OpenContext context_;
     std::vector<Disk> disks_;
@@ -187,7 +189,7 @@ ParentLink MachineFile::link_to(const Drive& drive) const {
 Result<Layer> MachineFile::layer(std::size_t index) const {
     const Drive& drive = *drives_[index];
     if (const auto& medium = media_.at(key_of(drive)); medium.has_error())
-        return Error(medium.error()).in(fmt::format("{}: drive '{}'", context_.file->name(), printable(drive.name)));
+        return Error(medium.error()).in(fmt::format("{}: drive '{}'", name_, printable(drive.name)));
     // No bytes of its own: the disk is the image's.
     Layer layer(std::make_shared<const UniformLayout>(Mapping::ask_parent(disks_[index].size)), {});
     layer.parent = link_to(drive);
@@ -227,7 +229,8 @@ Result<std::shared_ptr<const DiskFile>> machine_file(const Format& format, Machi
         return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", source->name(), drives,
                     context.limits.search_files);
     look_for_removable(machine, *context.references);
-    return std::shared_ptr<const DiskFile>(std::make_shared<MachineFile>(format, std::move(machine), context));
+    return std::shared_ptr<const DiskFile>(
+        std::make_shared<MachineFile>(format, std::move(machine), source->name(), context));
 }
 
 } // namespace vdisk
