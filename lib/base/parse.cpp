@@ -22,6 +22,14 @@ std::string_view trimmed(std::string_view text, std::string_view blanks) noexcep
     return text.substr(0, text.find_last_not_of(blanks) + 1);
 }
 
+std::string_view take_line(std::string_view& text) noexcept {
+    const std::size_t end = std::min(text.find('\n'), text.size());
+    std::string_view line = text.substr(0, end);
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return line;
+}
+
 std::optional<std::uint64_t> parse_up_to(std::uint64_t most, std::string_view text, int base) noexcept {
     std::uint64_t number = 0;
     const char* const end = text.data() + text.size();

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,11 +19,19 @@ namespace vdisk {
 }
 [[nodiscard]] std::string lower(std::string_view text);
 
+/// Bytes as the characters that they are.
+[[nodiscard]] inline std::string_view as_text(std::span<const std::byte> bytes) noexcept {
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
 /// Whether `text` ends in `end`, which is in lower case, in whatever case.
 [[nodiscard]] bool ends_in(std::string_view text, std::string_view end) noexcept;
 
 /// `text` without the `blanks` around it.
 [[nodiscard]] std::string_view trimmed(std::string_view text, std::string_view blanks = " \t\r\n") noexcept;
+
+/// The next line of `text`, without its end ("\n" or "\r\n"), taken away from it.
+[[nodiscard]] std::string_view take_line(std::string_view& text) noexcept;
 
 /// The number that all of `text` is, without a sign in front of it; nothing if it is none or above `most`.
 [[nodiscard]] std::optional<std::uint64_t> parse_up_to(std::uint64_t most, std::string_view text, int base) noexcept;

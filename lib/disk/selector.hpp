@@ -66,7 +66,7 @@ struct SelectorKey {
 /// parse_selector().
 [[nodiscard]] Result<Selector> parse_selector_of(const std::filesystem::path& path, std::string_view words);
 
-/// The text behind '#' that selects by a bare word, escaped.
+/// A word or a value of a key as it stands behind '#': escaped.
 [[nodiscard]] std::string selector_word(std::string_view word);
 
 /// Whether `word`, bare behind '#', is read as a key and its value, known or not.

@@ -14,10 +14,6 @@ bool stands_at(std::span<const std::byte> bytes, std::uint64_t offset, std::stri
            std::memcmp(bytes.data() + offset, magic.data(), magic.size()) == 0;
 }
 
-std::string_view text_of(std::span<const std::byte> head) noexcept {
-    return {reinterpret_cast<const char*>(head.data()), head.size()};
-}
-
 } // namespace
 
 Result<FirstLook> FirstLook::at(const ByteSource& source) {
@@ -55,14 +51,14 @@ Sign FirstLook::look_for(const Signature& signature) const noexcept {
 }
 
 bool begins_as_text(std::span<const std::byte> head, std::string_view start) noexcept {
-    std::string_view text = text_of(head);
+    std::string_view text = as_text(head);
     text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n\xEF\xBB\xBF"), text.size()));
     return text.size() >= start.size() &&
            std::ranges::equal(text.substr(0, start.size()), start, {}, [](char c) { return lower(c); });
 }
 
 bool is_xml_with(std::span<const std::byte> head, std::string_view element) noexcept {
-    return begins_as_text(head, "<") && text_of(head).find(element) != std::string_view::npos;
+    return begins_as_text(head, "<") && as_text(head).find(element) != std::string_view::npos;
 }
 
 } // namespace vdisk

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hyperv/key_entry.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "hyperv/checksum.hpp"
 
@@ -41,10 +42,6 @@ template<class Struct> Struct copy_of(std::span<const std::byte> bytes) {
     Struct value;
     std::memcpy(&value, bytes.data(), sizeof value);
     return value;
-}
-
-std::string_view as_text(std::span<const std::byte> bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 // Reads one entry from the bytes that it may use.

@@ -11,7 +11,6 @@ namespace {
 
 /// Longer texts are no names or paths.
 constexpr std::uint64_t kLongestText = 1U << 20;
-constexpr std::string_view kIdeController = "83f8638b-8dca-4152-9eda-2ca8b33039b4";
 
 class Describer {
 public:
@@ -70,11 +69,7 @@ private:
     KeyId child(KeyId parent, std::string_view name) const { return find_child(storage_, parent, name); }
     std::string name_of(KeyId id) const { return id == kNoKey ? "" : escape_name(storage_.key(id).entry.name); }
 
-    // "_83f8638b-..._" without its underscores; empty if it is no such name.
-    std::string device_of(KeyId id) const {
-        const std::string name = name_of(id);
-        return name.size() == 38 && name.front() == '_' && name.back() == '_' ? name.substr(1, 36) : "";
-    }
+    std::string device_of(KeyId id) const { return instance_in(name_of(id)); }
 
     void read_manifest() {
         const KeyId manifest = at("/configuration/manifest");
@@ -105,14 +100,12 @@ private:
     }
 
     std::optional<std::int64_t> creation_time() {
-        constexpr std::uint64_t kSecond = 10'000'000;
-        constexpr std::int64_t kYear1970 = 11'644'473'600;
         const KeyId id = at("/configuration/properties/creation_time");
         if (id == kNoKey || storage_.value_size(id) != sizeof(std::uint64_t)) return std::nullopt;
         judge(id);
         const auto ticks = as_unsigned(storage_.key(id).entry.data);
         if (!ticks || *ticks == 0) return std::nullopt;
-        return static_cast<std::int64_t>(*ticks / kSecond) - kYear1970;
+        return unix_time(*ticks);
     }
 
     void read_settings() {
@@ -175,6 +168,18 @@ private:
 };
 
 } // namespace
+
+std::string instance_in(std::string_view name) {
+    constexpr std::size_t kGuid = 36;
+    const bool is_one = name.size() == kGuid + 2 && name.front() == '_' && name.back() == '_';
+    return std::string(is_one ? name.substr(1, kGuid) : "");
+}
+
+std::int64_t unix_time(std::uint64_t file_time) noexcept {
+    constexpr std::uint64_t kSecond = 10'000'000;
+    constexpr std::int64_t kYear1970 = 11'644'473'600;
+    return static_cast<std::int64_t>(file_time / kSecond) - kYear1970;
+}
 
 bool Machine::is_there() const noexcept {
     return !name.empty() || !id.empty() || version || memory_mib || processors || !drives.empty() ||

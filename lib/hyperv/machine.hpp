@@ -6,6 +6,15 @@
 
 namespace vdisk::hyperv {
 
+/// The instance of the one IDE controller, which machines of generation 1 have.
+inline constexpr std::string_view kIdeController = "83f8638b-8dca-4152-9eda-2ca8b33039b4";
+
+/// The instance in the name of a device's key: "_83f8638b-..._" without its underscores; empty if it is no such name.
+[[nodiscard]] std::string instance_in(std::string_view name);
+
+/// The seconds since 1970 at a FILETIME.
+[[nodiscard]] std::int64_t unix_time(std::uint64_t file_time) noexcept;
+
 struct Drive {
     std::string path;       ///< of its key
     std::string device;     ///< the controller's instance, "83f8638b-..."; empty if not known

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hyperv/remnants.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "hyperv/value.hpp"
 
@@ -25,10 +26,6 @@ constexpr std::uint64_t kOverlap = 1U << 16;
 bool is_filler(std::span<const std::byte> bytes) {
     return std::all_of(bytes.begin(), bytes.end(),
                        [](std::byte byte) { return byte == kFiller || byte == std::byte{0}; });
-}
-
-std::string_view as_text(std::span<const std::byte> bytes) {
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 std::vector<std::byte> copy_of(std::span<const std::byte> bytes) {

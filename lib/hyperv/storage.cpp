@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hyperv/storage.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -12,7 +13,7 @@ namespace {
 
 // The text of Windows Server 2008 to 2012, in the encodings that it comes in.
 bool is_xml(std::span<const std::byte> head) {
-    const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
+    const std::string_view text = as_text(head);
     using namespace std::string_view_literals;
     return text.starts_with("\xFF\xFE<\0"sv) || text.starts_with("\xFE\xFF\0<"sv) || text.starts_with("<\0?\0"sv) ||
            text.starts_with("<?xml"sv) || text.starts_with("\xEF\xBB\xBF<?xml"sv);

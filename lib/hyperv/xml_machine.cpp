@@ -10,7 +10,6 @@
 namespace vdisk::hyperv {
 namespace {
 
-constexpr std::string_view kIdeController = "83f8638b-8dca-4152-9eda-2ca8b33039b4";
 constexpr int kDeepest = 16; // real ones have 6
 
 class XmlDescriber {
@@ -39,11 +38,7 @@ private:
         return value ? std::optional(lower(trimmed(value.child_value())) == "true") : std::nullopt;
     }
 
-    // "_83f8638b-..._" without its underscores.
-    static std::string device_of(const pugi::xml_node& node) {
-        const std::string_view name = node.name();
-        return name.size() == 38 && name.front() == '_' && name.back() == '_' ? std::string(name.substr(1, 36)) : "";
-    }
+    static std::string device_of(const pugi::xml_node& node) { return instance_in(node.name()); }
 
     void read_properties() {
         const pugi::xml_node properties = root_.child("properties");
@@ -65,15 +60,13 @@ private:
 
     // FILETIME, as bytes in hexadecimal digits or base64.
     void read_creation_time(const pugi::xml_node& properties) {
-        constexpr std::uint64_t kSecond = 10'000'000;
-        constexpr std::int64_t kYear1970 = 11'644'473'600;
         const std::string_view stored = trimmed(properties.child("creation_time").child_value());
         auto bytes = stored.size() == 16 ? parse_hex(stored) : parse_base64(stored);
         if (!bytes || bytes->size() != sizeof(std::uint64_t)) return;
         std::uint64_t ticks = 0;
         for (std::size_t i = bytes->size(); i > 0; --i)
             ticks = ticks << 8 | static_cast<std::uint64_t>((*bytes)[i - 1]);
-        if (ticks != 0) machine_.created = static_cast<std::int64_t>(ticks / kSecond) - kYear1970;
+        if (ticks != 0) machine_.created = unix_time(ticks);
     }
 
     void read_settings() {

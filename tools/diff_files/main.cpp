@@ -128,16 +128,7 @@ private:
     static std::string within(const std::string& path, std::string_view key, const std::string& name) {
         const auto selector = parse_selector(path);
         const bool selects = selector.has_value() && selector.value().path.native() != path;
-        return fmt::format("{}{}{}={}", path, selects ? ',' : '#', key, escaped(name));
-    }
-
-    static std::string escaped(const std::string& value) {
-        std::string text;
-        for (const char c : value) {
-            if (c == ',' || c == '\\') text += '\\';
-            text += c;
-        }
-        return text;
+        return fmt::format("{}{}{}={}", path, selects ? ',' : '#', key, selector_word(name));
     }
 
     [[nodiscard]] std::unique_ptr<Writer> writer() const {

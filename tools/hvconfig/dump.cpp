@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 #include "hvconfig/json_dump.hpp"
 #include "hvconfig/values.hpp"
+#include "hyperv/machine.hpp"
 #include "hyperv/value.hpp"
 
 #include <fmt/ranges.h>
@@ -32,13 +33,11 @@ std::string guid(std::span<const std::byte> bytes) {
 
 // 100 ns since 1601, if that is a time at which Hyper-V could run.
 std::string file_time(std::string_view name, std::span<const std::byte> bytes) {
-    constexpr std::uint64_t kSecond = 10'000'000;
-    constexpr std::uint64_t kYear1970 = 11'644'473'600;
-    constexpr std::uint64_t kYear2000 = kYear1970 + 946'684'800;
-    constexpr std::uint64_t kYear2100 = kYear1970 + 4'102'444'800;
-    const std::uint64_t seconds = hyperv::as_unsigned(bytes).value_or(0) / kSecond;
+    constexpr std::int64_t kYear2000 = 946'684'800;
+    constexpr std::int64_t kYear2100 = 4'102'444'800;
+    const std::int64_t seconds = hyperv::unix_time(hyperv::as_unsigned(bytes).value_or(0));
     if (name.find("time") == name.npos || seconds < kYear2000 || seconds > kYear2100) return "";
-    return fmt::format("  ({})", utc_time(static_cast<std::int64_t>(seconds - kYear1970)));
+    return fmt::format("  ({})", utc_time(seconds));
 }
 
 class TextDump {

@@ -220,7 +220,7 @@ private:
 
 Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
     if (!begins_as_text(head, "<")) return Match::no;
-    const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
+    const std::string_view text = as_text(head);
     for (const std::string_view element : {"<domain", "<domainsnapshot", "<domstatus"}) {
         const std::size_t at = text.find(element);
         if (at == std::string_view::npos) continue;

@@ -132,9 +132,7 @@ Result<Ovf> Ovf::parse(std::string_view xml, std::string_view source, const Limi
 Manifest parse_manifest(std::string_view text) {
     Manifest manifest;
     while (!text.empty()) {
-        const std::string_view line = trimmed(text.substr(0, text.find('\n')));
-        text.remove_prefix(
-            std::min(text.size(), text.find('\n') == std::string_view::npos ? text.size() : text.find('\n') + 1));
+        const std::string_view line = trimmed(take_line(text));
         if (line.empty()) continue;
         if (auto known = line_of(line)) manifest.lines.push_back(std::move(*known));
         else if (manifest.unknown.size() < kUnknownLines) manifest.unknown.emplace_back(line);

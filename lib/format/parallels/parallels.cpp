@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/parallels/parallels.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 #include "format/parallels/bundle.hpp"
 #include "format/parallels/header.hpp"
@@ -120,12 +121,8 @@ private:
     std::vector<Disk> disks_;
 };
 
-std::string_view text_of(std::span<const std::byte> head) {
-    return {reinterpret_cast<const char*>(head.data()), head.size()};
-}
-
 Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
-    const std::string_view text = text_of(head);
+    const std::string_view text = as_text(head);
     if (text.starts_with(kMagicSectors) || text.starts_with(kMagicClusters)) return Match::sure;
     return is_xml_with(head, "<Parallels_disk_image") ? Match::sure : Match::no;
 }
@@ -137,7 +134,7 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
             std::make_shared<ParallelsImage>(std::move(header).value(), std::move(source), context));
     std::vector<std::byte> start(static_cast<std::size_t>(std::min<std::uint64_t>(source->size(), 4096)));
     VDISK_CHECK(read_exact(*source, 0, start));
-    if (text_of(start).find('<') == std::string_view::npos || text_of(start).starts_with("Withou"))
+    if (as_text(start).find('<') == std::string_view::npos || as_text(start).starts_with("Withou"))
         return std::move(header).error();
     VDISK_TRY(descriptor, Descriptor::parse(*source, context.limits));
     return std::shared_ptr<const DiskFile>(std::make_shared<Bundle>(std::move(descriptor), std::move(source), context));

@@ -41,9 +41,7 @@ std::string_view bus_of(std::string_view key) {
 std::vector<Section> parse(std::string_view text, std::string& notes) {
     std::vector<Section> sections(1);
     while (!text.empty()) {
-        const std::size_t end = std::min(text.find('\n'), text.size());
-        const std::string_view line = trimmed(text.substr(0, end));
-        text.remove_prefix(std::min(end + 1, text.size()));
+        const std::string_view line = trimmed(take_line(text));
         if (line.starts_with('#') && sections.size() == 1)
             notes += fmt::format("{}{}", notes.empty() ? "" : "\n", percent_decoded(trimmed(line.substr(1))));
         if (line.empty() || line.starts_with('#')) continue;
@@ -191,14 +189,13 @@ Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
     constexpr std::array kTelling{"cores", "sockets", "memory",  "ostype", "bootdisk",
                                   "boot",  "smbios1", "vmgenid", "scsihw"};
     constexpr int kEnough = 2;
-    std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
+    std::string_view text = as_text(head);
     int telling = 0;
     bool drive = false;
     while (!text.empty()) {
-        const std::size_t end = text.find('\n');
-        if (end == std::string_view::npos && head.size() == FirstLook::kHeadBytes) break; // a line that goes on
-        const std::string_view line = trimmed(text.substr(0, end));
-        text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+        const bool goes_on = text.find('\n') == std::string_view::npos && head.size() == FirstLook::kHeadBytes;
+        if (goes_on) break;
+        const std::string_view line = trimmed(take_line(text));
         if (!is_line(line)) return Match::no;
         const std::string_view key = line.substr(0, line.find(':'));
         if (std::ranges::find(kTelling, key) != kTelling.end()) ++telling;

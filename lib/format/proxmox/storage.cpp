@@ -13,14 +13,6 @@ namespace {
 // Those that keep volumes as files below a folder.
 constexpr std::array kFolders{"dir", "nfs", "cifs", "glusterfs", "cephfs", "btrfs"};
 
-std::string_view next_line(std::string_view& text) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    return line;
-}
-
 std::string key(const Storage& storage, std::string_view name) {
     const auto found = storage.keys.find(name);
     return found == storage.keys.end() ? "" : found->second;
@@ -54,7 +46,7 @@ void set_snapshot(Place& place, std::string_view snapshot) {
 }
 
 Place in_folder(const std::string& folder, std::string_view volume, std::string_view snapshot) {
-    const bool is_image = volume.find('/') == std::string_view::npos || !volume.starts_with("iso/");
+    const bool is_image = !volume.starts_with("iso/");
     Place place{.where = {.paths = {fmt::format("{}/{}/{}", folder, is_image ? "images" : "template",
                                                 is_image ? without_base(volume, true) : volume)}},
                 .format = format_by_suffix(volume)};
@@ -108,7 +100,7 @@ Storages parse_storages(std::string_view text) {
                       {"local-zfs", {"zfspool", {{"pool", "rpool/data"}}}}};
     Storage* current = nullptr;
     while (!text.empty()) {
-        const std::string_view line = next_line(text);
+        const std::string_view line = take_line(text);
         const std::string_view words = trimmed(line);
         if (words.empty() || words.starts_with('#')) continue;
         const bool is_key = line.starts_with(' ') || line.starts_with('\t');

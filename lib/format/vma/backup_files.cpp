@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vma/backup_files.hpp"
 
+#include "base/parse.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
@@ -23,10 +24,7 @@ std::optional<std::vector<std::string>> lines_beside(const OpenContext& context,
     if (text.has_error()) return std::nullopt;
     std::vector<std::string> lines;
     for (std::string_view rest = text.value(); !rest.empty();) {
-        const std::size_t end = std::min(rest.find('\n'), rest.size());
-        std::string_view line = rest.substr(0, end);
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-        if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
+        const std::string_view line = take_line(rest);
         if (!line.empty()) lines.push_back(shortened(printable(line), kMostShown));
     }
     return lines;

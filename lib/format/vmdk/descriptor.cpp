@@ -52,9 +52,7 @@ public:
         text = text.substr(0, text.find('\0'));
         while (!text.empty()) {
             ++line_;
-            const std::size_t end = std::min(text.find('\n'), text.size());
-            VDISK_CHECK(take_line(trimmed(text.substr(0, end))));
-            text.remove_prefix(std::min(end + 1, text.size()));
+            VDISK_CHECK(read_line(trimmed(take_line(text))));
         }
         if (lines_.empty()) return fail(ErrorKind::corrupt, "{}: the descriptor names no extents", name_);
         VDISK_CHECK(take_values());
@@ -63,7 +61,7 @@ public:
     }
 
 private:
-    Result<void> take_line(std::string_view line) {
+    Result<void> read_line(std::string_view line) {
         if (line.empty() || line.front() == '#') return ok();
         if (is_access(line.substr(0, line.find_first_of(kBlanks)))) {
             if (lines_.size() >= limits_.extents)

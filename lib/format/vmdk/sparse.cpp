@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vmdk/sparse.hpp"
 
+#include "base/parse.hpp"
 #include "disk/table_pieces.hpp"
 
 #include <algorithm>
@@ -273,7 +274,7 @@ Result<Sparse> Sparse::parse(const ByteSource& file, const Limits& limits) {
 }
 
 bool begins_sparse(std::span<const std::byte> head) noexcept {
-    const std::string_view start(reinterpret_cast<const char*>(head.data()), head.size());
+    const std::string_view start = as_text(head);
     return head.size() >= kSector &&
            (start.starts_with(kHostedMagic) || start.starts_with(kCowdMagic) || start.starts_with(kSeMagic));
 }

@@ -35,9 +35,7 @@ Dictionary Dictionary::parse(std::string_view text) {
     if (text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
     Dictionary dictionary;
     while (!text.empty()) {
-        const std::size_t end = std::min(text.find('\n'), text.size());
-        const std::string_view line = trimmed(text.substr(0, end));
-        text.remove_prefix(std::min(end + 1, text.size()));
+        const std::string_view line = trimmed(take_line(text));
         const std::size_t equals = line.find('=');
         if (line.starts_with('#') || equals == std::string_view::npos || equals == 0) continue;
         dictionary.values_[lower(trimmed(line.substr(0, equals)))] =

@@ -187,7 +187,7 @@ BackingName datastore_path(std::string_view name) {
 }
 
 Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
-    const std::string_view text(reinterpret_cast<const char*>(head.data()), head.size());
+    const std::string_view text = as_text(head);
     if (text.find('\0') != std::string_view::npos) return Match::no;
     const std::string words = lower(text);
     const auto begins_line = [&](std::string_view key) {

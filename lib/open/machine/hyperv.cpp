@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/machine/hyperv.hpp"
 
+#include "base/checked.hpp"
 #include "base/parse.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
@@ -18,18 +19,13 @@ namespace {
 
 constexpr std::uint64_t kMebibyte = 1U << 20;
 constexpr std::string_view kMagic = "\x14\x20\x28\x01";
-constexpr std::string_view kIdeController = "83f8638b-8dca-4152-9eda-2ca8b33039b4";
 constexpr std::string_view kFloppyController = "8f0d2762-0b00-4e04-af4f-19010527cb93";
-
-std::string_view text_of(std::span<const std::byte> head) {
-    return {reinterpret_cast<const char*>(head.data()), head.size()};
-}
 
 // The configuration in either form.
 Result<hyperv::Machine> describe(const SourcePtr& source, const Limits& limits) {
     std::array<std::byte, kMagic.size()> start{};
     VDISK_TRY(got, source->read_at(0, start));
-    if (got == start.size() && text_of(start) == kMagic) {
+    if (got == start.size() && as_text(start) == kMagic) {
         VDISK_TRY(storage, hyperv::Storage::open(source));
         return hyperv::describe_machine(*storage);
     }
@@ -68,7 +64,7 @@ private:
         if (from.device == kFloppyController) {
             drive.controller = "floppy";
             drive.port = slot;
-        } else if (from.device == kIdeController) {
+        } else if (from.device == hyperv::kIdeController) {
             drive.controller = fmt::format("IDE-{}", controller);
             drive.port = slot;
         } else {
@@ -170,7 +166,7 @@ private:
         machine_.notes = from.notes;
         if (from.created) machine_.created = utc_time(*from.created);
         if (from.memory_mib && *from.memory_mib >= 0)
-            machine_.memory = static_cast<std::uint64_t>(*from.memory_mib) * kMebibyte;
+            machine_.memory = checked_mul(static_cast<std::uint64_t>(*from.memory_mib), kMebibyte);
         if (from.processors && *from.processors >= 0)
             machine_.processors = static_cast<std::uint64_t>(*from.processors);
         machine_.secure_boot = from.secure_boot;
@@ -280,9 +276,9 @@ private:
 } // namespace
 
 Match probe(std::span<const std::byte> head, const ByteSource& source) {
-    if (text_of(head).starts_with(kMagic)) return ends_in(source.name(), ".vmcx") ? Match::sure : Match::no;
+    if (as_text(head).starts_with(kMagic)) return ends_in(source.name(), ".vmcx") ? Match::sure : Match::no;
     std::string text;
-    for (const char c : text_of(head)) // UTF-16 of ASCII without its zeros
+    for (const char c : as_text(head)) // UTF-16 of ASCII without its zeros
         if (c != '\0') text += c;
     const bool marked = text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
     const std::string_view words = std::string_view(text).substr(marked ? 2 : 0);

@@ -16,15 +16,6 @@ namespace {
 constexpr std::string_view kBlanks = " \t";
 constexpr std::string_view kImageKey = "image";
 
-// The next line of `text`, without its end ("\n" or "\r\n"), taken away from it.
-std::string_view take_line(std::string_view& text) {
-    const std::size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    text.remove_prefix(std::min(end + 1, text.size()));
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    return line;
-}
-
 Result<std::string> value_of(std::string_view text) {
     if (!text.starts_with('"')) return std::string(text);
     const auto parsed = Facts::parse(text);
