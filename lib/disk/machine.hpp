@@ -62,6 +62,8 @@ struct NetworkAdapter {
 };
 
 struct Machine {
+    static constexpr std::string_view kNotTold = "not told";
+
     std::string name{};
     std::string id{};
     std::string owner{};
@@ -73,7 +75,7 @@ struct Machine {
     std::optional<std::uint64_t> processors{};
     std::optional<bool> secure_boot{};
     std::optional<bool> tpm{};
-    std::string encrypted{}; ///< what of it is, in words; empty if nothing tells so
+    std::string encrypted{}; ///< what of it is, in words; kNotTold where settings can't say; empty: nothing is
     std::vector<NetworkAdapter> adapters{};
     std::vector<Drive> drives{}; ///< now
     std::string parent{};        ///< MachineState::key() of the checkpoint that `drives` follow; may be empty

@@ -117,6 +117,7 @@ NetworkAdapter adapter_of(const std::string& key, std::string_view value) {
 
 void describe(const Section& now, const OpenContext& context, Machine& machine) {
     machine.name = now.text("name");
+    machine.encrypted = Machine::kNotTold;
     const fs::path file = context.file ? context.file->path() : fs::path();
     if (const std::string stem = file.stem(); parse_number<std::uint32_t>(stem)) machine.id = stem;
     machine.system = now.text("ostype");
@@ -126,8 +127,8 @@ void describe(const Section& now, const OpenContext& context, Machine& machine) 
     if (const auto number = parse_up_to(std::uint64_t{1} << 40, mebibytes, 10)) machine.memory = *number * kMebibyte;
     const auto count = [&](const char* key) { return parse_up_to(1U << 16, now.text(key), 10).value_or(1); };
     machine.processors = count("sockets") * count("cores");
-    if (const std::string efi = now.text("efidisk0"); !efi.empty())
-        machine.secure_boot = option(efi, "pre-enrolled-keys") == "1";
+    if (const std::string efi = now.text("efidisk0"); !efi.empty()) // the guest may have turned it off
+        machine.facts["made for secure boot"] = option(efi, "pre-enrolled-keys") == "1";
     machine.tpm = !now.text("tpmstate0").empty();
     if (const std::string smbios = option(now.text("smbios1"), "uuid"); !smbios.empty())
         machine.facts["SMBIOS id"] = printable(smbios);

@@ -6,10 +6,12 @@
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "hyperv/machine.hpp"
+#include "open/machine/machine_file.hpp"
 #include "open/registry.hpp"
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 namespace fs = std::filesystem;
@@ -96,33 +98,54 @@ private:
     std::vector<std::string> devices_;
 };
 
-// The files of a disk, its parents behind it, as far as they are found.
-std::vector<FileIdentity> chain_of(const Drive& drive, const OpenContext& context) {
-    std::vector<FileIdentity> chain;
-    if (drive.is_removable() || drive.where.paths.empty()) return chain;
-    auto found = context.references->find(drive.where, drive.search);
-    while (found.has_value() && chain.size() < context.limits.chain_depth) {
-        const FilePtr file = found.value().file;
-        if (std::ranges::find(chain, file->identity()) != chain.end()) break;
-        chain.push_back(file->identity());
-        const auto format = detect_format(*file, Match::sure);
-        if (format.has_error() || format.value() == nullptr || format.value()->is_machine ||
-            format.value()->follow != nullptr || format.value()->scans_forward)
-            break;
-        OpenContext inner = context;
-        inner.selector = {};
-        inner.file = file;
-        inner.stream = nullptr;
-        inner.references = context.references->beside(file->path());
-        const auto opened = format.value()->open(file, inner);
-        const auto layer = opened.has_value() && opened.value()->disks().size() == 1
-                               ? opened.value()->layer(0)
-                               : Result<Layer>(fail(ErrorKind::unsupported, "no disk"));
-        if (layer.has_error() || !layer.value().parent) break;
-        found = layer.value().parent->locate(*inner.references);
+// The files of disks, their parents behind them, as far as they are found. Most checkpoints share most files, so each
+// is opened once.
+class Chains {
+public:
+    explicit Chains(const OpenContext& context) : context_(context) {}
+
+    std::vector<FileIdentity> of(const Drive& drive) {
+        std::vector<FileIdentity> chain;
+        if (drive.is_removable() || drive.where.paths.empty()) return chain;
+        const auto found = context_.references->find(drive.where, drive.search);
+        FilePtr file = found.has_value() ? found.value().file : nullptr;
+        std::optional<FileIdentity> next = file ? std::optional(file->identity()) : std::nullopt;
+        while (next && chain.size() < context_.limits.chain_depth && std::ranges::find(chain, *next) == chain.end()) {
+            chain.push_back(*next);
+            next = parent_of(*next, file);
+        }
+        return chain;
     }
-    return chain;
-}
+
+private:
+    // `file` is the one that is asked about, or null where that was opened before; becomes its parent.
+    std::optional<FileIdentity> parent_of(const FileIdentity& identity, FilePtr& file) {
+        if (const auto known = parents_.find(identity); known != parents_.end()) {
+            file = nullptr;
+            return known->second;
+        }
+        if (file) file = find_parent(file);
+        const auto parent = file ? std::optional(file->identity()) : std::nullopt;
+        parents_.emplace(identity, parent);
+        return parent;
+    }
+
+    // Null where there is none, or none is found.
+    FilePtr find_parent(const FilePtr& file) const {
+        const auto format = detect_format(*file, Match::sure);
+        if (format.has_error() || format.value() == nullptr || !is_disk(*format.value())) return nullptr;
+        const OpenContext context = context_beside(context_, file);
+        const auto opened = format.value()->open(file, context);
+        if (opened.has_error() || opened.value()->disks().size() != 1) return nullptr;
+        const auto layer = opened.value()->layer(0);
+        if (layer.has_error() || !layer.value().parent) return nullptr;
+        const auto found = layer.value().parent->locate(*context.references);
+        return found.has_value() ? found.value().file : nullptr;
+    }
+
+    const OpenContext& context_;
+    std::map<FileIdentity, std::optional<FileIdentity>> parents_;
+};
 
 // A checkpoint with the files of its disks.
 struct Checkpoint {
@@ -139,13 +162,15 @@ bool same_id(const std::string& left, const std::string& right) {
 
 class Reader {
 public:
-    explicit Reader(const OpenContext& context) : context_(context) {}
+    explicit Reader(const OpenContext& context) : context_(context), files_(context) {}
 
     Result<Machine> run(const SourcePtr& source) {
         VDISK_TRY(from, describe(source, context_.limits));
         describe_to_all(from);
         machine_.drives = Drives().of(from);
-        for (const Drive& drive : machine_.drives) chains_.push_back(chain_of(drive, context_));
+        drives_ = machine_.drives.size();
+        if (drives_ > context_.limits.search_files) return std::move(machine_); // machine_file() refuses it
+        for (const Drive& drive : machine_.drives) chains_.push_back(files_.of(drive));
         for (const fs::path& folder : folders()) read_folder(folder);
         take(from);
         set_parents();
@@ -161,6 +186,7 @@ public:
 private:
     void describe_to_all(const hyperv::Machine& from) {
         machine_.name = from.name;
+        machine_.encrypted = Machine::kNotTold;
         machine_.id = from.id;
         machine_.owner = from.owner;
         machine_.notes = from.notes;
@@ -199,7 +225,11 @@ private:
     void read_folder(const fs::path& folder) {
         const auto wanted = [](const fs::path& path) { return NearbyFiles::has_extension(path, {".vmcx", ".xml"}); };
         for (const fs::path& path : NearbyFiles::files_in(folder, wanted)) {
-            if (seen_.size() >= context_.limits.search_files) return;
+            if (std::max(seen_.size(), drives_) > context_.limits.search_files) {
+                machine_.problems.push_back(fmt::format("{}: not all configurations are looked at, the limit is {}",
+                                                        printable(folder.native()), context_.limits.search_files));
+                return;
+            }
             const auto file = context_.references->open_exact(path);
             if (file.has_error() || !seen_.insert(file.value()->identity()).second) continue;
             if (context_.file && file.value()->identity() == context_.file->identity()) continue;
@@ -214,7 +244,9 @@ private:
         if (from.created) checkpoint.state.time = utc_time(*from.created);
         checkpoint.state.drives = Drives().of(from);
         std::erase_if(checkpoint.state.drives, [](const Drive& drive) { return drive.is_removable(); });
-        for (const Drive& drive : checkpoint.state.drives) checkpoint.chains.push_back(chain_of(drive, context_));
+        drives_ += checkpoint.state.drives.size();
+        if (drives_ > context_.limits.search_files) return;
+        for (const Drive& drive : checkpoint.state.drives) checkpoint.chains.push_back(files_.of(drive));
         checkpoint.machine = std::move(from);
         checkpoints_.push_back(std::move(checkpoint));
     }
@@ -267,7 +299,9 @@ private:
     }
 
     const OpenContext& context_;
+    Chains files_;
     Machine machine_;
+    std::size_t drives_ = 0;                        ///< of all configurations
     std::vector<std::vector<FileIdentity>> chains_; ///< of the machine's drives
     std::vector<Checkpoint> checkpoints_;
     std::set<FileIdentity> seen_;

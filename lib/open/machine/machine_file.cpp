@@ -33,11 +33,6 @@ Result<FoundFile> locate(const Drive& drive, const References& gate) {
     return std::move(found);
 }
 
-// Of what holds disks of its own: a machine whose drive is a machine again is a trap, or a mistake.
-bool is_disk(const Format& format) {
-    return format.follow == nullptr && !format.scans_forward && !format.is_machine;
-}
-
 Result<const Format*> format_of(const FoundFile& found) {
     if (found.format.empty()) {
         VDISK_TRY(detected, detect_format(*found.file, Match::sure));
@@ -55,12 +50,8 @@ Result<Medium> look_at(const Drive& drive, const OpenContext& context) {
     if (!is_disk(*format))
         return fail(ErrorKind::unsupported, "{}: is a {} file, and no disk", found.file->name(), format->name);
     medium.format = format->name;
-    OpenContext inner = context;
-    inner.selector = {.path = found.file->path()};
+    OpenContext inner = context_beside(context, found.file);
     if (!found.snapshot.empty()) inner.selector.snapshot = found.snapshot;
-    inner.references = context.references->beside(found.file->path());
-    inner.file = found.file;
-    inner.stream = nullptr;
     if (!found.registry.empty()) inner.registry = found.registry;
     VDISK_TRY(file, format->open(found.file, inner));
     VDISK_TRY(index, select_disk(*file, inner.selector));
@@ -231,6 +222,19 @@ Result<std::shared_ptr<const DiskFile>> machine_file(const Format& format, Machi
     look_for_removable(machine, *context.references);
     return std::shared_ptr<const DiskFile>(
         std::make_shared<MachineFile>(format, std::move(machine), source->name(), context));
+}
+
+bool is_disk(const Format& format) noexcept {
+    return format.follow == nullptr && !format.scans_forward && !format.is_machine;
+}
+
+OpenContext context_beside(const OpenContext& machine, const FilePtr& file) {
+    OpenContext context = machine;
+    context.selector = {.path = file->path()};
+    context.references = machine.references->beside(file->path());
+    context.file = file;
+    context.stream = nullptr;
+    return context;
 }
 
 } // namespace vdisk
