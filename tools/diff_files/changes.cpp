@@ -181,7 +181,7 @@ std::string_view to_string(Area::Kind kind) {
     return "outside";
 }
 
-std::vector<Area> changed_areas(FileSystem& after, const ChangedRanges& changed) {
+std::vector<Area> changed_areas(FileSystem& after, const ChangedRanges& changed, std::vector<std::string>& problems) {
     constexpr auto kAll = static_cast<TSK_FS_BLOCK_WALK_FLAG_ENUM>(
         TSK_FS_BLOCK_WALK_FLAG_ALLOC | TSK_FS_BLOCK_WALK_FLAG_UNALLOC | TSK_FS_BLOCK_WALK_FLAG_CONT |
         TSK_FS_BLOCK_WALK_FLAG_META | TSK_FS_BLOCK_WALK_FLAG_AONLY);
@@ -197,7 +197,12 @@ std::vector<Area> changed_areas(FileSystem& after, const ChangedRanges& changed)
         const std::uint64_t last =
             std::min<std::uint64_t>(info.last_block, (end - 1 - after.offset()) / info.block_size);
         if (first > last) continue;
-        ::tsk_fs_block_walk(&after.info(), first, last, kAll, &Collector::take, &collector);
+        const std::uint64_t failed = after.disk().failures();
+        if (::tsk_fs_block_walk(&after.info(), first, last, kAll, &Collector::take, &collector) != 0 ||
+            after.disk().failures() != failed)
+            problems.push_back(fmt::format("what changed in blocks {} to {} is not known: it can't be read which of "
+                                           "them are in use",
+                                           first, last));
         ::tsk_error_reset();
         next = last + 1;
     }

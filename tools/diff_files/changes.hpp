@@ -42,7 +42,8 @@ struct Area {
 
 [[nodiscard]] std::string_view to_string(Area::Kind kind);
 
-/// The changed ranges within `after`, block by block.
-[[nodiscard]] std::vector<Area> changed_areas(FileSystem& after, const ChangedRanges& changed);
+/// The changed ranges within `after`, block by block. Those of which can't be read what they are are among `problems`.
+[[nodiscard]] std::vector<Area> changed_areas(FileSystem& after, const ChangedRanges& changed,
+                                              std::vector<std::string>& problems);
 
 } // namespace vdisk::diff_files

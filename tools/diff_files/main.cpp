@@ -198,7 +198,7 @@ private:
         for (const FileSystem* const system : {old, now})
             if (system != nullptr && !system->problem().empty()) found.problems.push_back(system->problem());
         found.changes = changes_between(old, now, changed);
-        if (now != nullptr) found.areas = changed_areas(*now, changed);
+        if (now != nullptr) found.areas = changed_areas(*now, changed, found.problems);
         const bool unreadable = std::ranges::any_of(found.changes, &Change::unreadable);
         outcome.trouble = outcome.trouble || unreadable || !found.problems.empty();
         outcome.changed = outcome.changed || !found.changes.empty();

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "diff_files/tsk_disk.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
+#include <utility>
 
 namespace vdisk::diff_files {
 namespace {
@@ -28,13 +30,19 @@ TskDisk::~TskDisk() {
     open_disks().erase(&handle_.info);
 }
 
-// Where a read ahead into libtsk's cache fails it asks once more for just what it needs, so that counts alone.
+// Where a read ahead into libtsk's cache fails it asks at once for just what it needs, which may be as much: that
+// counts.
 ssize_t TskDisk::read(TSK_IMG_INFO* info, TSK_OFF_T offset, char* bytes, std::size_t count) {
     TskDisk& disk = *open_disks().at(info);
+    const auto failed = std::exchange(disk.ahead_failed_, std::nullopt);
+    const bool again = failed && *failed <= offset && offset < *failed + TSK_IMG_INFO_CACHE_LEN;
+    if (failed && !again) ++disk.failures_;
     const auto got =
         disk.image_->read_at(static_cast<std::uint64_t>(offset), std::as_writable_bytes(std::span(bytes, count)));
     if (got.has_value()) return static_cast<ssize_t>(got.value());
-    if (count != TSK_IMG_INFO_CACHE_LEN) ++disk.failures_;
+    const std::uint64_t rest = disk.image_->size() - static_cast<std::uint64_t>(offset);
+    if (count == std::min<std::uint64_t>(TSK_IMG_INFO_CACHE_LEN, rest) && !again) disk.ahead_failed_ = offset;
+    else ++disk.failures_;
     std::memset(bytes, 0, count);
     ::tsk_error_reset();
     ::tsk_error_set_errno(TSK_ERR_IMG_READ);

@@ -6,6 +6,8 @@
 
 #include <tsk/libtsk.h>
 
+#include <optional>
+
 namespace vdisk::diff_files {
 
 /// Hands an Image to libtsk. One thread at a time.
@@ -23,7 +25,7 @@ public:
 
     /// How many reads failed so far. libtsk makes zeros of some of them and calls that a success, so who asks it for
     /// bytes has to look at this too.
-    [[nodiscard]] std::uint64_t failures() const noexcept { return failures_; }
+    [[nodiscard]] std::uint64_t failures() const noexcept { return failures_ + (ahead_failed_ ? 1 : 0); }
 
 private:
     // libtsk's own structure may be larger than its header says.
@@ -39,6 +41,7 @@ private:
     Handle handle_{};
     bool opened_ = false;
     std::uint64_t failures_ = 0;
+    std::optional<TSK_OFF_T> ahead_failed_{}; ///< where filling libtsk's cache failed and was not tried again
 };
 
 } // namespace vdisk::diff_files
