@@ -69,6 +69,24 @@ void check_lost(const Image& disk, const Bytes& model, std::uint64_t start, std:
 
 } // namespace
 
+BOOST_AUTO_TEST_CASE(an_index_that_a_program_reads_finds_chunks_only_where_a_person_says) {
+    Random random(11);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    const fs::path path = store.write_index(store.store(disk, kChunk), "a.img.fidx");
+    const FilePtr file = required(FileSource::open(path, FileKinds::regular_only));
+    const FilePtr given = FileSource::over(file, path); // whatever a program calls it
+    const auto opened = [&](const std::string& selector) -> Result<OpenedDisk> {
+        VDISK_TRY(index, open_given(given, selector, {}));
+        return open_disk(std::move(index), {});
+    };
+    const auto without = opened("");
+    BOOST_REQUIRE(without.has_error());
+    BOOST_TEST(without.error().what.find("lies in no folder") != std::string::npos, without.error().what);
+    const auto with = required(opened("chunks=" + (store.root() / ".chunks").native()));
+    BOOST_TEST(reads_as(*with.image, disk, 0, disk.size()));
+}
+
 BOOST_AUTO_TEST_CASE(a_plain_index_reads_as_its_disk) {
     Random random(1);
     for (const bool compressed : {false, true}) {

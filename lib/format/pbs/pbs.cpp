@@ -44,6 +44,8 @@ private:
 
 // Of the backup that the index of `context` lies in.
 Result<Manifest> manifest_beside(const OpenContext& context) {
+    if (context.file && context.file->is_given())
+        return fail(ErrorKind::io, "{}: lies in no folder, so no manifest is beside it", context.file->name());
     VDISK_TRY(file, context.references->open_part(context.references->folders().front() / Manifest::kName));
     return Manifest::read(*file, context.limits);
 }

@@ -58,6 +58,9 @@ Result<ChunkStorePtr> ChunkStore::find(const OpenContext& context) {
         if (folder.has_error()) return std::move(folder).error().in("key 'chunks'");
         return std::make_shared<const ChunkStore>(std::move(folder).value(), context.limits);
     }
+    if (context.file && context.file->is_given())
+        return fail(ErrorKind::usage, "{}: lies in no folder: '#chunks=FOLDER' says where the chunks are",
+                    context.file->name());
     std::vector<fs::path> starts = gate.folders();
     if (context.file && context.file->is_folder()) starts.insert(starts.begin(), context.file->path());
     for (const fs::path& own : starts) {
