@@ -11,19 +11,18 @@ OpenDisks::OpenDisks(OpenedFile file, OpenOptions options, std::size_t most)
     : file_(std::move(file)), options_(std::move(options)), most_(most), slots_(file_.disks->disks().size()) {}
 
 Result<ImagePtr> OpenDisks::open(std::size_t index) {
+    auto image = find_or_open(index);
+    if (image.has_value()) keep(image.value());
+    return image;
+}
+
+Result<ImagePtr> OpenDisks::find_or_open(std::size_t index) {
     Slot& slot = slots_[index];
     const std::lock_guard lock(slot.opening);
-    if (ImagePtr image = slot.image.lock()) {
-        keep(image);
-        return image;
-    }
+    if (ImagePtr image = slot.image.lock()) return image;
     auto opened = open_anew(index);
-    if (opened.has_error()) {
-        tell_problem(index, opened.error());
-        return std::move(opened).error();
-    }
-    slot.image = opened.value();
-    keep(opened.value());
+    if (opened.has_value()) slot.image = opened.value();
+    else tell_problem(index, opened.error());
     return opened;
 }
 

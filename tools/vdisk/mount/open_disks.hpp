@@ -38,6 +38,7 @@ private:
         std::string problem{}, remarks{}; ///< guarded by `telling_`
     };
 
+    Result<ImagePtr> find_or_open(std::size_t index);
     Result<ImagePtr> open_anew(std::size_t index);
     void keep(const ImagePtr& image);
     void tell_problem(std::size_t index, const Error& error);
