@@ -101,6 +101,17 @@ def have(program):
     return shutil.which(program) is not None
 
 
+def lose_cluster(image, guest):
+    """Makes the L2 entry of the cluster at disk offset `guest` of a qcow2, of the usual 64 KiB and written before, point past the end of
+    the file."""
+    with open(image, "r+b") as file:
+        file.seek(40)
+        file.seek(int.from_bytes(file.read(8), "big"))
+        table = int.from_bytes(file.read(8), "big") & 0x00FFFFFFFFFFFE00
+        file.seek(table + guest // 65536 * 8)
+        file.write((1 << 50).to_bytes(8, "big"))
+
+
 def undeclared(image):
     """Takes the backing format's extension out of a qcow2, as qemu-img wrote it before 6.1."""
     data = bytearray(image.read_bytes())
