@@ -2,6 +2,7 @@
 #include "common/differences.hpp"
 
 #include "base/text.hpp"
+#include "common/pieces.hpp"
 #include "common/progress_bar.hpp"
 #include "image/disk_comparison.hpp"
 
@@ -10,9 +11,6 @@
 
 namespace vdisk::tools {
 namespace {
-
-constexpr std::uint64_t kReadAtOnce = 1U << 20;
-constexpr std::uint64_t kSector = 512;
 
 // Compares two disks, of which no more than a piece is in memory.
 class Comparer {
@@ -49,13 +47,13 @@ private:
         if (!content_) return sink_.add({start, length, Difference::State::may_differ});
         if (open_length_ == 0) open_start_ = start;
         open_length_ += length;
-        if (open_length_ >= kReadAtOnce) compare_open();
+        if (open_length_ >= kPiece) compare_open();
     }
 
     // Reads and compares what could not be told from metadata, so far.
     void compare_open() {
         while (open_length_ > 0) {
-            const std::uint64_t length = std::min(kReadAtOnce, open_length_);
+            const std::uint64_t length = std::min(kPiece, open_length_);
             compare(open_start_, length);
             open_start_ += length;
             open_length_ -= length;
@@ -68,7 +66,7 @@ private:
         const auto in_b = read(b_, at, length, bytes_b_);
         if (in_a.has_value() && in_b.has_value()) return compare_bytes(at);
         if (length > kSector) {
-            const std::uint64_t half = std::max(kSector, align_down(length / 2, kSector));
+            const std::uint64_t half = first_half(length);
             compare(at, half);
             return compare(at + half, length - half);
         }

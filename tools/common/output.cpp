@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "common/inputs.hpp"
+#include "common/pieces.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -17,8 +18,6 @@ namespace fs = std::filesystem;
 
 namespace vdisk::tools {
 namespace {
-
-constexpr std::uint64_t kPiece = 1U << 20;
 
 Error os_error(const std::string& path, int code) {
     return fail(ErrorKind::io, "{}: {}", printable(path), std::strerror(code));

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "diff_files/content.hpp"
 
+#include "common/pieces.hpp"
+
 #include <algorithm>
 #include <memory>
 
 namespace vdisk::diff_files {
 namespace {
-
-constexpr std::size_t kPiece = 1U << 20;
 
 // A file opened by its number, and the attribute with its content.
 class OpenFile {
@@ -83,8 +83,8 @@ Content compare_content(PlacedFile a, PlacedFile b, const ChangedRanges& changed
     if (lie_unchanged(in_a, in_b, changed)) return Content::same;
     bool unreadable = false;
     std::vector<char> bytes_a, bytes_b;
-    for (std::uint64_t at = 0; at < size; at += kPiece) {
-        bytes_a.resize(static_cast<std::size_t>(std::min<std::uint64_t>(kPiece, size - at)));
+    for (std::uint64_t at = 0; at < size; at += tools::kPiece) {
+        bytes_a.resize(static_cast<std::size_t>(std::min<std::uint64_t>(tools::kPiece, size - at)));
         bytes_b.resize(bytes_a.size());
         if (!in_a.read(at, bytes_a) || !in_b.read(at, bytes_b)) unreadable = true;
         else if (bytes_a != bytes_b) return Content::different;

@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "common/exit_status.hpp"
+#include "common/pieces.hpp"
 #include "common/progress_bar.hpp"
 #include "io/byte_source.hpp"
 
@@ -61,7 +62,7 @@ private:
         if (read.has_value()) return give({.bytes = std::move(buffer), .length = length});
         if (length <= kSector) return lose(at, length, read.error().what);
         buffer.reset();
-        const std::uint64_t half = std::max(kSector, align_down(length / 2, kSector));
+        const std::uint64_t half = first_half(length);
         copy(at, half);
         copy(at + half, length - half);
         return length;

@@ -8,10 +8,6 @@
 
 namespace vdisk::tools {
 
-/// A disk is read in pieces; what of one can't be read is found to the sector.
-inline constexpr std::uint64_t kPiece = 1U << 20;
-inline constexpr std::uint64_t kSector = 512;
-
 /// Bytes of a disk that can't be read.
 struct LostRange {
     std::uint64_t offset;

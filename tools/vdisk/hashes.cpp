@@ -2,7 +2,7 @@
 #include "vdisk/hashes.hpp"
 
 #include "base/text.hpp"
-#include "vdisk/copy.hpp"
+#include "common/pieces.hpp"
 
 #include <algorithm>
 #include <cerrno>

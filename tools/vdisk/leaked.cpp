@@ -3,9 +3,9 @@
 
 #include "common/inputs.hpp"
 #include "common/output.hpp"
+#include "common/pieces.hpp"
 #include "common/progress_bar.hpp"
 #include "io/byte_source.hpp"
-#include "vdisk/copy.hpp"
 
 #include <algorithm>
 
@@ -40,7 +40,7 @@ private:
             return output_.write(buffer_);
         }
         if (length > kSector) {
-            const std::uint64_t half = std::max(kSector, align_down(length / 2, kSector));
+            const std::uint64_t half = first_half(length);
             VDISK_CHECK(copy(at, half));
             return copy(at + half, length - half);
         }
