@@ -97,9 +97,9 @@ public:
                RootPtr root = nullptr, JoinParts join = nullptr);
 
     /// `name` as the image has it: a path, also one of Windows, a `file:` URI, a `json:` object of QEMU. Of a file that
-    /// lies there in parts it is the first. Errors:
-    /// `unsupported` for what names no local file, `usage` for what the policy forbids, `io` for what is not there,
-    /// telling each path that was tried.
+    /// lies there in parts it is the first. Errors: `unsupported` for what names no local file, `usage` for what the
+    /// policy forbids, `io` for what is not there, telling each path that was tried, and for a name that could mean
+    /// different files of the evidence.
     [[nodiscard]] Result<FoundFile> open(std::string_view name) const;
 
     /// The file that a machine's or an image's host knows by that name. Errors: as open(); `io` too where the name

@@ -154,12 +154,9 @@ void read_machine(const pugi::xml_node& node, const Removable& images, Machine& 
 } // namespace
 
 Result<Machine> Machine::parse(const ByteSource& source, const std::filesystem::path& file, const Limits& limits) {
-    if (source.size() > limits.registry_bytes)
-        return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for a VirtualBox settings file is {}",
-                    source.name(), source.size(), limits.registry_bytes);
-    VDISK_TRY(bytes, read_bytes(source, 0, source.size(), "VirtualBox settings"));
+    VDISK_TRY(text, read_settings(source, limits));
     pugi::xml_document document;
-    const pugi::xml_parse_result parsed = document.load_buffer(bytes.data(), bytes.size());
+    const pugi::xml_parse_result parsed = document.load_buffer(text.data(), text.size());
     const pugi::xml_node root = document.child("VirtualBox");
     if (!root) return fail(ErrorKind::not_this_format, "{}: has no VirtualBox element", source.name());
 
