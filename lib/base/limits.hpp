@@ -42,6 +42,10 @@ struct Limits {
     /// has 2 MiB. A parsed one takes up to 25 times as much.
     std::size_t registry_bytes = 8U << 20;
 
+    /// Disks and other media that one machine may name, all its checkpoints together, and checkpoints: VirtualBox takes
+    /// 250 snapshots, of 30 disks each that is half of it. What is told of each takes some kilobytes.
+    std::size_t machine_media = 16384;
+
     /// Findings of one kind that an audit keeps the text of: more than anyone reads; the rest are counted.
     std::size_t audit_findings = 1000;
 

@@ -152,6 +152,12 @@ std::string mac_address(std::string_view text) {
     return address;
 }
 
+Result<void> check_media(std::size_t count, std::string_view name, const Limits& limits) {
+    if (count <= limits.machine_media) return ok();
+    return fail(ErrorKind::limit_exceeded, "{}: names more disks, media and checkpoints than the limit of {}", name,
+                limits.machine_media);
+}
+
 Result<std::string> read_settings(const ByteSource& source, const Limits& limits) {
     if (source.size() > limits.registry_bytes)
         return fail(ErrorKind::limit_exceeded, "{}: has {} bytes, the limit for a machine's settings is {}",

@@ -96,6 +96,9 @@ struct Machine {
 /// "52:54:00:12:34:56" of twelve hexadecimal digits, with whatever stands between them; `text` if it is none.
 [[nodiscard]] std::string mac_address(std::string_view text);
 
+/// Error: `limit_exceeded` if `count` media or checkpoints, which `name` tells of, are more than Limits::machine_media.
+[[nodiscard]] Result<void> check_media(std::size_t count, std::string_view name, const Limits& limits);
+
 /// The whole text of a machine's settings file. Errors: `limit_exceeded` beyond Limits::registry_bytes, `io`.
 [[nodiscard]] Result<std::string> read_settings(const ByteSource& source, const Limits& limits);
 

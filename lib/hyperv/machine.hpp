@@ -2,6 +2,7 @@
 /// What a configuration says about the machine: what an examiner asks first.
 #pragma once
 
+#include "base/limits.hpp"
 #include "hyperv/storage.hpp"
 
 namespace vdisk::hyperv {
@@ -77,9 +78,9 @@ struct Machine {
 };
 
 /// What an XML configuration of Windows Server 2008 to 2012 R2 says in the keys of the same names. Errors:
-/// `not_this_format` without a configuration; what breaks off gives what stands before that, with the place in
-/// `doubtful`.
-[[nodiscard]] Result<Machine> describe_xml(std::string_view text, std::string_view name);
+/// `not_this_format` without a configuration, `limit_exceeded` beyond Limits::machine_media drives; what breaks off
+/// gives what stands before that, with the place in `doubtful`.
+[[nodiscard]] Result<Machine> describe_xml(std::string_view text, std::string_view name, const Limits& limits);
 
 /// Gathers what can be read; drives and adapters also among keys that have lost their parents.
 [[nodiscard]] Machine describe_machine(const Storage& storage);

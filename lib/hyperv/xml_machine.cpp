@@ -14,7 +14,7 @@ constexpr int kDeepest = 16; // real ones have 6
 
 class XmlDescriber {
 public:
-    explicit XmlDescriber(const pugi::xml_node& root) : root_(root) {}
+    XmlDescriber(const pugi::xml_node& root, std::size_t most) : root_(root), most_(most) {}
 
     Machine run() {
         for (const pugi::xml_node& device : root_.child("manifest"))
@@ -83,6 +83,7 @@ private:
     void read_devices(const pugi::xml_node& node, int depth) {
         if (depth == kDeepest) return;
         for (const pugi::xml_node& child : node.children()) {
+            if (machine_.drives.size() > most_) return;
             if (child.child("pathname")) add_drive(child);
             if (child.child("MacAddress")) add_adapter(child);
             if (const auto secure = truth(child, "secure_boot_enabled")) machine_.secure_boot = secure;
@@ -112,18 +113,22 @@ private:
     }
 
     const pugi::xml_node root_;
+    const std::size_t most_; // drives; reading stops at the first one beyond
     std::map<std::string, std::string> names_;
     Machine machine_;
 };
 
 } // namespace
 
-Result<Machine> describe_xml(std::string_view text, std::string_view name) {
+Result<Machine> describe_xml(std::string_view text, std::string_view name, const Limits& limits) {
     pugi::xml_document document;
     const pugi::xml_parse_result parsed = document.load_buffer(text.data(), text.size());
     const pugi::xml_node root = document.child("configuration");
     if (!root) return fail(ErrorKind::not_this_format, "{}: has no configuration element", name);
-    Machine machine = XmlDescriber(root).run();
+    Machine machine = XmlDescriber(root, limits.machine_media).run();
+    if (machine.drives.size() > limits.machine_media)
+        return fail(ErrorKind::limit_exceeded, "{}: names more drives than the limit of {}", name,
+                    limits.machine_media);
     if (!parsed) machine.doubtful.push_back(fmt::format("XML from offset {}: {}", parsed.offset, parsed.description()));
     return machine;
 }

@@ -26,6 +26,7 @@ struct LimitCase {
     std::function<void(const Folder&)> check;
 };
 
+std::vector<LimitCase> machine_limits();
 std::vector<LimitCase> pbs_limits();
 std::vector<LimitCase> qcow_limits();
 std::vector<LimitCase> qcow2_limits();

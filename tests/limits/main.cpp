@@ -83,8 +83,8 @@ int main(int argc, char** argv) {
     const std::string wanted = argc > 1 ? argv[1] : "";
     int ran = 0;
     int failed = 0;
-    for (const auto& limits : {pbs_limits(), qcow_limits(), qcow2_limits(), vdi_limits(), vhd_limits(), vma_limits(),
-                               vmdk_limits(), stream_limits(), hyperv_limits()})
+    for (const auto& limits : {machine_limits(), pbs_limits(), qcow_limits(), qcow2_limits(), vdi_limits(),
+                               vhd_limits(), vma_limits(), vmdk_limits(), stream_limits(), hyperv_limits()})
         for (const LimitCase& limit : limits) {
             if (limit.name.find(wanted) == std::string::npos) continue;
             ++ran;

@@ -118,40 +118,10 @@ LimitCase audit_at_the_limit() {
                 }};
 }
 
-// Settings as large as they may be, of nothing but elements.
-LimitCase settings(const std::string& what, const std::string& element, const std::string& end) {
-    return {.name = "vbox: 2^22 elements or as many as fit, " + what,
-            .make =
-                [=](const Folder& folder) {
-                    const std::string before = "<VirtualBox><Machine><MediaRegistry><HardDisks>";
-                    const std::string after = "</HardDisks></MediaRegistry></Machine></VirtualBox>";
-                    const std::size_t count =
-                        (Limits{}.registry_bytes - before.size() - after.size()) / (element.size() + end.size());
-                    std::ofstream out(folder / "machine.vbox", std::ios::binary);
-                    out << before;
-                    for (std::size_t i = 0; i < count; ++i) out << element;
-                    for (std::size_t i = 0; i < count; ++i) out << end;
-                    out << after;
-                },
-            .check =
-                [](const Folder& folder) {
-                    const CountedReads reads;
-                    const auto disk = open_disk((folder / "machine.vbox").string(), {.format = "vbox"});
-                    require(disk.has_error(), "a machine without disks opens");
-                    require_at_most(reads.bytes(), 2 * Limits{}.registry_bytes, "bytes read");
-                }};
-}
-
 } // namespace
 
 std::vector<LimitCase> vdi_limits() {
-    return {map_past_the_end(),
-            map_in_a_hole(),
-            audit_of_many_blocks(),
-            audit_at_the_limit(),
-            settings("side by side", "<a/>", ""),
-            settings("disks side by side", "<HardDisk/>", ""),
-            settings("one in the other", "<HardDisk>", "</HardDisk>")};
+    return {map_past_the_end(), map_in_a_hole(), audit_of_many_blocks(), audit_at_the_limit()};
 }
 
 } // namespace vdisk::test

@@ -121,15 +121,19 @@ Drive drive_of(const pugi::xml_node& node) {
     return drive;
 }
 
-std::vector<Drive> drives_of(const pugi::xml_node& domain) {
+// Stops at the first one beyond `most`.
+std::vector<Drive> drives_of(const pugi::xml_node& domain, std::size_t most) {
     std::vector<Drive> drives;
-    for (const pugi::xml_node& node : domain.child("devices").children("disk")) drives.push_back(drive_of(node));
+    for (const pugi::xml_node& node : domain.child("devices").children("disk")) {
+        if (drives.size() > most) break;
+        drives.push_back(drive_of(node));
+    }
     return drives;
 }
 
 // The disks when the snapshot was made: as the domain had them then. What was kept inside a file is there by the
 // snapshot's name; where the machine went on in another file, the one that it left is as it was.
-MachineState state_of(const pugi::xml_node& snapshot) {
+MachineState state_of(const pugi::xml_node& snapshot, std::size_t most) {
     MachineState state{.name = snapshot.child("name").child_value(),
                        .parent = snapshot.child("parent").child("name").child_value()};
     if (const auto seconds =
@@ -139,7 +143,7 @@ MachineState state_of(const pugi::xml_node& snapshot) {
         state.facts["notes"] = printable(notes);
     if (const std::string memory = attribute(snapshot.child("memory"), "file"); !memory.empty())
         state.facts["state file"] = printable(memory);
-    for (Drive& drive : drives_of(snapshot.child("domain"))) {
+    for (Drive& drive : drives_of(snapshot.child("domain"), most)) {
         std::string kept = "internal"; // all disks' snapshots, where nothing is said of each
         for (const pugi::xml_node& disk : snapshot.child("disks").children("disk"))
             if (const std::string name = attribute(disk, "name"); name == drive.name || name == drive.file)
@@ -156,12 +160,15 @@ MachineState state_of(const pugi::xml_node& snapshot) {
 // Reads snapshots from files that may be such.
 class Snapshots {
 public:
-    Snapshots(const OpenContext& context, Machine& machine) : context_(context), machine_(machine) {}
+    Snapshots(const OpenContext& context, Machine& machine)
+        : context_(context), machine_(machine), media_(machine.drives.size()) {}
 
-    void run() {
-        for (const fs::path& folder : folders()) read_folder(folder, true);
+    // Error: `limit_exceeded`.
+    Result<void> run() {
+        for (const fs::path& folder : folders()) VDISK_CHECK(read_folder(folder, true));
         if (machine_.checkpoints.empty())
-            for (const fs::path& folder : context_.references->folders()) read_folder(folder, false);
+            for (const fs::path& folder : context_.references->folders()) VDISK_CHECK(read_folder(folder, false));
+        return ok();
     }
 
 private:
@@ -180,15 +187,19 @@ private:
         return folders;
     }
 
-    void read_folder(const fs::path& folder, bool is_own) {
+    Result<void> read_folder(const fs::path& folder, bool is_own) {
         const auto is_xml = [](const fs::path& path) { return NearbyFiles::has_extension(path, {".xml"}); };
         const std::vector<fs::path> files = NearbyFiles::files_in(folder, is_xml);
         if (files.size() > context_.limits.search_files) {
             machine_.problems.push_back(fmt::format("{}: has {} files, the limit is {}", printable(folder.native()),
                                                     files.size(), context_.limits.search_files));
-            return;
+            return ok();
         }
-        for (const fs::path& path : files) read_file(path, is_own);
+        for (const fs::path& path : files) {
+            read_file(path, is_own);
+            VDISK_CHECK(check_media(media_, printable(path.native()), context_.limits));
+        }
+        return ok();
     }
 
     void read_file(const fs::path& path, bool is_own) {
@@ -208,12 +219,14 @@ private:
             machine_.problems.push_back(fmt::format("{}: XML breaks off at offset {}: {}", printable(path.native()),
                                                     parsed.offset, parsed.description()));
         machine_.files.push_back(printable(path.native()));
-        machine_.checkpoints.push_back(state_of(snapshot));
+        machine_.checkpoints.push_back(state_of(snapshot, context_.limits.machine_media));
+        media_ += 1 + machine_.checkpoints.back().drives.size();
         if (trimmed(snapshot.child("active").child_value()) == "1") machine_.parent = machine_.checkpoints.back().name;
     }
 
     const OpenContext& context_;
     Machine& machine_;
+    std::size_t media_; // of the machine and its snapshots so far
 };
 
 } // namespace
@@ -240,11 +253,12 @@ Result<Machine> read(const ByteSource& source, const OpenContext& context) {
     if (!parsed)
         machine.problems.push_back(fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description()));
     describe(domain, machine);
-    machine.drives = drives_of(domain);
+    machine.drives = drives_of(domain, context.limits.machine_media);
+    VDISK_CHECK(check_media(machine.drives.size(), source.name(), context.limits));
     if (machine.encrypted.empty() &&
         std::ranges::any_of(machine.drives, [](const Drive& drive) { return drive.facts.contains("image encrypted"); }))
         machine.encrypted = "disks";
-    Snapshots(context, machine).run();
+    VDISK_CHECK(Snapshots(context, machine).run());
     machine.sort_checkpoints();
     return machine;
 }

@@ -97,11 +97,14 @@ Drive drive_of(const std::string& key, const std::string& value, const Section& 
     return drive;
 }
 
-std::vector<Drive> drives_of(const Section& section, const Storages& storages, bool unused) {
+// Stops at the first one beyond `most`.
+std::vector<Drive> drives_of(const Section& section, const Storages& storages, bool unused, std::size_t most) {
     std::vector<Drive> drives;
-    for (const auto& [key, value] : section.lines)
+    for (const auto& [key, value] : section.lines) {
+        if (drives.size() > most) break;
         if (const std::string_view bus = bus_of(key); !bus.empty() && (bus == "unused") == unused)
             drives.push_back(drive_of(key, value, section, storages));
+    }
     return drives;
 }
 
@@ -140,13 +143,13 @@ void describe(const Section& now, const OpenContext& context, Machine& machine) 
             machine.adapters.push_back(adapter_of(key, value));
 }
 
-MachineState state_of(const Section& section, const Storages& storages) {
+MachineState state_of(const Section& section, const Storages& storages, std::size_t most) {
     MachineState state{.name = section.name, .parent = section.text("parent")};
     if (const auto seconds = parse_up_to(std::uint64_t{1} << 40, section.text("snaptime"), 10))
         state.time = utc_time(static_cast<std::int64_t>(*seconds));
     if (const std::string memory = section.text("vmstate"); !memory.empty())
         state.facts["state file"] = printable(memory);
-    state.drives = drives_of(section, storages, false);
+    state.drives = drives_of(section, storages, false, most);
     return state;
 }
 
@@ -211,13 +214,18 @@ Result<Machine> read(const ByteSource& source, const OpenContext& context) {
     const std::vector<Section> sections = parse(text, machine.notes);
     const Storages storages = read_storages(context, machine);
     describe(sections.front(), context, machine);
-    machine.drives = drives_of(sections.front(), storages, false);
-    machine.unattached = drives_of(sections.front(), storages, true);
+    const std::size_t most = context.limits.machine_media;
+    machine.drives = drives_of(sections.front(), storages, false, most);
+    machine.unattached = drives_of(sections.front(), storages, true, most);
     machine.parent = sections.front().text("parent");
+    std::size_t media = machine.drives.size() + machine.unattached.size();
+    VDISK_CHECK(check_media(media, source.name(), context.limits));
     for (const Section& section : sections) {
         // What is not in force yet, and what belongs to the machine's templates.
         if (section.name.empty() || section.name == "PENDING" || section.name.find(':') != std::string::npos) continue;
-        machine.checkpoints.push_back(state_of(section, storages));
+        machine.checkpoints.push_back(state_of(section, storages, most));
+        media += 1 + machine.checkpoints.back().drives.size();
+        VDISK_CHECK(check_media(media, source.name(), context.limits));
     }
     machine.sort_checkpoints();
     return machine;

@@ -49,14 +49,15 @@ Removable removable_images(const pugi::xml_node& registry) {
     return images;
 }
 
-void read_media(const pugi::xml_node& registry, Machine& machine) {
+// Stops at the first one beyond `most`.
+void read_media(const pugi::xml_node& registry, std::size_t most, Machine& machine) {
     struct Above {
         Uuid uuid;
         bool encrypted;
     };
     std::vector<Pending<Above>> pending;
     push_children(pending, registry.child("HardDisks"), "HardDisk", Above{});
-    while (!pending.empty()) {
+    while (!pending.empty() && machine.media.size() <= most) {
         const auto [disk, above] = pending.back();
         pending.pop_back();
         const Medium medium{.uuid = uuid_of(disk),
@@ -91,10 +92,11 @@ void read_devices(const pugi::xml_node& node, const Removable& images, MachineSt
     });
 }
 
-void read_snapshots(const pugi::xml_node& machine_node, const Removable& images, Machine& machine) {
+// Stops at the first one beyond `most`.
+void read_snapshots(const pugi::xml_node& machine_node, const Removable& images, std::size_t most, Machine& machine) {
     std::vector<Pending<Uuid>> pending;
     push_children(pending, machine_node, "Snapshot", Uuid{});
-    while (!pending.empty()) {
+    while (!pending.empty() && machine.states.size() <= most) {
         const auto [node, above] = pending.back();
         pending.pop_back();
         const Uuid uuid = uuid_of(node);
@@ -140,15 +142,21 @@ void describe(const pugi::xml_node& node, vdisk::Machine& machine) {
         if (adapter.attribute("enabled").as_bool()) machine.adapters.push_back(adapter_of(adapter));
 }
 
-void read_machine(const pugi::xml_node& node, const Removable& images, Machine& machine) {
+void read_machine(const pugi::xml_node& node, const Removable& images, std::size_t most, Machine& machine) {
     machine.uuid = uuid_of(node);
     machine.snapshot_folder = node.attribute("snapshotFolder").value();
     machine.current = Uuid::parse(node.attribute("currentSnapshot").value()).value_or(Uuid{});
     machine.states.emplace_back();
     read_devices(node, images, machine.states.back());
-    read_media(node.child("MediaRegistry"), machine);
-    read_snapshots(node, images, machine);
+    read_media(node.child("MediaRegistry"), most, machine);
+    read_snapshots(node, images, most, machine);
     describe(node, machine.described);
+}
+
+std::size_t media_of(const Machine& machine) {
+    std::size_t count = machine.media.size() + machine.states.size();
+    for (const MachineState& state : machine.states) count += state.attachments.size() + state.removable.size();
+    return count;
 }
 
 } // namespace
@@ -167,8 +175,9 @@ Result<Machine> Machine::parse(const ByteSource& source, const std::filesystem::
     if (root.child("MachineEncrypted"))
         machine.described.encrypted = "the machine as a whole: its settings can't be read without the password";
     if (const pugi::xml_node node = root.child("Machine"))
-        read_machine(node, removable_images(node.child("MediaRegistry")), machine);
-    read_media(root.child("Global").child("MediaRegistry"), machine);
+        read_machine(node, removable_images(node.child("MediaRegistry")), limits.machine_media, machine);
+    read_media(root.child("Global").child("MediaRegistry"), limits.machine_media, machine);
+    VDISK_CHECK(check_media(media_of(machine), source.name(), limits));
     for (Medium& medium : machine.media)
         if (medium.location.size() > limits.name_bytes) medium.location.clear();
     return machine;

@@ -159,7 +159,7 @@ Result<void> read_snapshots(const fs::path& path, const Dictionary& settings, co
     const Dictionary database = Dictionary::parse(text);
     machine.files.emplace_back(file->name());
     machine.parent = database.text("snapshot.current");
-    std::size_t drives = 0;
+    std::size_t media = 0;
     // Numbers are used again and have gaps.
     for (const auto& [key, uid] : database.values()) {
         constexpr std::string_view kStart = "snapshot", kEnd = ".uid";
@@ -167,10 +167,8 @@ Result<void> read_snapshots(const fs::path& path, const Dictionary& settings, co
         const std::string name = key.substr(0, key.size() - kEnd.size());
         if (!parse_number<std::uint32_t>(std::string_view(name).substr(kStart.size()))) continue;
         machine.checkpoints.push_back(state_of(database, name, settings, context.limits));
-        drives += machine.checkpoints.back().drives.size();
-        if (drives > context.limits.search_files)
-            return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", file->name(), drives,
-                        context.limits.search_files);
+        media += 1 + machine.checkpoints.back().drives.size();
+        VDISK_CHECK(check_media(media, file->name(), context.limits));
     }
     return ok();
 }

@@ -32,7 +32,7 @@ Result<hyperv::Machine> describe(const SourcePtr& source, const Limits& limits) 
         return hyperv::describe_machine(*storage);
     }
     VDISK_TRY(text, read_settings(*source, limits));
-    return hyperv::describe_xml(text, source->name());
+    return hyperv::describe_xml(text, source->name(), limits);
 }
 
 // The digits at the end of "drive1".

@@ -205,8 +205,8 @@ void look_for_removable(Machine& machine, const References& gate) {
     }
 }
 
-std::size_t drives_of(const Machine& machine) {
-    std::size_t count = machine.drives.size() + machine.unattached.size();
+std::size_t media_of(const Machine& machine) {
+    std::size_t count = machine.drives.size() + machine.unattached.size() + machine.checkpoints.size();
     for (const MachineState& state : machine.checkpoints) count += state.drives.size();
     return count;
 }
@@ -215,10 +215,7 @@ std::size_t drives_of(const Machine& machine) {
 
 Result<std::shared_ptr<const DiskFile>> machine_file(const Format& format, Machine machine, const SourcePtr& source,
                                                      const OpenContext& context) {
-    const std::size_t drives = drives_of(machine);
-    if (drives > context.limits.search_files)
-        return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", source->name(), drives,
-                    context.limits.search_files);
+    VDISK_CHECK(check_media(media_of(machine), source->name(), context.limits));
     look_for_removable(machine, *context.references);
     return std::shared_ptr<const DiskFile>(
         std::make_shared<MachineFile>(format, std::move(machine), source->name(), context));
