@@ -11,7 +11,7 @@
 namespace vdisk {
 namespace {
 
-const unsigned char* raw(const std::byte* bytes) {
+const unsigned char* octets(const std::byte* bytes) {
     return reinterpret_cast<const unsigned char*>(bytes);
 }
 
@@ -33,7 +33,7 @@ Result<void> decipher_gcm(const GcmSeal& seal, std::span<std::byte> bytes) {
     const bool fed =
         EVP_CipherInit_ex2(context.get(), cipher.get(), nullptr, nullptr, 0, nullptr) == 1 &&
         EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_IVLEN, static_cast<int>(seal.iv.size()), nullptr) == 1 &&
-        EVP_CipherInit_ex2(context.get(), nullptr, raw(seal.key.data()), raw(seal.iv.data()), 0, nullptr) == 1 &&
+        EVP_CipherInit_ex2(context.get(), nullptr, octets(seal.key.data()), octets(seal.iv.data()), 0, nullptr) == 1 &&
         EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, static_cast<int>(tag.size()), tag.data()) == 1 &&
         (bytes.empty() || EVP_CipherUpdate(context.get(), out, &done, out, static_cast<int>(bytes.size())) == 1);
     if (!fed || static_cast<std::size_t>(done) != bytes.size())

@@ -30,7 +30,7 @@ constexpr std::array kHashNames{HashName{"md5", "MD5"},
                                 HashName{"sha512", "SHA512"},
                                 HashName{"ripemd160", "RIPEMD160"}};
 
-Error failed(std::string_view what) {
+Error derivation_failed(std::string_view what) {
     return fail(ErrorKind::io, "libcrypto failed: {}", what);
 }
 
@@ -53,7 +53,7 @@ Result<SecretBytes> libcrypto_pbkdf2(const EVP_MD& md, std::span<const std::byte
         reinterpret_cast<const char*>(passphrase.data()), static_cast<int>(passphrase.size()),
         reinterpret_cast<const unsigned char*>(salt.data()), static_cast<int>(salt.size()),
         static_cast<int>(iterations), &md, static_cast<int>(length), reinterpret_cast<unsigned char*>(key.data()));
-    if (done != 1) return failed("PBKDF2");
+    if (done != 1) return derivation_failed("PBKDF2");
     return key;
 }
 
@@ -114,7 +114,7 @@ Result<SecretBytes> Hash::digest(std::span<const std::byte> first, std::span<con
                       EVP_DigestUpdate(context.get(), first.data(), first.size()) == 1 &&
                       EVP_DigestUpdate(context.get(), second.data(), second.size()) == 1 &&
                       EVP_DigestFinal_ex(context.get(), reinterpret_cast<unsigned char*>(digest.data()), nullptr) == 1;
-    if (!done) return failed("digest");
+    if (!done) return derivation_failed("digest");
     return digest;
 }
 
@@ -178,7 +178,7 @@ Result<SecretBytes> scrypt(std::span<const std::byte> passphrase, std::span<cons
     if (EVP_PBE_scrypt(reinterpret_cast<const char*>(passphrase.data()), passphrase.size(),
                        reinterpret_cast<const unsigned char*>(salt.data()), salt.size(), cost.n, cost.r, cost.p,
                        *memory + kSlack, reinterpret_cast<unsigned char*>(key.data()), length) != 1)
-        return failed("scrypt");
+        return derivation_failed("scrypt");
     return key;
 }
 

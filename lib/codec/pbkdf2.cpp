@@ -114,18 +114,18 @@ struct Known {
     std::string_view hash;
     bool (*iterate)(const HmacPads&, std::span<std::byte>, std::uint32_t, const Iterated&);
 };
-constexpr std::array kKnown{Known{"sha1", iterate_over<Sha1>}, Known{"sha256", iterate_over<Sha256>},
-                            Known{"sha512", iterate_over<Sha512>}};
+constexpr std::array kKnownHashes{Known{"sha1", iterate_over<Sha1>}, Known{"sha256", iterate_over<Sha256>},
+                                  Known{"sha512", iterate_over<Sha512>}};
 
 } // namespace
 
 bool can_iterate(std::string_view hash) noexcept {
-    return std::ranges::find(kKnown, hash, &Known::hash) != kKnown.end();
+    return std::ranges::find(kKnownHashes, hash, &Known::hash) != kKnownHashes.end();
 }
 
 bool iterate(std::string_view hash, const HmacPads& pads, std::span<std::byte> sum, std::uint32_t iterations,
              const Iterated& iterated) {
-    return std::ranges::find(kKnown, hash, &Known::hash)->iterate(pads, sum, iterations, iterated);
+    return std::ranges::find(kKnownHashes, hash, &Known::hash)->iterate(pads, sum, iterations, iterated);
 }
 
 } // namespace vdisk

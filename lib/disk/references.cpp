@@ -17,7 +17,7 @@ namespace {
 
 // Folders above the image in which a copied tree is looked for, and parts of a name that are taken of it.
 constexpr std::size_t kMostFolders = 32;
-constexpr std::size_t kMostParts = 32;
+constexpr std::size_t kMostNamedParts = 32;
 constexpr std::size_t kMostLinks = 40; // in one path, as the kernel has it
 
 constexpr const char* kBeside = "by its name beside the image";
@@ -67,8 +67,8 @@ std::vector<fs::path> endings(const fs::path& name) {
         if (part == "..") parts.clear(); // what is before it is not what it is below
         else if (!part.empty() && part != ".") parts.push_back(part);
     std::vector<fs::path> found;
-    for (std::size_t first = parts.size() > kMostParts ? parts.size() - kMostParts : 0; first + 1 < parts.size();
-         ++first) {
+    for (std::size_t first = parts.size() > kMostNamedParts ? parts.size() - kMostNamedParts : 0;
+         first + 1 < parts.size(); ++first) {
         fs::path ending;
         for (std::size_t i = first; i < parts.size(); ++i) ending /= parts[i];
         found.push_back(std::move(ending));

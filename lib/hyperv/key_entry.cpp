@@ -17,7 +17,7 @@ namespace {
 
 using namespace boost::endian;
 
-struct EntryRecord {
+struct KeyEntryRecord {
     little_uint8_buf_t type;
     little_uint8_buf_t flags;
     little_uint32_buf_t size;
@@ -27,7 +27,7 @@ struct EntryRecord {
     little_uint32_buf_t sequence;
     little_uint8_buf_t name_length;
 };
-static_assert(sizeof(EntryRecord) == kEntryHeader);
+static_assert(sizeof(KeyEntryRecord) == kEntryHeader);
 
 struct PointerRecord {
     little_uint32_buf_t size;
@@ -48,7 +48,7 @@ template<class Struct> Struct copy_of(std::span<const std::byte> bytes) {
 class EntryReader {
 public:
     EntryReader(std::span<const std::byte> bytes, std::size_t at)
-        : bytes_(bytes), record_(copy_of<EntryRecord>(bytes)) {
+        : bytes_(bytes), record_(copy_of<KeyEntryRecord>(bytes)) {
         entry_.offset = static_cast<std::uint32_t>(at);
         entry_.type = static_cast<KeyType>(record_.type.value());
         entry_.flags = record_.flags.value();
@@ -138,18 +138,18 @@ private:
     }
 
     void verify(std::span<const std::byte> scope) {
-        if (crc32_without_field(scope, offsetof(EntryRecord, checksum)) != entry_.checksum)
+        if (crc32_without_field(scope, offsetof(KeyEntryRecord, checksum)) != entry_.checksum)
             entry_.faults.add(FindingKind::entry_checksum);
     }
 
     std::span<const std::byte> bytes_;
-    EntryRecord record_;
+    KeyEntryRecord record_;
     KeyEntry entry_;
 };
 
 // Whether the header at the start of `bytes` could be one, before anything is added up.
 bool plausible(std::span<const std::byte> bytes) {
-    const auto record = copy_of<EntryRecord>(bytes);
+    const auto record = copy_of<KeyEntryRecord>(bytes);
     const auto type = static_cast<KeyType>(record.type.value());
     return type != KeyType::free && is_defined(type) && record.name_length.value() > 0 &&
            record.size.value() > kEntryHeader && record.size.value() <= bytes.size();
@@ -171,7 +171,7 @@ private:
     std::size_t left() const { return table_.size() - std::min(walk_.end, table_.size()); }
 
     void step() {
-        const std::size_t size = copy_of<EntryRecord>(table_.subspan(walk_.end)).size.value();
+        const std::size_t size = copy_of<KeyEntryRecord>(table_.subspan(walk_.end)).size.value();
         if (size < kEntryHeader || size > left()) return bad_size(size);
         walk_.entries.push_back(read_entry(table_, walk_.end, size));
         walk_.end += size;
@@ -210,8 +210,8 @@ private:
         std::vector<std::byte> copy(table_.begin() + entry.offset,
                                     table_.begin() + entry.offset + static_cast<std::ptrdiff_t>(entry.meaningful));
         const little_uint32_buf_t stored{static_cast<std::uint32_t>(size)};
-        std::memcpy(copy.data() + offsetof(EntryRecord, size), &stored, sizeof stored);
-        return crc32_without_field(copy, offsetof(EntryRecord, checksum)) == entry.checksum;
+        std::memcpy(copy.data() + offsetof(KeyEntryRecord, size), &stored, sizeof stored);
+        return crc32_without_field(copy, offsetof(KeyEntryRecord, checksum)) == entry.checksum;
     }
 
     std::span<const std::byte> table_;

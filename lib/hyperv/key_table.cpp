@@ -17,20 +17,20 @@ namespace {
 
 using namespace boost::endian;
 
-constexpr std::uint16_t kSignature = 0x0002;
+constexpr std::uint16_t kKeyTableSignature = 0x0002;
 
-struct TableRecord {
+struct KeyTableRecord {
     little_uint16_buf_t signature;
     little_uint16_buf_t index;
     little_uint16_buf_t sequence;
     little_uint32_buf_t checksum;
 };
-static_assert(sizeof(TableRecord) == kFirstEntry);
+static_assert(sizeof(KeyTableRecord) == kFirstEntry);
 
 // Whether the header's checksum holds once the signature is put right.
-bool checksum_holds_but_for_signature(TableRecord record) {
-    record.signature = little_uint16_buf_t(kSignature);
-    return record.checksum.value() == crc32_of(record, offsetof(TableRecord, checksum));
+bool checksum_holds_but_for_signature(KeyTableRecord record) {
+    record.signature = little_uint16_buf_t(kKeyTableSignature);
+    return record.checksum.value() == crc32_of(record, offsetof(KeyTableRecord, checksum));
 }
 
 class Loader {
@@ -89,7 +89,7 @@ private:
         }
         findings_.add(FindingKind::key_table_signature, object.offset,
                       "object at offset {} is listed as a key table and has no key table's signature", object.offset);
-        TableRecord record;
+        KeyTableRecord record;
         std::memcpy(&record, table.bytes.data(), sizeof record);
         return options_.best_effort && checksum_holds_but_for_signature(record);
     }
@@ -168,22 +168,22 @@ Result<KeyTables> read_key_tables(const ByteSource& source, const std::vector<Ob
 }
 
 std::optional<KeyTable> read_key_table_header(std::span<const std::byte> bytes, std::uint64_t offset) {
-    if (bytes.size() < sizeof(TableRecord)) return std::nullopt;
-    TableRecord record;
+    if (bytes.size() < sizeof(KeyTableRecord)) return std::nullopt;
+    KeyTableRecord record;
     std::memcpy(&record, bytes.data(), sizeof record);
     KeyTable table;
     table.index = record.index.value();
     table.sequence = record.sequence.value();
     table.offset = offset;
-    table.signature_good = record.signature.value() == kSignature;
+    table.signature_good = record.signature.value() == kKeyTableSignature;
     table.header_good =
-        table.signature_good && record.checksum.value() == crc32_of(record, offsetof(TableRecord, checksum));
+        table.signature_good && record.checksum.value() == crc32_of(record, offsetof(KeyTableRecord, checksum));
     return table;
 }
 
 Result<std::vector<std::uint64_t>> find_key_tables(const ByteSource& source, std::uint64_t from, std::uint64_t to) {
     std::vector<std::uint64_t> found;
-    std::array<std::byte, sizeof(TableRecord)> head{};
+    std::array<std::byte, sizeof(KeyTableRecord)> head{};
     for (std::uint64_t at =
              align_down(from, kDefaultAlignment) + (from % kDefaultAlignment == 0 ? 0 : kDefaultAlignment);
          at < to && fits(at, head.size(), source.size()); at += kDefaultAlignment) {

@@ -20,7 +20,7 @@ constexpr std::byte kFiller{0xFD};
 /// Shown of a file object that nothing points to.
 constexpr std::uint64_t kHead = 256;
 /// Read at once of space without structure; an entry across the end of a piece is found by the overlap.
-constexpr std::uint64_t kPiece = 4U << 20;
+constexpr std::uint64_t kRemnantPiece = 4U << 20;
 constexpr std::uint64_t kOverlap = 1U << 16;
 
 bool is_filler(std::span<const std::byte> bytes) {
@@ -319,8 +319,8 @@ private:
         const ByteSource& raw = *storage_.raw_source();
         range.end = std::min(range.end, raw.size());
         for (const Range part : take_unsearched(range)) {
-            for (std::uint64_t at = part.start; at < part.end; at += kPiece) {
-                const std::uint64_t length = std::min(kPiece + kOverlap, part.end - at);
+            for (std::uint64_t at = part.start; at < part.end; at += kRemnantPiece) {
+                const std::uint64_t length = std::min(kRemnantPiece + kOverlap, part.end - at);
                 VDISK_TRY(bytes, read_bytes(raw, at, length, "unused space"));
                 search_pages({.source = source, .bytes = bytes, .file_offset = at, .how = how});
             }

@@ -8,14 +8,14 @@
 namespace vdisk {
 namespace {
 
-constexpr std::size_t kSector = SectorCipher::kSectorBytes;
+constexpr std::size_t kCipherSector = SectorCipher::kSectorBytes;
 
 // `sectors` holds whole ones.
 Result<void> read_sectors(const Encryption& encryption, const ByteSource& source, StoredAt at,
                           std::span<std::byte> sectors) {
     VDISK_CHECK(read_exact(source, at.host.value, sectors));
     const std::uint64_t numbered = encryption.numbering == Encryption::Numbering::host ? at.host.value : at.guest.value;
-    return encryption.cipher->decipher(numbered / kSector, sectors);
+    return encryption.cipher->decipher(numbered / kCipherSector, sectors);
 }
 
 } // namespace
@@ -23,14 +23,14 @@ Result<void> read_sectors(const Encryption& encryption, const ByteSource& source
 Result<void> read_deciphered(const Encryption& encryption, const ByteSource& source, StoredAt at,
                              std::span<std::byte> out) {
     while (!out.empty()) {
-        const auto skipped = static_cast<std::size_t>(at.host.value % kSector);
+        const auto skipped = static_cast<std::size_t>(at.host.value % kCipherSector);
         std::size_t count = 0;
-        if (skipped == 0 && out.size() >= kSector) {
-            count = out.size() - out.size() % kSector;
+        if (skipped == 0 && out.size() >= kCipherSector) {
+            count = out.size() - out.size() % kCipherSector;
             VDISK_CHECK(read_sectors(encryption, source, at, out.first(count)));
         } else {
-            std::array<std::byte, kSector> sector;
-            count = std::min(out.size(), kSector - skipped);
+            std::array<std::byte, kCipherSector> sector;
+            count = std::min(out.size(), kCipherSector - skipped);
             const StoredAt start{HostOffset{at.host.value - skipped}, GuestOffset{at.guest.value - skipped}};
             VDISK_CHECK(read_sectors(encryption, source, start, sector));
             std::memcpy(out.data(), sector.data() + skipped, count);

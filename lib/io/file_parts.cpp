@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kDecimal = "0123456789";
 constexpr std::string_view kHexadecimal = "0123456789abcdef";
-constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyz";
+constexpr std::string_view kPartLetters = "abcdefghijklmnopqrstuvwxyz";
 constexpr std::size_t kNarrowest = 2;
 constexpr std::size_t kWidest = 9;
 
@@ -55,7 +55,7 @@ public:
     }
 
     /// The number of the first part where `there` does not tell.
-    std::uint64_t first() const { return digits_ == kLetters ? 0 : 1; }
+    std::uint64_t first() const { return digits_ == kPartLetters ? 0 : 1; }
 
 private:
     // split(1) keeps the last digit of its alphabet back: a name that begins with N of them has N digits more behind.
@@ -88,10 +88,10 @@ std::optional<Numbering> numbering_of(std::string_view own, const std::set<std::
         const bool hexadecimal = made_of(own, kHexadecimal) && std::ranges::any_of(there, [&](const std::string& name) {
                                      return shows_hexadecimal(name, width);
                                  });
-        for (const std::string_view digits : {hexadecimal ? kHexadecimal : kDecimal, kLetters}) {
+        for (const std::string_view digits : {hexadecimal ? kHexadecimal : kDecimal, kPartLetters}) {
             const Numbering numbering(digits, width);
             if (!made_of(own, digits)) continue;
-            if (width == own.size() && digits != kLetters) return numbering;
+            if (width == own.size() && digits != kPartLetters) return numbering;
             if (is_there(numbering.name(0)) || is_there(numbering.name(numbering.first()))) return numbering;
         }
         if (width < kNarrowest + 2) break;
@@ -133,7 +133,7 @@ bool is_there(const fs::path& path) {
 bool may_number(std::string_view suffix, const fs::path& stem) {
     if (suffix.size() < kNarrowest || suffix.size() > kWidest) return false;
     if (made_of(suffix, kHexadecimal) && suffix.find_first_of(kDecimal) != std::string_view::npos) return true;
-    if (!made_of(suffix, kLetters)) return false;
+    if (!made_of(suffix, kPartLetters)) return false;
     for (std::size_t width = suffix.size(); width >= kNarrowest; width -= 2) {
         if (is_there(stem.native() + "." + std::string(width, 'a'))) return true;
         if (width < kNarrowest + 2) break;

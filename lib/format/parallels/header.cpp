@@ -5,7 +5,7 @@ namespace vdisk::parallels {
 namespace {
 
 constexpr std::uint64_t kEntryBytes = 4;
-constexpr std::uint64_t kMaxSectors = std::uint64_t{1} << 53;
+constexpr std::uint64_t kMaxHeaderSectors = std::uint64_t{1} << 53;
 constexpr std::uint32_t kInUse = 0x746F6E59;
 constexpr std::uint64_t kExtensionMagic = 0xAB234CEF23DCEA87;
 constexpr std::uint64_t kBitmapMagic = 0x20385FAE252CB34A;
@@ -73,7 +73,7 @@ Result<void> check_geometry(const ByteSource& file, const RawParallelsHeader& ra
     if (raw.version.value() != 2)
         return fail_at(16, ErrorKind::unsupported, "{}: version is {}, known is 2", file.name(), raw.version.value());
     if (raw.tracks.value() == 0) return bad(file, 28, "the cluster size", 0, "must be at least a sector");
-    if (sectors > kMaxSectors) return bad(file, 36, "the number of sectors", sectors, "must be at most 2^53");
+    if (sectors > kMaxHeaderSectors) return bad(file, 36, "the number of sectors", sectors, "must be at most 2^53");
     const std::uint64_t entries = raw.bat_entries.value();
     const std::uint64_t needed = div_ceil(sectors, raw.tracks.value());
     if (entries < needed || entries == 0)

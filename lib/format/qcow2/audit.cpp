@@ -18,7 +18,7 @@
 namespace vdisk::qcow2 {
 namespace {
 
-constexpr std::uint64_t kSector = 512;
+constexpr std::uint64_t kAuditSector = 512;
 
 // One of the two halves of a bitmap of subclusters.
 constexpr std::uint32_t allocated(std::uint64_t bitmap) {
@@ -279,7 +279,7 @@ private:
         const std::uint32_t offset_bits = 62 - (header_.cluster_bits - 8);
         const std::uint64_t host = entry.descriptor & ((std::uint64_t{1} << offset_bits) - 1);
         const std::uint64_t sectors = ((entry.descriptor & (kCompressed - 1)) >> offset_bits) + 1;
-        return {HostOffset{host}, sectors * kSector - host % kSector};
+        return {HostOffset{host}, sectors * kAuditSector - host % kAuditSector};
     }
 
     void walk_compressed(const Walk& walk, const L2Entry& entry) {
@@ -403,7 +403,7 @@ private:
     void check_refcount_block(std::uint64_t index, std::uint64_t entry) {
         const Place place{.host = HostOffset{header_.refcount_table_offset + index * kEntryBytes}};
         const std::uint64_t cluster = entry >> header_.cluster_bits;
-        if (entry % kSector != 0 || entry % cluster_size() != 0)
+        if (entry % kAuditSector != 0 || entry % cluster_size() != 0)
             corruption(Severity::error, "unaligned", place,
                        "refcount table entry {} is {:#x}: no multiple of the cluster size", index, entry);
         else if (cluster >= tally_.known())
@@ -565,10 +565,10 @@ private:
         for (const std::string& name : feature_names(file_, header_, FeatureType::compatible,
                                                      header_.compatible_features & ~std::uint64_t{kLazyRefcounts}))
             report_.add(Severity::note, "unknown-feature", {}, "compatible feature {}", name);
-        if (header_.size % kSector != 0)
+        if (header_.size % kAuditSector != 0)
             report_.add(Severity::note, "size", {},
                         "the virtual size {} is no whole number of sectors: QEMU shows {} bytes", header_.size,
-                        align_down(header_.size, kSector));
+                        align_down(header_.size, kAuditSector));
     }
 
     const Header& header_;

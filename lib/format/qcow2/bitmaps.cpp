@@ -31,12 +31,12 @@ struct RawBitmap {
 };
 static_assert(sizeof(RawBitmap) == 24);
 
-struct Entry {
+struct BitmapEntry {
     Bitmap bitmap;
     std::uint64_t bytes = 0; ///< with its padding
 };
 
-Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t end) {
+Result<BitmapEntry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t end) {
     VDISK_TRY(raw, read_struct<RawBitmap>(file, at, "bitmap directory entry"));
     const std::uint64_t extra = raw.extra_data_size.value();
     const std::uint64_t bytes = sizeof raw + extra + raw.name_size.value(); // far from 2^64
@@ -48,14 +48,14 @@ Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t
         return fail_at(at + 18, ErrorKind::corrupt, "name_size is {}, must be at most {}", raw.name_size.value(),
                        kMaxName);
     VDISK_TRY(name, read_bytes(file, at + sizeof raw + extra, raw.name_size.value(), "bitmap's name"));
-    return Entry{Bitmap{.name = std::string(reinterpret_cast<const char*>(name.data()), name.size()),
-                        .table_offset = raw.bitmap_table_offset.value(),
-                        .table_size = raw.bitmap_table_size.value(),
-                        .flags = raw.flags.value(),
-                        .type = raw.type,
-                        .granularity_bits = raw.granularity_bits,
-                        .extra_data_size = raw.extra_data_size.value()},
-                 *align_up(bytes, 8)};
+    return BitmapEntry{Bitmap{.name = std::string(reinterpret_cast<const char*>(name.data()), name.size()),
+                              .table_offset = raw.bitmap_table_offset.value(),
+                              .table_size = raw.bitmap_table_size.value(),
+                              .flags = raw.flags.value(),
+                              .type = raw.type,
+                              .granularity_bits = raw.granularity_bits,
+                              .extra_data_size = raw.extra_data_size.value()},
+                       *align_up(bytes, 8)};
 }
 
 Result<void> read_directory(const ByteSource& file, const Extension& extension, const Limits& limits,

@@ -26,7 +26,7 @@ constexpr std::uint64_t kIcountAt = 16;
 constexpr std::uint64_t kNoIcount = ~std::uint64_t{0};
 constexpr std::uint64_t kEntryAlignment = 8;
 
-struct Entry {
+struct SnapshotEntry {
     Snapshot snapshot;
     std::uint64_t bytes = 0; ///< with its padding
 };
@@ -38,7 +38,7 @@ Result<std::optional<std::uint64_t>> extra_field(const ByteSource& file, std::ui
     return std::optional<std::uint64_t>(field.value());
 }
 
-Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t active_size) {
+Result<SnapshotEntry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t active_size) {
     VDISK_TRY(raw, read_struct<RawSnapshot>(file, at, "snapshot table entry"));
     const std::uint64_t extra =
         at + sizeof raw; // the file's end is far from 2^64, so that sums of what was read don't wrap
@@ -61,7 +61,7 @@ Result<Entry> read_entry(const ByteSource& file, std::uint64_t at, std::uint64_t
     if (icount && *icount != kNoIcount) snapshot.icount = *icount;
     const std::uint64_t bytes =
         sizeof raw + std::uint64_t{extra_size} + raw.id_str_size.value() + raw.name_size.value();
-    return Entry{std::move(snapshot), *align_up(bytes, kEntryAlignment)};
+    return SnapshotEntry{std::move(snapshot), *align_up(bytes, kEntryAlignment)};
 }
 
 std::string clock_text(std::uint64_t nanoseconds) {

@@ -21,16 +21,16 @@ private:
     std::vector<Disk> disks_;
 };
 
-Match probe(std::span<const std::byte> /*head*/, const ByteSource& /*source*/) {
+Match probe_raw(std::span<const std::byte> /*head*/, const ByteSource& /*source*/) {
     return Match::no;
 }
 
-Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& /*context*/) {
+Result<std::shared_ptr<const DiskFile>> open_raw(SourcePtr source, const OpenContext& /*context*/) {
     return std::shared_ptr<const DiskFile>(std::make_shared<RawFile>(std::move(source)));
 }
 
 } // namespace
 
-const Format kRawFormat{"raw", "Raw image (the disk's bytes as they are)", probe, open};
+const Format kRawFormat{"raw", "Raw image (the disk's bytes as they are)", probe_raw, open_raw};
 
 } // namespace vdisk

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::uint64_t kLargestGrain = 16U << 20; // writers take 4 KiB to 64 KiB
 constexpr std::uint64_t kLargestPacked = 2U << 20; // several are expanded at a time
-constexpr std::uint64_t kMostEntries = 65536;      // writers: 512 or 4096
+constexpr std::uint64_t kMostGrainEntries = 65536; // writers: 512 or 4096
 constexpr std::uint64_t kCowdEntries = 4096;
 constexpr std::uint64_t kCowdHeaderBytes = 4 * kSector;
 constexpr std::uint64_t kSeVersion = 0x200000001;
@@ -42,7 +42,7 @@ private:
         if (!size || *size == 0) return wrong("the capacity", capacity);
         if (grain > kLargestGrain / kSector || !is_power_of_two(grain))
             return wrong("the grain size", grain, "which is no power of two up to 32768 sectors");
-        if (entries > kMostEntries || !is_power_of_two(entries))
+        if (entries > kMostGrainEntries || !is_power_of_two(entries))
             return wrong("the number of entries of a table", entries, "which is no power of two up to 65536");
         sparse_.disk_size = *size;
         sparse_.grain_size = grain * kSector;

@@ -17,7 +17,7 @@ namespace {
 // zlib takes some 20 ms for as much.
 constexpr std::uint64_t kSpacing = 4U << 20;
 // Small members are one segment together up to this length.
-constexpr std::uint64_t kGroup = 1U << 20;
+constexpr std::uint64_t kGzipGroup = 1U << 20;
 // Compressed bytes between two places to start from, where few plain bytes lie between them.
 constexpr std::uint64_t kStoredSpacing = 2 * kSpacing;
 // A segment starts so many compressed bytes before its first plain byte, at most.
@@ -30,13 +30,13 @@ constexpr std::size_t kTrailer = 8;
 // What inflate takes for the end of a block so near the end of the file may be made of a trailer.
 constexpr std::size_t kOverrun = 64;
 // Header with extra field, name and comment. RFC 1952 bounds only the first.
-constexpr std::size_t kHeaderMax = 256U << 10;
+constexpr std::size_t kGzipHeaderMax = 256U << 10;
 constexpr int kWindowLevel = 3;
 // Behind a break: compressed bytes in which the next deflate block is looked for (encoders end one every 100 KB or so),
 // that one step goes over, and plain bytes after which a block that is tried must have made its window known; and such
 // bytes of all tries that lead nowhere.
 constexpr std::uint64_t kBlockSearched = 1U << 20;
-constexpr std::size_t kSearched = 64U << 10;
+constexpr std::size_t kGzipSearched = 64U << 10;
 constexpr std::size_t kTried = 16U << 20;
 constexpr std::size_t kTriedInAll = 512U << 20;
 constexpr std::size_t kBlockHeaderMost = 16;
@@ -333,7 +333,7 @@ Result<PlainChunk> GzipPass::next() {
 }
 
 Result<void> GzipPass::start_member() {
-    VDISK_TRY(bytes, inflater_.input().at(at_, kHeaderMax));
+    VDISK_TRY(bytes, inflater_.input().at(at_, kGzipHeaderMax));
     ended_ = bytes.empty();
     if (ended_) return ok();
     if (!is_member(bytes)) {
@@ -500,7 +500,7 @@ void GzipPass::cut_off(const std::string& what) {
         Doubt::Kind::altered,
         fail(ErrorKind::truncated, "{}, or damaged there: nothing vouches for what is in its last block", what));
     ended_ = true;
-    if (index_.segments() > block_.segments) index_.judge(block_.segments, reason, Segment::Cover::nothing, kGroup);
+    if (index_.segments() > block_.segments) index_.judge(block_.segments, reason, Segment::Cover::nothing, kGzipGroup);
     else if (block_.length > 0 && block_.length < open_.length) {
         Segment before = open_;
         before.length = block_.length;
@@ -557,19 +557,19 @@ void GzipPass::end_member(std::uint32_t reason, Segment::Cover cover, std::uint6
     const Member member = *member_;
     member_.reset();
     if (last.kind == Segment::Kind::whole && last.lead == 0 && index_.segments() == member.first_segment &&
-        last.length <= kGroup) {
+        last.length <= kGzipGroup) {
         Segment part = last;
         part.reason = reason;
         part.cover = cover;
         part.packed_length = packed_end - part.packed;
-        return index_.add_part(part, kGroup);
+        return index_.add_part(part, kGzipGroup);
     }
     if (last.length > 0) index_.add(last);
-    index_.judge(member.first_segment, reason, cover, kGroup);
+    index_.judge(member.first_segment, reason, cover, kGzipGroup);
 }
 
 PlainChunk GzipPass::lost(std::uint64_t length, std::uint32_t reason) {
-    index_.add_lost(length, reason, kGroup);
+    index_.add_lost(length, reason, kGzipGroup);
     plain_ += length;
     return {.lost = length, .why = &index_.why(reason)};
 }
@@ -609,7 +609,7 @@ Result<std::uint64_t> GzipPass::blocked_rest() {
     if (!length || *length <= member_length()) return std::uint64_t{0};
     const std::uint64_t rest = *length - member_length();
     if (*length == last_length_) return rest;
-    VDISK_TRY(bytes, inflater_.input().at(end, kHeaderMax));
+    VDISK_TRY(bytes, inflater_.input().at(end, kGzipHeaderMax));
     const auto header = parse_member(bytes);
     if (!header) return std::uint64_t{0};
     VDISK_TRY(next, blocked_length(end, header->blocked_size));
@@ -619,15 +619,15 @@ Result<std::uint64_t> GzipPass::blocked_rest() {
 // For the next member, and behind a break in one also for a deflate block that leads on.
 Result<PlainChunk> GzipPass::search() {
     const std::uint64_t from = search_->at;
-    VDISK_TRY(found, inflater_.input().at(from, kSearched + kBlockHeaderMost));
+    VDISK_TRY(found, inflater_.input().at(from, kGzipSearched + kBlockHeaderMost));
     const std::vector<std::byte> bytes(found.begin(), found.end()); // trying reads elsewhere
-    const std::size_t count = std::min(bytes.size(), kSearched);
+    const std::size_t count = std::min(bytes.size(), kGzipSearched);
     for (std::size_t i = 0; i < count; ++i) {
         VDISK_TRY(resumed, resume_at(std::span(bytes).subspan(i), from + i));
         if (resumed) return PlainChunk{.lost = kUnknownGap, .why = &index_.why(missing_why_)};
     }
     search_->at += count;
-    if (bytes.size() > kSearched) return PlainChunk{};
+    if (bytes.size() > kGzipSearched) return PlainChunk{};
     ended_ = true;
     if (!member_) index_.find(search_->what.what);
     else
@@ -643,7 +643,7 @@ void GzipPass::break_off() {
         index_.doubt(Doubt::Kind::unplaced, fail(ErrorKind::corrupt, "{}{}", search_->what.what, kNotPlaced));
     if (member_) end_member(missing_why_, Segment::Cover::nothing, search_->from);
     index_.lose_place(missing_why_);
-    index_.add_lost(kUnknownGap, missing_why_, kGroup);
+    index_.add_lost(kUnknownGap, missing_why_, kGzipGroup);
     plain_ += kUnknownGap;
     search_.reset();
 }
@@ -725,7 +725,7 @@ public:
 
 private:
     Result<void> start_member(std::uint64_t at) {
-        VDISK_TRY(bytes, inflater_.input().at(at, kHeaderMax));
+        VDISK_TRY(bytes, inflater_.input().at(at, kGzipHeaderMax));
         const auto header = is_member(bytes) ? parse_member(bytes) : std::nullopt;
         if (!header) return fail(ErrorKind::corrupt, "no gzip member where one should be");
         return inflater_.start(at + header->length, 0, {});
@@ -734,20 +734,20 @@ private:
     Inflater inflater_;
 };
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows, const Limits& limits,
-                                              PassKind kind) {
+Result<std::unique_ptr<StreamPass>> make_gzip_pass(const ByteSource& packed, WindowStore& windows, const Limits& limits,
+                                                   PassKind kind) {
     return std::unique_ptr<StreamPass>(std::make_unique<GzipPass>(packed, windows, limits, kind));
 }
 
-Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
+Result<void> expand_gzip(const SegmentBytes& bytes, std::span<std::byte> out) {
     const SpanSource packed(bytes.packed);
     GzipReader reader(packed);
     VDISK_CHECK(reader.begin(bytes.segment, bytes.window, 0));
     return reader.read(out);
 }
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment,
-                                                   std::span<const std::byte> window) {
+Result<std::unique_ptr<SegmentReader>> make_gzip_reader(const ByteSource& packed, const Segment& segment,
+                                                        std::span<const std::byte> window) {
     auto reader = std::make_unique<GzipReader>(packed);
     VDISK_CHECK(reader->begin(segment, window, segment.packed));
     return std::unique_ptr<SegmentReader>(std::move(reader));
@@ -755,6 +755,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, con
 
 } // namespace
 
-const StreamCodec kGzipCodec{"gzip", "stream-gzip-3", is_member, make_pass, expand, make_reader};
+const StreamCodec kGzipCodec{"gzip", "stream-gzip-3", is_member, make_gzip_pass, expand_gzip, make_gzip_reader};
 
 } // namespace vdisk

@@ -30,8 +30,8 @@ bool detect(std::span<const std::byte> head) {
 
 // lzop's own limit.
 constexpr std::uint32_t kBlockMax = 64U << 20;
-constexpr std::uint64_t kGroup = 1U << 20;
-constexpr std::size_t kHeaderMax = 64U << 10;
+constexpr std::uint64_t kLzopGroup = 1U << 20;
+constexpr std::size_t kLzopHeaderMax = 64U << 10;
 constexpr std::size_t kBlockHeaderMax = 24;
 // Plain bytes of damaged blocks whose true lengths are looked for: a thousand of the usual ones.
 constexpr std::uint64_t kTriesMost = 256U << 20;
@@ -272,7 +272,7 @@ std::span<std::byte> LzopPass::room_for(std::size_t count) {
 }
 
 Result<void> LzopPass::begin() {
-    VDISK_TRY(bytes, input_.at(0, kHeaderMax));
+    VDISK_TRY(bytes, input_.at(0, kLzopHeaderMax));
     const auto header = parse_header(bytes);
     if (!header) return fail(ErrorKind::truncated, "{}: the lzop header is cut off", input_.source().name());
     if (header->filtered) return fail(ErrorKind::unsupported, "{}: lzop stream with a filter", input_.source().name());
@@ -294,7 +294,7 @@ PlainChunk LzopPass::end_with(std::string finding) {
 }
 
 Result<void> LzopPass::start_part() {
-    VDISK_TRY(bytes, input_.at(at_, kHeaderMax));
+    VDISK_TRY(bytes, input_.at(at_, kLzopHeaderMax));
     ended_ = bytes.empty();
     if (ended_) return ok();
     const auto header = detect(bytes) ? parse_header(bytes) : std::nullopt;
@@ -393,7 +393,7 @@ Result<std::optional<PlainChunk>> LzopPass::take(const LzopBlock& block) {
         segment.packed_length -= block.header;
     }
     at_ += length;
-    index_.add_part(segment, kGroup);
+    index_.add_part(segment, kLzopGroup);
     return std::optional(PlainChunk{.bytes = plain});
 }
 
@@ -567,12 +567,12 @@ Result<PlainChunk> LzopPass::take_damaged(const LzopBlock& block) {
 // As many bytes as the block's header says; where that is not sure, what follows is not placed.
 PlainChunk LzopPass::lost(const LzopBlock& block, std::uint32_t reason) {
     const std::uint64_t length = index_.placed() ? block.lengths.plain : kUnknownGap;
-    index_.add_lost(length, reason, kGroup);
+    index_.add_lost(length, reason, kLzopGroup);
     return {.lost = length, .why = &index_.why(reason)};
 }
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/, const Limits& limits,
-                                              PassKind kind) {
+Result<std::unique_ptr<StreamPass>> make_lzop_pass(const ByteSource& packed, WindowStore& /*windows*/,
+                                                   const Limits& limits, PassKind kind) {
     auto pass = std::make_unique<LzopPass>(packed, limits, kind);
     VDISK_CHECK(pass->begin());
     return std::unique_ptr<StreamPass>(std::move(pass));
@@ -583,7 +583,7 @@ Error not_what_they_were() {
 }
 
 // Blocks, and between them ends and beginnings of parts.
-Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
+Result<void> expand_lzop(const SegmentBytes& bytes, std::span<std::byte> out) {
     std::span<const std::byte> packed = bytes.packed;
     if (bytes.segment.kind == Segment::Kind::inner) // the bytes of one block without its header
         return expand_block(packed, out) == Expanded::exactly ? Result<void>(ok()) : not_what_they_were();
@@ -625,31 +625,31 @@ private:
     std::size_t at_ = 0;
 };
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& segment,
-                                                   std::span<const std::byte> window) {
+Result<std::unique_ptr<SegmentReader>> make_lzop_reader(const ByteSource& packed, const Segment& segment,
+                                                        std::span<const std::byte> window) {
     if (segment.length > kBlockMax || segment.packed_length > 2 * std::uint64_t{kBlockMax})
         return fail(ErrorKind::corrupt, "stream index: no lzop block is as long");
     std::vector<std::byte> bytes(static_cast<std::size_t>(segment.packed_length));
     VDISK_CHECK(read_exact(packed, segment.packed, bytes));
     std::vector<std::byte> plain(static_cast<std::size_t>(segment.length));
-    VDISK_CHECK(expand({segment, bytes, window}, plain));
+    VDISK_CHECK(expand_lzop({segment, bytes, window}, plain));
     return std::unique_ptr<SegmentReader>(std::make_unique<LzopReader>(std::move(plain)));
 }
 
 #else
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& /*windows*/,
-                                              const Limits& /*limits*/, PassKind /*kind*/) {
+Result<std::unique_ptr<StreamPass>> make_lzop_pass(const ByteSource& packed, WindowStore& /*windows*/,
+                                                   const Limits& /*limits*/, PassKind /*kind*/) {
     return fail(ErrorKind::unsupported, "{}: this build can't read lzop streams: it was made without liblzo2",
                 packed.name());
 }
 
-Result<void> expand(const SegmentBytes& /*bytes*/, std::span<std::byte> /*out*/) {
+Result<void> expand_lzop(const SegmentBytes& /*bytes*/, std::span<std::byte> /*out*/) {
     return fail(ErrorKind::unsupported, "this build can't read lzop streams");
 }
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& /*packed*/, const Segment& /*segment*/,
-                                                   std::span<const std::byte> /*window*/) {
+Result<std::unique_ptr<SegmentReader>> make_lzop_reader(const ByteSource& /*packed*/, const Segment& /*segment*/,
+                                                        std::span<const std::byte> /*window*/) {
     return fail(ErrorKind::unsupported, "this build can't read lzop streams");
 }
 
@@ -657,6 +657,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& /*packed*/,
 
 } // namespace
 
-const StreamCodec kLzopCodec{"lzop", "stream-lzop-3", detect, make_pass, expand, make_reader};
+const StreamCodec kLzopCodec{"lzop", "stream-lzop-3", detect, make_lzop_pass, expand_lzop, make_lzop_reader};
 
 } // namespace vdisk

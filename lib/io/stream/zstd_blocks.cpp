@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::uint32_t kFrameMagic = 0xFD2FB528;
 constexpr std::uint32_t kSkippableMagic = 0x184D2A50; // the last four bits are free
-constexpr std::size_t kMagicBytes = 4;
+constexpr std::size_t kFrameMagicBytes = 4;
 
 Error cut_header() {
     return fail(ErrorKind::truncated, "zstd frame header is cut off");
@@ -31,22 +31,22 @@ std::uint64_t window_of(std::uint64_t descriptor) {
 Result<ZstdFrameHeader> parse_frame(std::span<const std::byte> bytes) {
     constexpr std::array<std::size_t, 4> kDictionaryBytes{0, 1, 2, 4};
     constexpr std::array<std::size_t, 4> kSizeBytes{0, 2, 4, 8};
-    if (bytes.size() < kMagicBytes + 1) return cut_header();
-    const std::uint64_t descriptor = little(bytes, kMagicBytes, 1);
+    if (bytes.size() < kFrameMagicBytes + 1) return cut_header();
+    const std::uint64_t descriptor = little(bytes, kFrameMagicBytes, 1);
     const bool single = (descriptor & 0x20) != 0;
     const std::size_t window_bytes = single ? 0 : 1;
     const std::size_t dictionary_bytes = kDictionaryBytes[descriptor & 3];
     const std::size_t size_bytes = single && descriptor >> 6 == 0 ? 1 : kSizeBytes[descriptor >> 6];
     ZstdFrameHeader header{.kind = ZstdFrameHeader::Kind::frame};
-    header.length = kMagicBytes + 1 + window_bytes + dictionary_bytes + size_bytes;
+    header.length = kFrameMagicBytes + 1 + window_bytes + dictionary_bytes + size_bytes;
     if (bytes.size() < header.length) return cut_header();
     if ((descriptor & 0x08) != 0) return fail(ErrorKind::corrupt, "zstd frame header has its reserved bit set");
     header.checksum = (descriptor & 0x04) != 0;
-    std::size_t at = kMagicBytes + 1 + window_bytes;
+    std::size_t at = kFrameMagicBytes + 1 + window_bytes;
     header.dictionary = static_cast<std::uint32_t>(little(bytes, at, dictionary_bytes));
     at += dictionary_bytes;
     if (size_bytes > 0) header.content_size = little(bytes, at, size_bytes) + (size_bytes == 2 ? 256 : 0);
-    header.window = single ? header.content_size : window_of(little(bytes, kMagicBytes + 1, 1));
+    header.window = single ? header.content_size : window_of(little(bytes, kFrameMagicBytes + 1, 1));
     return header;
 }
 
@@ -102,8 +102,8 @@ Result<std::span<const std::byte>> zstd_dictionary(const ZstdPrefix& prefix, con
 } // namespace
 
 Result<ZstdFrameHeader> parse_zstd_frame_header(std::span<const std::byte> bytes) {
-    if (bytes.size() < kMagicBytes) return cut_header();
-    const auto magic = static_cast<std::uint32_t>(little(bytes, 0, kMagicBytes));
+    if (bytes.size() < kFrameMagicBytes) return cut_header();
+    const auto magic = static_cast<std::uint32_t>(little(bytes, 0, kFrameMagicBytes));
     if (magic == kFrameMagic) return parse_frame(bytes);
     if ((magic & ~0xFU) != kSkippableMagic) return ZstdFrameHeader{};
     if (bytes.size() < 8) return cut_header();

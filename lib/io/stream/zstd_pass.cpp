@@ -18,7 +18,7 @@ namespace {
 constexpr std::uint64_t kOverwrite = 64;
 constexpr std::size_t kChecksum = 4;
 // Compressed bytes that one step looks through for the next frame.
-constexpr std::size_t kSearched = 1U << 20;
+constexpr std::size_t kZstdSearched = 1U << 20;
 // Blocks that one step goes over by their headers.
 constexpr int kWalked = 4096;
 // Compressed bytes of a segment that is made of several pieces.
@@ -547,9 +547,9 @@ Result<PlainChunk> ZstdPass::walk_blocks() {
 
 // The next place that looks like the beginning of a frame.
 Result<PlainChunk> ZstdPass::search_frame() {
-    VDISK_TRY(bytes, input_.at(break_->at, kSearched + kZstdFrameHeaderMax));
-    for (std::size_t i = 0; i < std::min(bytes.size(), kSearched); ++i) {
-        const void* const found = std::memchr(&bytes[i], 0x28, std::min(bytes.size(), kSearched) - i);
+    VDISK_TRY(bytes, input_.at(break_->at, kZstdSearched + kZstdFrameHeaderMax));
+    for (std::size_t i = 0; i < std::min(bytes.size(), kZstdSearched); ++i) {
+        const void* const found = std::memchr(&bytes[i], 0x28, std::min(bytes.size(), kZstdSearched) - i);
         if (found == nullptr) break;
         i = static_cast<std::size_t>(static_cast<const std::byte*>(found) - bytes.data());
         const auto header = parse_zstd_frame_header(bytes.subspan(i));
@@ -557,8 +557,8 @@ Result<PlainChunk> ZstdPass::search_frame() {
             check_frame(header.value()).has_value())
             return go_on_at(break_->at + i, false);
     }
-    break_->at += std::min(bytes.size(), kSearched);
-    return bytes.size() <= kSearched ? go_on_at(input_.size(), false) : PlainChunk{};
+    break_->at += std::min(bytes.size(), kZstdSearched);
+    return bytes.size() <= kZstdSearched ? go_on_at(input_.size(), false) : PlainChunk{};
 }
 
 // The break is over: what was decoded of its frame can't be vouched for, the rest of it is lost, and what follows can
@@ -655,14 +655,14 @@ private:
     std::size_t reach_;  ///< of matches
 };
 
-Result<std::unique_ptr<StreamPass>> make_pass(const ByteSource& packed, WindowStore& windows, const Limits& limits,
-                                              PassKind kind) {
+Result<std::unique_ptr<StreamPass>> make_zstd_pass(const ByteSource& packed, WindowStore& windows, const Limits& limits,
+                                                   PassKind kind) {
     auto pass = std::make_unique<ZstdPass>(packed, windows, limits, kind);
     VDISK_CHECK(pass->begin());
     return std::unique_ptr<StreamPass>(std::move(pass));
 }
 
-Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
+Result<void> expand_zstd(const SegmentBytes& bytes, std::span<std::byte> out) {
     if (bytes.segment.kind == Segment::Kind::whole) return expand_zstd_frames(bytes.packed, out);
     const SpanSource packed(bytes.packed);
     ZstdRunReader reader(packed,
@@ -671,8 +671,8 @@ Result<void> expand(const SegmentBytes& bytes, std::span<std::byte> out) {
     return reader.read(out);
 }
 
-Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, const Segment& run,
-                                                   std::span<const std::byte> window) {
+Result<std::unique_ptr<SegmentReader>> make_zstd_reader(const ByteSource& packed, const Segment& run,
+                                                        std::span<const std::byte> window) {
     auto reader = std::make_unique<ZstdRunReader>(packed, run);
     VDISK_CHECK(reader->begin(window));
     return std::unique_ptr<SegmentReader>(std::move(reader));
@@ -680,6 +680,6 @@ Result<std::unique_ptr<SegmentReader>> make_reader(const ByteSource& packed, con
 
 } // namespace
 
-const StreamCodec kZstdCodec{"zstd", "stream-zstd-4", is_frame, make_pass, expand, make_reader};
+const StreamCodec kZstdCodec{"zstd", "stream-zstd-4", is_frame, make_zstd_pass, expand_zstd, make_zstd_reader};
 
 } // namespace vdisk

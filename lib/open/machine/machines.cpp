@@ -32,7 +32,7 @@ Result<Machine> read_vbox(const ByteSource& source, const OpenContext& context) 
 
 // What all rows do with what their reader has read.
 template<const Format& format, Result<Machine> (*read)(const ByteSource&, const OpenContext&)>
-Opened open(SourcePtr source, const OpenContext& context) {
+Opened open_machine(SourcePtr source, const OpenContext& context) {
     VDISK_TRY(machine, read(*source, context));
     return machine_file(format, std::move(machine), source, context);
 }
@@ -54,26 +54,26 @@ const Format kHypervFormat{.name = "hyperv",
 const Format kVboxFormat{.name = "vbox",
                          .description = "VirtualBox machine (.vbox), by the disks that it names",
                          .probe = is_vbox,
-                         .open = open<kVboxFormat, read_vbox>,
+                         .open = open_machine<kVboxFormat, read_vbox>,
                          .is_machine = true};
 
 const Format kVmxFormat{.name = "vmx",
                         .description = "VMware machine (.vmx), by the disks that it and its snapshots name",
                         .probe = vmx::probe,
-                        .open = open<kVmxFormat, vmx::read>,
+                        .open = open_machine<kVmxFormat, vmx::read>,
                         .is_machine = true};
 
 const Format kLibvirtFormat{.name = "libvirt",
                             .description = "libvirt machine (domain XML), by the disks that it and its snapshots name",
                             .probe = libvirt::probe,
-                            .open = open<kLibvirtFormat, libvirt::read>,
+                            .open = open_machine<kLibvirtFormat, libvirt::read>,
                             .is_machine = true};
 
 const Format kProxmoxFormat{.name = "proxmox",
                             .description =
                                 "Proxmox VE machine (ID.conf), by the volumes that it and its snapshots name",
                             .probe = proxmox::probe,
-                            .open = open<kProxmoxFormat, proxmox::read>,
+                            .open = open_machine<kProxmoxFormat, proxmox::read>,
                             .is_machine = true};
 
 } // namespace vdisk

@@ -140,13 +140,13 @@ Result<Redirection> follow(const ByteSource& source, const OpenContext& context)
     return target;
 }
 
-constexpr std::array kSignatures{Signature{.magic = kReferenceMagic}};
+constexpr std::array kReferenceSignatures{Signature{.magic = kReferenceMagic}};
 
-Match probe(std::span<const std::byte> /*head*/, const ByteSource& source) {
+Match probe_reference(std::span<const std::byte> /*head*/, const ByteSource& source) {
     return source.size() <= Limits{}.reference_bytes ? Match::sure : Match::no;
 }
 
-Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& /*context*/) {
+Result<std::shared_ptr<const DiskFile>> open_reference_as_disk(SourcePtr source, const OpenContext& /*context*/) {
     return fail(ErrorKind::unsupported, "{}: a reference file has no disks of its own", source->name());
 }
 
@@ -154,11 +154,11 @@ Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext
 
 const Format kReferenceFormat{.name = "reference",
                               .description = "Reference file (.vdisk), by the disk that it names",
-                              .probe = probe,
-                              .open = open,
+                              .probe = probe_reference,
+                              .open = open_reference_as_disk,
                               .scans_forward = false,
                               .follow = follow,
-                              .signatures = kSignatures};
+                              .signatures = kReferenceSignatures};
 
 Result<Selector> parse_reference(std::string_view text, std::string_view name) {
     const std::string_view first = take_line(text);
