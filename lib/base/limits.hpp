@@ -31,7 +31,7 @@ struct Limits {
     /// Bytes of expanded (decompressed) clusters kept per image.
     std::size_t cluster_cache_bytes = 16U << 20;
 
-    /// Threads that may expand clusters for one disk, the reader's own included; 0: as many as there are processors.
+    /// Threads that may decompress for one disk, the reader's own included; 0: as many as processors() says.
     std::size_t threads = 0;
 
     /// Files whose headers a search for a parent reads at most: a folder with 200 snapshots of 20 disks has 4000, and

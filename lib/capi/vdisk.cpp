@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <span>
 
 namespace {
@@ -85,21 +86,32 @@ Result<void> need(bool given, std::string_view what) {
     return ok();
 }
 
+// What this version knows of them. The program may be older, with fewer of them, or newer.
+Result<vdisk_open_options> known_options(const vdisk_open_options* given) {
+    constexpr std::size_t kFirst = offsetof(vdisk_open_options, threads); // bytes of the first version's
+    const std::size_t size = given->struct_size;
+    if (size < kFirst || size > kMostOptions)
+        return fail(ErrorKind::usage, "vdisk_open_options::struct_size is {}, not {}", size, sizeof *given);
+    vdisk_open_options known{};
+    std::memcpy(&known, given, std::min(size, sizeof known));
+    // What a later version's program asks for must not be passed over.
+    const auto bytes = std::span(reinterpret_cast<const std::byte*>(given), size);
+    if (std::ranges::any_of(bytes.subspan(std::min(size, sizeof known)),
+                            [](std::byte byte) { return byte != std::byte{0}; }))
+        return fail(ErrorKind::unsupported, "vdisk_open_options has an option that libvdisk {} does not know",
+                    PACKAGE_VERSION);
+    return known;
+}
+
 Result<OpenOptions> to_options(const vdisk_open_options* given) {
     VDISK_TRY(options, OpenOptions::from_environment());
     if (given == nullptr) return options;
-    if (given->struct_size < sizeof *given || given->struct_size > kMostOptions)
-        return fail(ErrorKind::usage, "vdisk_open_options::struct_size is {}, not {}", given->struct_size,
-                    sizeof *given);
-    // What a later version's program asks for must not be passed over.
-    const auto bytes = std::span(reinterpret_cast<const std::byte*>(given), given->struct_size);
-    if (std::ranges::any_of(bytes.subspan(sizeof *given), [](std::byte byte) { return byte != std::byte{0}; }))
-        return fail(ErrorKind::unsupported, "vdisk_open_options has an option that libvdisk {} does not know",
-                    PACKAGE_VERSION);
-    if (given->format != nullptr) options.format = given->format;
-    if (given->progress != nullptr)
-        options.progress = [progress = given->progress, data = given->progress_data](
+    VDISK_TRY(known, known_options(given));
+    if (known.format != nullptr) options.format = known.format;
+    if (known.progress != nullptr)
+        options.progress = [progress = known.progress, data = known.progress_data](
                                std::uint64_t done, std::uint64_t total) { return progress(data, done, total) == 0; };
+    if (known.threads != 0) options.limits.threads = known.threads;
     return options;
 }
 

@@ -76,6 +76,8 @@ typedef struct vdisk_open_options {
     vdisk_progress
         progress;        /**< may be NULL; must be callable until the file and all disks opened from it are closed */
     void* progress_data; /**< given to `progress` */
+    size_t threads; /**< that may decompress for one disk, the reader's own included, at most 64; 0: $VDISK_THREADS,
+                       or else as many as there are processors for this process */
 } vdisk_open_options;
 
 /** Opens PATH or PATH#SELECTOR, as the tools take it, and parses the file's metadata; follows no parent. Files that an

@@ -2,7 +2,7 @@
 /// The caches that the layers of one disk share.
 #pragma once
 
-#include "image/expanded_clusters.hpp"
+#include "io/expanded_blocks.hpp"
 #include "io/byte_source.hpp"
 
 namespace vdisk {
@@ -25,7 +25,7 @@ public:
 
     ReadCounters reads; // before the clusters, whose threads count here
     BlockCache metadata;
-    ExpandedClusters clusters;
+    ExpandedBlocks clusters;
 
 private:
     std::atomic<std::uint64_t> next_owner_{0};

@@ -10,15 +10,23 @@ namespace vdisk {
 
 Image::Image(Parts parts)
     : parts_(std::move(parts)), size_(parts_.layout->disk_size()), cache_owner_(parts_.caches->new_owner()),
-      sequence_(parts_.caches->clusters.make_room(parts_.cluster_bytes)) {}
+      worth_preparing_(find_worth_preparing()), sequence_(worth_preparing_) {}
 
 Image::~Image() = default;
+
+std::uint64_t Image::find_worth_preparing() const {
+    const std::uint64_t clusters = parts_.caches->clusters.make_room(parts_.cluster_bytes);
+    std::uint64_t most = parts_.caches->clusters.has_threads() ? std::max<std::uint64_t>(1, clusters) : 0;
+    for (const SourcePtr& source : parts_.sources)
+        if (source) most = std::max(most, source->worth_preparing());
+    return parts_.parent ? std::max(most, parts_.parent->worth_preparing_) : most;
+}
 
 Result<std::size_t> Image::read_at(std::uint64_t offset, std::span<std::byte> out) const {
     if (offset >= size_) return std::size_t{0};
     out = out.first(static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_ - offset)));
-    if (parts_.caches->clusters.has_threads())
-        if (const auto range = sequence_.advance(offset, out.size())) prepare(*range);
+    if (worth_preparing_ > 0)
+        if (const auto range = sequence_.advance(offset, out.size())) prepare_range(*range);
     for (std::size_t done = 0; done < out.size();) {
         const GuestOffset at{offset + done};
         VDISK_TRY(found, resolve(at, out.size() - done));
@@ -146,7 +154,7 @@ BlockKey Image::cluster_key(const Extent& extent) const {
 }
 
 // Owns what it needs, because it may outlive this image in a queue; but the counters, which outlive the queue.
-ExpandedClusters::Expand Image::expander(const Extent& extent) const {
+ExpandedBlocks::Expand Image::expander(const Extent& extent) const {
     return [source = parts_.sources[extent.source], host = extent.host.value, packed = extent.packed,
             &reads = parts_.caches->reads]() -> Result<BlockPtr> {
         Block stored(static_cast<std::size_t>(packed.host_length));
@@ -162,8 +170,9 @@ ExpandedClusters::Expand Image::expander(const Extent& extent) const {
     };
 }
 
-// Has the compressed clusters in `range` expanded ahead. What can't be resolved now is left to whoever reads it.
-void Image::prepare(Sequence::Range range) const {
+// Has the compressed clusters in `range` expanded ahead, and what a source has to make first made. What can't be
+// resolved now is left to whoever reads it.
+void Image::prepare_range(Sequence::Range range) const {
     const std::uint64_t end = std::min(range.end, size_);
     for (std::uint64_t at = range.start; at < end;) {
         const auto found = resolve(GuestOffset{at}, end - at);
@@ -172,6 +181,8 @@ void Image::prepare(Sequence::Range range) const {
         const Image& layer = *found.value().layer;
         if (extent.kind == Extent::Kind::packed)
             parts_.caches->clusters.prepare(layer.cluster_key(extent), layer.expander(extent));
+        if (extent.kind == Extent::Kind::stored)
+            layer.parts_.sources[extent.source]->prepare(extent.host.value, extent.length);
         at += extent.length;
     }
 }

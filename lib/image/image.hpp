@@ -42,6 +42,10 @@ public:
 
     [[nodiscard]] std::uint64_t size() const noexcept override { return size_; }
     [[nodiscard]] std::string_view name() const noexcept override { return parts_.name; }
+    [[nodiscard]] std::uint64_t worth_preparing() const noexcept override { return worth_preparing_; }
+    void prepare(std::uint64_t offset, std::uint64_t length) const override {
+        if (length <= size_ && offset <= size_ - length) prepare_range({offset, offset + length});
+    }
 
     /// As ByteSource::read_at. All or nothing: one unreadable byte makes the read an error that tells its guest offset;
     /// a read that leaves that range out works.
@@ -65,13 +69,15 @@ private:
     Result<void> read_extent(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;
     Result<void> read_stored(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;
     Result<void> read_packed(const Extent& extent, GuestOffset at, std::span<std::byte> out) const;
-    void prepare(Sequence::Range range) const;
+    std::uint64_t find_worth_preparing() const;
+    void prepare_range(Sequence::Range range) const;
     BlockKey cluster_key(const Extent& extent) const;
-    ExpandedClusters::Expand expander(const Extent& extent) const;
+    ExpandedBlocks::Expand expander(const Extent& extent) const;
 
     Parts parts_;
     std::uint64_t size_;
     std::uint64_t cache_owner_;
+    std::uint64_t worth_preparing_; ///< bytes ahead of a reader in order; 0: none
     mutable Sequence sequence_;
 };
 

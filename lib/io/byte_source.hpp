@@ -57,6 +57,13 @@ public:
     /// `wanted` bytes (> 0). Of a source that does not know, in no file.
     [[nodiscard]] virtual Origin origin(std::uint64_t offset, std::uint64_t wanted) const;
 
+    /// How far ahead of one who reads in order prepare() is worth asking; 0 where nothing has to be made first.
+    [[nodiscard]] virtual std::uint64_t worth_preparing() const noexcept { return 0; }
+
+    /// Has the bytes from `offset` made ready in the background for reads that will come soon, where that is worth
+    /// something; returns at once.
+    virtual void prepare(std::uint64_t /*offset*/, std::uint64_t /*length*/) const {}
+
     /// The files of the system that origin() may name, in the order of their bytes.
     [[nodiscard]] virtual std::vector<const FileSource*> files() const { return {}; }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "image/expanded_clusters.hpp"
+#include "io/expanded_blocks.hpp"
+
+#include "base/processors.hpp"
 
 #include <algorithm>
 #include <exception>
@@ -9,23 +11,20 @@
 namespace vdisk {
 namespace {
 
-// More threads than this gain nothing where one reader waits for the clusters in order.
-constexpr std::size_t kMostThreads = 7;
-// Clusters waiting to be expanded; more are not taken on.
-constexpr std::size_t kMostQueued = 256;
-
-// The reader expands too, so one thread less than there are processors.
-std::size_t threads_for(const Limits& limits) {
-    const std::size_t wanted = limits.threads != 0 ? limits.threads : std::max(1U, std::thread::hardware_concurrency());
-    return std::min(wanted - 1, kMostThreads);
-}
+// Blocks waiting to be expanded; more are not taken on.
+constexpr std::size_t kMostQueued = 1024;
 
 } // namespace
 
-ExpandedClusters::ExpandedClusters(const Limits& limits)
-    : thread_limit_(threads_for(limits)), cache_(limits.cluster_cache_bytes) {}
+ExpandedBlocks::ExpandedBlocks(const Options& options)
+    : at_once_(options.at_once), large_bytes_(options.large_bytes), thread_limit_(options.helpers),
+      cache_(options.cache_bytes, options.large_bytes != 0 ? 1 : BlockCache::kShards) {}
 
-ExpandedClusters::~ExpandedClusters() {
+// The reader expands too, so one thread less than there may be.
+ExpandedBlocks::ExpandedBlocks(const Limits& limits)
+    : ExpandedBlocks(Options{.cache_bytes = limits.cluster_cache_bytes, .helpers = threads_of(limits) - 1}) {}
+
+ExpandedBlocks::~ExpandedBlocks() {
     {
         const std::lock_guard lock(mutex_);
         stopping_ = true;
@@ -38,17 +37,19 @@ ExpandedClusters::~ExpandedClusters() {
 
 // What threads of the parent had begun nobody ends here: it is as if nobody had begun it. New threads are not started:
 // a child is mostly one of many. Nothing is freed, because that could end a source with guards of its own.
-void ExpandedClusters::forget_threads(void* clusters) noexcept {
-    auto& self = *static_cast<ExpandedClusters*>(clusters);
+void ExpandedBlocks::forget_threads(void* clusters) noexcept {
+    auto& self = *static_cast<ExpandedBlocks*>(clusters);
     std::construct_at(&self.queued_); // those that the parent's threads wait on can't even be destroyed
     std::construct_at(&self.finished_);
     for (std::thread& thread : self.threads_) std::construct_at(&thread);
     self.threads_.clear();
     self.thread_limit_ = 0;
     for (const auto& [key, job] : self.jobs_) job->state = Job::State::queued;
+    self.cache_.reserve(-static_cast<std::ptrdiff_t>(self.running_ * self.large_bytes_));
+    self.running_ = 0;
 }
 
-Result<BlockPtr> ExpandedClusters::get(const BlockKey& key, const Expand& expand) {
+Result<BlockPtr> ExpandedBlocks::get(const BlockKey& key, const Expand& expand) {
     if (BlockPtr cached = cache_.get(key)) return cached;
     for (bool again = false;; again = true) {
         const Claim claimed = claim(key, expand);
@@ -59,25 +60,53 @@ Result<BlockPtr> ExpandedClusters::get(const BlockKey& key, const Expand& expand
     }
 }
 
-// The cluster if it was done since the caller looked, or else its job. One that nobody has begun becomes the caller's.
-ExpandedClusters::Claim ExpandedClusters::claim(const BlockKey& key, const Expand& expand) {
-    const std::lock_guard lock(mutex_);
-    if (const auto found = jobs_.find(key); found != jobs_.end()) {
-        Job& job = *found->second;
-        const bool ours = job.state == Job::State::queued;
-        if (ours) job.state = Job::State::running;
-        return {.block = nullptr, .job = found->second, .ours = ours};
+BlockPtr ExpandedBlocks::find(const BlockKey& key) {
+    if (BlockPtr cached = cache_.get(key)) return cached;
+    const Claim claimed = claim(key, nullptr);
+    if (claimed.block || !claimed.job) return claimed.block;
+    if (claimed.ours) {
+        const auto made = run(key, *claimed.job);
+        return made.has_value() ? made.value() : nullptr;
     }
-    if (cache_.holds(key))
-        if (BlockPtr done = cache_.get(key)) return {.block = std::move(done), .job = nullptr, .ours = false};
-    const auto job = std::make_shared<Job>(Job::State::running, expand);
-    jobs_.emplace(key, job);
-    return {.block = nullptr, .job = job, .ours = true};
+    const auto& result = wait_for(*claimed.job);
+    return result && result->has_value() ? result->value() : nullptr;
+}
+
+void ExpandedBlocks::put(const BlockKey& key, BlockPtr block) {
+    const std::size_t size = block->size();
+    cache_.put(key, std::move(block), size);
+}
+
+// Makes a job that nobody has begun the caller's, who has to run it, as soon as it may be. False if another one was
+// faster.
+bool ExpandedBlocks::begin(Job& job, std::unique_lock<std::mutex>& lock) {
+    finished_.wait(lock, [&] { return running_ < at_once_ || job.state != Job::State::queued; });
+    if (job.state != Job::State::queued) return false;
+    job.state = Job::State::running;
+    ++running_;
+    cache_.reserve(static_cast<std::ptrdiff_t>(large_bytes_));
+    return true;
+}
+
+// The block if it was done since the caller looked, or else its job, which is made if there is none and `expand` is
+// given. One that nobody has begun becomes the caller's.
+ExpandedBlocks::Claim ExpandedBlocks::claim(const BlockKey& key, const Expand& expand) {
+    std::unique_lock lock(mutex_);
+    auto found = jobs_.find(key);
+    if (found == jobs_.end()) {
+        if (cache_.holds(key))
+            if (BlockPtr done = cache_.get(key)) return {.block = std::move(done)};
+        if (!expand) return {};
+        found = jobs_.emplace(key, std::make_shared<Job>(Job::State::queued, expand)).first;
+    }
+    const JobPtr job = found->second;
+    const bool ours = begin(*job, lock);
+    return {.block = nullptr, .job = job, .ours = ours};
 }
 
 // Nothing if there was no memory even for an error. Who waits expands what is queued meanwhile: with few processors the
 // reader is one of those that expand, or it would sleep while another thread does all the work.
-const std::optional<Result<BlockPtr>>& ExpandedClusters::wait_for(const Job& job) {
+const std::optional<Result<BlockPtr>>& ExpandedBlocks::wait_for(const Job& job) {
     std::unique_lock lock(mutex_);
     while (job.state != Job::State::done) {
         BlockKey key;
@@ -90,20 +119,22 @@ const std::optional<Result<BlockPtr>>& ExpandedClusters::wait_for(const Job& job
     return job.result;
 }
 
-// The next that nobody has begun, or nullptr. The caller holds the lock and has to run it.
-ExpandedClusters::JobPtr ExpandedClusters::take_queued(BlockKey& key) {
-    while (!queue_.empty()) {
+// The next that nobody has begun and that may be, or nullptr. The caller holds the lock and has to run it.
+ExpandedBlocks::JobPtr ExpandedBlocks::take_queued(BlockKey& key) {
+    while (!queue_.empty() && running_ < at_once_) {
         key = queue_.front();
         queue_.pop_front();
         const auto found = jobs_.find(key);
         if (found == jobs_.end() || found->second->state != Job::State::queued) continue; // its reader was faster
         found->second->state = Job::State::running;
+        ++running_;
+        cache_.reserve(static_cast<std::ptrdiff_t>(large_bytes_));
         return found->second;
     }
     return nullptr;
 }
 
-void ExpandedClusters::run_ahead(const BlockKey& key, Job& job) {
+void ExpandedBlocks::run_ahead(const BlockKey& key, Job& job) {
     ahead_.fetch_add(1, std::memory_order_relaxed);
     try {
         (void)run(key, job);          // an error is told to who asks for the cluster, by trying again
@@ -111,26 +142,29 @@ void ExpandedClusters::run_ahead(const BlockKey& key, Job& job) {
     }
 }
 
-Result<BlockPtr> ExpandedClusters::expand(const BlockKey& key, const Expand& expand) {
+Result<BlockPtr> ExpandedBlocks::expand(const BlockKey& key, const Expand& expand) {
     try {
         VDISK_TRY(block, expand());
-        cache_.put(key, block, block->size());
+        put(key, block);
         return block;
     } catch (const std::exception& error) { // the standard library's: no memory
-        return fail(ErrorKind::io, "expanding a cluster: {}", error.what());
+        return fail(ErrorKind::io, "decompressing: {}", error.what());
     }
 }
 
-std::uint64_t ExpandedClusters::make_room(std::uint64_t cluster_bytes) noexcept {
+std::uint64_t ExpandedBlocks::make_room(std::uint64_t cluster_bytes) noexcept {
     constexpr std::uint64_t kClustersKept = 16;
-    constexpr std::uint64_t kMostKept = 128U << 20;
-    const std::uint64_t kept = std::min(kMostKept, kClustersKept * std::min(cluster_bytes, kMostKept));
+    constexpr std::uint64_t kKept = 64U << 20;         // and so much
+    constexpr std::uint64_t kKeptByThread = 16U << 20; // more for each thread at most
+    const std::uint64_t threads = thread_limit_.load(std::memory_order_relaxed) + 1;
+    const std::uint64_t most = kKept + threads * kKeptByThread;
+    const std::uint64_t kept = std::min(most, std::max(kClustersKept, 4 * threads) * std::min(cluster_bytes, most));
     cache_.at_least(static_cast<std::size_t>(kept));
-    return std::min(kept / 4, (thread_limit_.load(std::memory_order_relaxed) + 1) * cluster_bytes);
+    return std::min(kept / 4, threads * cluster_bytes);
 }
 
 // Whatever happens, the job ends: others may be waiting for it.
-Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
+Result<BlockPtr> ExpandedBlocks::run(const BlockKey& key, Job& job) {
     std::optional<Result<BlockPtr>> result;
     const auto finish = [&]() noexcept {
         expanded_.fetch_add(1, std::memory_order_relaxed);
@@ -139,8 +173,11 @@ Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
             job.result = std::move(result);
             job.state = Job::State::done;
             jobs_.erase(key);
+            --running_;
+            cache_.reserve(-static_cast<std::ptrdiff_t>(large_bytes_));
         }
         finished_.notify_all();
+        if (at_once_ != std::numeric_limits<std::size_t>::max()) queued_.notify_one();
         job.expand = nullptr; // who else holds the job wants its result only
     };
     try {
@@ -153,7 +190,7 @@ Result<BlockPtr> ExpandedClusters::run(const BlockKey& key, Job& job) {
     return *job.result;
 }
 
-void ExpandedClusters::prepare(const BlockKey& key, Expand expand) {
+void ExpandedBlocks::prepare(const BlockKey& key, Expand expand) {
     if (!has_threads() || cache_.holds(key)) return;
     {
         const std::lock_guard lock(mutex_);
@@ -165,7 +202,7 @@ void ExpandedClusters::prepare(const BlockKey& key, Expand expand) {
     queued_.notify_one();
 }
 
-void ExpandedClusters::start_threads() {
+void ExpandedBlocks::start_threads() {
     try {
         while (threads_.size() < thread_limit_) threads_.emplace_back([this] { work(); });
     } catch (const std::system_error&) { // no more threads to be had: the reader expands alone
@@ -173,10 +210,10 @@ void ExpandedClusters::start_threads() {
     }
 }
 
-void ExpandedClusters::work() {
+void ExpandedBlocks::work() {
     std::unique_lock lock(mutex_);
     for (;;) {
-        queued_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+        queued_.wait(lock, [this] { return stopping_ || (!queue_.empty() && running_ < at_once_); });
         if (stopping_) return;
         BlockKey key;
         const JobPtr job = take_queued(key);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// Expanded clusters: a cache, and a few threads that expand ahead of a sequential reader.
+/// Expanded blocks, which are compressed clusters of a disk or parts of a compressed stream: a cache, and threads that
+/// expand ahead of a reader in order.
 #pragma once
 
 #include "base/limits.hpp"
@@ -8,6 +9,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -17,7 +19,7 @@
 
 namespace vdisk {
 
-/// Whose bytes (a number from Caches::new_owner), at which host offset, and for compressed clusters how many are
+/// Whose bytes (a number that its user has for each of them), at which offset, and for compressed clusters how many are
 /// stored: two entries of a hostile table may disagree about that.
 struct BlockKey {
     std::uint64_t owner = 0;
@@ -53,21 +55,38 @@ private:
 using BlockPtr = std::shared_ptr<const Block>;
 using BlockCache = LruCache<BlockKey, Block, BlockKeyHash>;
 
-/// Thread-safe. No lock is held while a cluster is expanded, and no cluster is expanded twice at the same time. An
-/// error is not kept: the next one who asks tries again. In a child of fork() the cache is the parent's, nothing is
-/// begun, and readers expand what they need themselves.
-class ExpandedClusters {
+/// Thread-safe. No lock is held while a block is expanded, and no block is expanded twice at the same time. An error is
+/// not kept: the next one who asks tries again. In a child of fork() the cache is the parent's, nothing is begun, and
+/// readers expand what they need themselves.
+class ExpandedBlocks {
 public:
-    /// Expands one cluster. Must own all that it needs: it may run later, in another thread.
+    /// Expands one block. Must own all that it needs, or what outlives this object: it may run later, in another
+    /// thread.
     using Expand = std::function<Result<BlockPtr>()>;
 
-    explicit ExpandedClusters(const Limits& limits);
-    ~ExpandedClusters();
-    ExpandedClusters(const ExpandedClusters&) = delete;
-    ExpandedClusters& operator=(const ExpandedClusters&) = delete;
+    struct Options {
+        std::size_t cache_bytes = 0;
+        std::size_t helpers = 0;                                       ///< threads that expand ahead of readers
+        std::size_t at_once = std::numeric_limits<std::size_t>::max(); ///< blocks that are expanded at once; at least 1
+        std::size_t large_bytes = 0; ///< of a block, where few have room: those in the making count as kept
+    };
 
-    /// The cluster, from the cache, from a thread that is at it, or expanded here.
+    explicit ExpandedBlocks(const Options& options);
+    /// For clusters, as large as make_room() says.
+    explicit ExpandedBlocks(const Limits& limits);
+    ~ExpandedBlocks();
+    ExpandedBlocks(const ExpandedBlocks&) = delete;
+    ExpandedBlocks& operator=(const ExpandedBlocks&) = delete;
+
+    /// The block, from the cache, from a thread that is at it, or expanded here.
     [[nodiscard]] Result<BlockPtr> get(const BlockKey& key, const Expand& expand);
+
+    /// The block, if it is in the cache or prepare() was asked for it, which is waited for. nullptr: nobody has it, or
+    /// it could not be expanded.
+    [[nodiscard]] BlockPtr find(const BlockKey& key);
+
+    /// Keeps a block that came by the way.
+    void put(const BlockKey& key, BlockPtr block);
 
     /// Has it expanded in the background, if threads are allowed and have time. The first call starts the threads.
     void prepare(const BlockKey& key, Expand expand);
@@ -80,7 +99,7 @@ public:
     [[nodiscard]] bool has_threads() const noexcept { return thread_limit_.load(std::memory_order_relaxed) > 0; }
 
     [[nodiscard]] CacheStatistics statistics() const noexcept { return cache_.statistics(); }
-    /// Clusters expanded so far, and how many of them ahead of their reader.
+    /// Blocks expanded so far, and how many of them ahead of their reader.
     [[nodiscard]] std::uint64_t expanded() const noexcept { return expanded_.load(std::memory_order_relaxed); }
     [[nodiscard]] std::uint64_t expanded_ahead() const noexcept { return ahead_.load(std::memory_order_relaxed); }
 
@@ -103,6 +122,7 @@ private:
     static void forget_threads(void* clusters) noexcept;
     Claim claim(const BlockKey& key, const Expand& expand);
     const std::optional<Result<BlockPtr>>& wait_for(const Job& job);
+    bool begin(Job& job, std::unique_lock<std::mutex>& lock);
     JobPtr take_queued(BlockKey& key);
     void run_ahead(const BlockKey& key, Job& job);
     Result<BlockPtr> expand(const BlockKey& key, const Expand& expand);
@@ -110,6 +130,8 @@ private:
     void start_threads();
     void work();
 
+    const std::size_t at_once_;
+    const std::size_t large_bytes_;
     std::atomic<std::size_t> thread_limit_;
     std::atomic<std::uint64_t> expanded_{0};
     std::atomic<std::uint64_t> ahead_{0};
@@ -120,6 +142,7 @@ private:
     std::unordered_map<BlockKey, JobPtr, BlockKeyHash> jobs_;
     std::deque<BlockKey> queue_;
     std::vector<std::thread> threads_;
+    std::size_t running_ = 0; // blocks that are being expanded
     bool stopping_ = false;
     ForkGuard fork_{&mutex_, forget_threads, this};
     BlockCache cache_; // looked at with mutex_ held, so its own guards come after that one's

@@ -42,6 +42,24 @@ Readability JoinedSource::readability(std::uint64_t offset, std::uint64_t wanted
     return share.source->readability(within, length);
 }
 
+std::uint64_t JoinedSource::worth_preparing() const noexcept {
+    std::uint64_t most = 0;
+    for (const Share& share : shares_)
+        if (share.source) most = std::max(most, share.source->worth_preparing());
+    return most;
+}
+
+void JoinedSource::prepare(std::uint64_t offset, std::uint64_t length) const {
+    const std::uint64_t end = offset + std::min(length, size_ - std::min(offset, size_));
+    while (offset < end) {
+        const std::size_t index = share_at(offset);
+        const std::uint64_t within = offset - starts_[index];
+        const std::uint64_t count = std::min(end - offset, shares_[index].length - within);
+        if (shares_[index].source) shares_[index].source->prepare(within, count);
+        offset += count;
+    }
+}
+
 Origin JoinedSource::origin(std::uint64_t offset, std::uint64_t wanted) const {
     const std::size_t index = share_at(offset);
     const Share& share = shares_[index];

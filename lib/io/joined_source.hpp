@@ -26,6 +26,8 @@ public:
     /// Error: the reason of a lost share that the range touches, or that of the source.
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
     [[nodiscard]] Readability readability(std::uint64_t offset, std::uint64_t wanted) const override;
+    [[nodiscard]] std::uint64_t worth_preparing() const noexcept override;
+    void prepare(std::uint64_t offset, std::uint64_t length) const override;
     [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override;
     [[nodiscard]] std::vector<const FileSource*> files() const override;
     [[nodiscard]] std::string_view name() const noexcept override { return name_; }

@@ -28,8 +28,12 @@ template<class Key, class Value, class Hash = std::hash<Key>> class LruCache {
 public:
     using Pointer = std::shared_ptr<const Value>;
 
-    /// `capacity` in the unit of the costs given to put(), for all shards together.
-    explicit LruCache(std::size_t capacity) : shard_capacity_(capacity / kShards) {}
+    static constexpr std::size_t kShards = 4;
+
+    /// `capacity` in the unit of the costs given to put(), for all shards together. One shard for few and large values,
+    /// which do not spread evenly; else kShards.
+    explicit LruCache(std::size_t capacity, std::size_t shards = kShards)
+        : shard_capacity_(capacity / (shards == 1 ? 1 : kShards)), one_shard_(shards == 1) {}
 
     /// Makes the capacity larger, where it is smaller than `capacity`.
     void at_least(std::size_t capacity) noexcept {
@@ -70,7 +74,7 @@ public:
         shard.index.emplace(key, entry.begin());
         shard.cost += cost;
         shard.order.splice(shard.order.begin(), entry);
-        while (shard.cost > shard_capacity_ && shard.order.size() > 1) remove(shard, std::prev(shard.order.end()));
+        while (shard.cost > room_in_shard() && shard.order.size() > 1) remove(shard, std::prev(shard.order.end()));
     }
 
     /// The cached value, or what `make()` (returning Result<std::pair<Pointer, cost>>) gives. An error is not cached.
@@ -86,8 +90,10 @@ public:
         return {hits_.load(std::memory_order_relaxed), misses_.load(std::memory_order_relaxed)};
     }
 
+    /// Has put() leave so much more (less, if negative) of the capacity free, for what is still to be put.
+    void reserve(std::ptrdiff_t more) noexcept { reserved_.fetch_add(more, std::memory_order_relaxed); }
+
 private:
-    static constexpr std::size_t kShards = 4;
     struct Entry {
         Key key;
         Pointer value;
@@ -102,8 +108,16 @@ private:
         ForkGuard fork{&mutex};
     };
 
+    [[nodiscard]] std::size_t room_in_shard() const noexcept {
+        const auto reserved =
+            static_cast<std::size_t>(reserved_.load(std::memory_order_relaxed)) / (one_shard_ ? 1 : kShards);
+        const std::size_t capacity = shard_capacity_.load(std::memory_order_relaxed);
+        return capacity > reserved ? capacity - reserved : 0;
+    }
+
     // Keys hold offsets with long runs of low zero bits: a multiplication spreads them over the shards.
     Shard& shard_of(const Key& key) noexcept {
+        if (one_shard_) return shards_[0];
         return shards_[(static_cast<std::uint64_t>(Hash{}(key)) * 0x9E3779B97F4A7C15ULL) >> 62];
     }
 
@@ -114,6 +128,8 @@ private:
     }
 
     std::atomic<std::size_t> shard_capacity_;
+    std::atomic<std::ptrdiff_t> reserved_{0};
+    const bool one_shard_;
     std::array<Shard, kShards> shards_;
     std::atomic<std::uint64_t> hits_{0};
     std::atomic<std::uint64_t> misses_{0};

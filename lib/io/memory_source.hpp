@@ -49,6 +49,11 @@ public:
     [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override {
         return source_->origin(start_ + offset, std::min(wanted, length_ - offset));
     }
+    [[nodiscard]] std::uint64_t worth_preparing() const noexcept override { return source_->worth_preparing(); }
+    void prepare(std::uint64_t offset, std::uint64_t length) const override {
+        offset = std::min(offset, length_);
+        source_->prepare(start_ + offset, std::min(length, length_ - offset));
+    }
     [[nodiscard]] std::vector<const FileSource*> files() const override { return source_->files(); }
     [[nodiscard]] std::string_view name() const noexcept override { return name_.empty() ? source_->name() : name_; }
 

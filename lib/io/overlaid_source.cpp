@@ -68,6 +68,17 @@ public:
         return out.size();
     }
 
+    [[nodiscard]] std::uint64_t worth_preparing() const noexcept override { return source_->worth_preparing(); }
+
+    void prepare(std::uint64_t offset, std::uint64_t length) const override {
+        const std::uint64_t end = offset + std::min(length, size_ - std::min(offset, size_));
+        while (offset < end) {
+            const Run run = run_at(offset, end - offset);
+            if (run.kind == Kind::stored) source_->prepare(run.from, run.length);
+            offset += run.length;
+        }
+    }
+
     [[nodiscard]] Readability readability(std::uint64_t offset, std::uint64_t wanted) const override {
         if (offset >= size_ || wanted == 0) return {};
         const Run run = run_at(offset, std::min(wanted, size_ - offset));

@@ -20,7 +20,7 @@ constexpr std::array<const StreamCodec*, 3> kCodecs{&kZstdCodec, &kGzipCodec, &k
 constexpr std::size_t kMagicBytes = 32;
 constexpr std::size_t kWindowsInMemory = 8U << 20;
 constexpr std::uint64_t kCopied = 1U << 20;
-constexpr std::uint64_t kTold = 1U << 20; ///< compressed or plain bytes from one report of progress to the next
+constexpr std::uint64_t kToldBytes = 1U << 20; ///< compressed or plain bytes from one report of progress to the next
 
 const StreamCodec& codec_of(Compression compression) {
     return *kCodecs[static_cast<std::size_t>(compression)];
@@ -133,7 +133,7 @@ private:
     // Asks every megabyte of what comes in or out.
     bool goes_on() {
         const std::uint64_t packed = pass_.packed_position();
-        if (!progress_ || (packed - told_packed_ < kTold && position_ - told_plain_ < kTold)) return true;
+        if (!progress_ || (packed - told_packed_ < kToldBytes && position_ - told_plain_ < kToldBytes)) return true;
         told_packed_ = packed;
         told_plain_ = position_;
         return progress_(packed, total_);
@@ -323,6 +323,12 @@ Result<std::size_t> StreamSource::read_doubtful_at(std::uint64_t offset, std::sp
 Readability StreamSource::readability(std::uint64_t offset, std::uint64_t wanted) const {
     return parts_->readability(offset, wanted, parts_->unverified());
 }
+std::uint64_t StreamSource::worth_preparing() const noexcept {
+    return parts_->stream()->worth_preparing();
+}
+void StreamSource::prepare(std::uint64_t offset, std::uint64_t length) const {
+    parts_->stream()->prepare(offset, length);
+}
 Readability StreamSource::doubtful_readability(std::uint64_t offset, std::uint64_t wanted) const {
     return parts_->readability(offset, wanted, Unverified::read);
 }
@@ -389,8 +395,10 @@ std::vector<const FileSource*> StreamSource::files() const {
 
 StreamStatistics StreamSource::statistics() const {
     const auto stream = parts_->stream();
-    StreamStatistics statistics{
-        .segments = stream->index().segments.size(), .decoded = stream->decoded(), .cached = parts_->cached()};
+    StreamStatistics statistics{.segments = stream->index().segments.size(),
+                                .decoded = stream->decoded(),
+                                .ahead = stream->decoded_ahead(),
+                                .cached = parts_->cached()};
     for (const Segment& segment : stream->index().segments)
         if (segment.kind != Segment::Kind::lost)
             statistics.longest_segment = std::max(statistics.longest_segment, segment.lead + segment.length);
@@ -412,6 +420,8 @@ public:
     Readability readability(std::uint64_t offset, std::uint64_t wanted) const override {
         return stream_.doubtful_readability(offset, wanted);
     }
+    std::uint64_t worth_preparing() const noexcept override { return stream_.worth_preparing(); }
+    void prepare(std::uint64_t offset, std::uint64_t length) const override { stream_.prepare(offset, length); }
 
 private:
     const StreamSource& stream_;
@@ -430,6 +440,8 @@ public:
         return strict() ? stream_->readability(offset, wanted) : all_.readability(offset, wanted);
     }
     Origin origin(std::uint64_t offset, std::uint64_t wanted) const override { return stream_->origin(offset, wanted); }
+    std::uint64_t worth_preparing() const noexcept override { return stream_->worth_preparing(); }
+    void prepare(std::uint64_t offset, std::uint64_t length) const override { stream_->prepare(offset, length); }
     std::vector<const FileSource*> files() const override { return stream_->files(); }
 
 private:

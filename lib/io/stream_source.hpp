@@ -50,6 +50,7 @@ struct StreamStatistics {
     std::uint64_t longest_segment = 0; ///< plain bytes: what a read in the worst place has to decode
     std::uint64_t index_size = 0;      ///< bytes of segments and windows
     std::uint64_t decoded = 0;         ///< plain bytes decoded for reads until now
+    std::uint64_t ahead = 0;           ///< segments, or runs of them, decoded ahead of their reader
     bool cached = false;               ///< the index came from the cache
 };
 
@@ -86,6 +87,9 @@ public:
     [[nodiscard]] Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override;
     /// What read_at() refuses: what is lost, and what is doubtful where that is not to be read.
     [[nodiscard]] Readability readability(std::uint64_t offset, std::uint64_t wanted) const override;
+    /// Segments are decoded ahead, by as many threads as Limits allows, if they are not too large to have so many.
+    [[nodiscard]] std::uint64_t worth_preparing() const noexcept override;
+    void prepare(std::uint64_t offset, std::uint64_t length) const override;
     /// In the compressed file, be it in parts.
     [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override;
     [[nodiscard]] std::vector<const FileSource*> files() const override;

@@ -2,6 +2,7 @@
 #include "open/open.hpp"
 
 #include "base/nearest.hpp"
+#include "base/processors.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "format/raw/raw.hpp"
@@ -730,7 +731,11 @@ Result<OpenOptions> OpenOptions::from_environment() {
     VDISK_TRY(root, evidence_root_from_environment());
     VDISK_TRY(unverified, unverified_from_environment());
     VDISK_TRY(statistics, statistics_from_environment());
-    return OpenOptions{.references = references,
+    VDISK_TRY(threads, threads_from_environment());
+    Limits limits;
+    limits.threads = threads;
+    return OpenOptions{.limits = limits,
+                       .references = references,
                        .index_cache = IndexCache::from_environment(),
                        .unverified = unverified,
                        .root = std::move(root),

@@ -19,8 +19,9 @@ struct OpenOptions {
     StatisticsReport statistics{}; ///< told what reading a disk cost when it is closed; may be empty
     InputFilesPtr inputs{};        ///< told which files are opened and looked for; may be null
 
-    /// What the environment says: $VDISK_REFERENCES, $VDISK_ROOT, $VDISK_UNVERIFIED, $VDISK_STATS, and the index cache
-    /// of IndexCache::from_environment(). What every program starts with. A word that means nothing is a `usage` error.
+    /// What the environment says: $VDISK_REFERENCES, $VDISK_ROOT, $VDISK_UNVERIFIED, $VDISK_STATS, $VDISK_THREADS, and
+    /// the index cache of IndexCache::from_environment(). What every program starts with. A word that means nothing is
+    /// a `usage` error.
     [[nodiscard]] static Result<OpenOptions> from_environment();
 };
 

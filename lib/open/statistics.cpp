@@ -20,7 +20,7 @@ std::string in_words(const CacheStatistics& cache) {
 
 std::string describe(const Caches& caches, std::span<const std::shared_ptr<const StreamSource>> streams) {
     const ReadCounters& reads = caches.reads;
-    const ExpandedClusters& clusters = caches.clusters;
+    const ExpandedBlocks& clusters = caches.clusters;
     std::string text = fmt::format("reads: {}, {} bytes\n", reads.reads.load(), reads.bytes.load());
     text += fmt::format("bytes read from files: {} as they are, {} compressed, {} of tables\n", reads.stored.load(),
                         reads.packed.load(), caches.metadata.statistics().misses * CachedTable::kBlockBytes);
@@ -30,8 +30,10 @@ std::string describe(const Caches& caches, std::span<const std::shared_ptr<const
                         clusters.expanded_ahead());
     for (const auto& stream : streams) {
         const StreamStatistics decoded = stream->statistics();
-        text += fmt::format("compressed stream {}: {} bytes decoded, index of {} segments {}\n", stream->name(),
-                            decoded.decoded, decoded.segments, decoded.cached ? "from the cache" : "made now");
+        text += fmt::format(
+            "compressed stream {}: {} bytes decoded, {} times ahead of the reader, index of {} segments {}\n",
+            stream->name(), decoded.decoded, decoded.ahead, decoded.segments,
+            decoded.cached ? "from the cache" : "made now");
     }
     return text;
 }

@@ -3,6 +3,7 @@
 #include <vdisk.h>
 
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,16 @@ static void wrong_arguments_are_errors(void) {
     CHECK(vdisk_open(image, &options) == NULL && vdisk_last_error_kind() == VDISK_ERROR_USAGE);
     memset(&newer, 0, sizeof newer);
     newer.known.struct_size = sizeof newer; /* as a program for a later version has it */
+    disk = vdisk_open(image, &newer.known);
+    CHECK(disk != NULL);
+    vdisk_close(disk);
+    newer.known.struct_size = offsetof(vdisk_open_options, threads); /* as a program for the first version has it */
+    newer.known.threads = (size_t)-1;                                /* not its own */
+    disk = vdisk_open(image, &newer.known);
+    CHECK(disk != NULL);
+    vdisk_close(disk);
+    newer.known.struct_size = sizeof newer;
+    newer.known.threads = 3;
     disk = vdisk_open(image, &newer.known);
     CHECK(disk != NULL);
     vdisk_close(disk);

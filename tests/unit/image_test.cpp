@@ -174,7 +174,7 @@ BOOST_AUTO_TEST_CASE(a_cluster_that_is_done_ahead_just_when_its_reader_asks_is_n
     constexpr std::uint64_t kCount = 20'000;
     Limits limits;
     limits.threads = 4;
-    ExpandedClusters clusters(limits);
+    ExpandedBlocks clusters(limits);
     const auto expand = [] { return Result<BlockPtr>(std::make_shared<const Block>(1)); };
     for (std::uint64_t at = 0; at < kCount; ++at) {
         clusters.prepare({.offset = at}, expand);
@@ -189,7 +189,7 @@ BOOST_AUTO_TEST_CASE(an_error_met_ahead_is_not_told_to_a_reader_who_asks_when_it
     std::atomic<bool> mended{false};
     Limits limits;
     limits.threads = 2;
-    ExpandedClusters clusters(limits);
+    ExpandedBlocks clusters(limits);
     clusters.prepare({}, [&]() -> Result<BlockPtr> {
         const bool failed = broken;
         read = true;

@@ -141,6 +141,19 @@ bool through_caches_smaller_than_a_segment(const Packed& packed) {
     return packed.reads_anywhere(*stream, 3) && packed.reads_all(*stream, 100'000);
 }
 
+// What lies ahead is decoded by others.
+bool ahead_of_the_reader(const Packed& packed) {
+    Limits limits;
+    limits.threads = 4;
+    const auto stream = packed.file.indexed({}, Unverified::placed, limits);
+    constexpr std::size_t kStep = 40'000;
+    for (std::uint64_t at = 0; at < stream->size(); at += kStep) {
+        stream->prepare(at, stream->worth_preparing());
+        if (!packed.reads(*stream, at, kStep)) return false;
+    }
+    return packed.reads_anywhere(*stream, 4);
+}
+
 bool from_four_threads(const Packed& packed) {
     const auto stream = packed.indexed();
     std::atomic<int> wrong{0};
@@ -174,6 +187,7 @@ constexpr std::array kReaders{
     Reader{"anywhere", anywhere},
     Reader{"by a kept index", by_a_kept_index},
     Reader{"through caches smaller than a segment", through_caches_smaller_than_a_segment},
+    Reader{"ahead of the reader", ahead_of_the_reader},
     Reader{"from four threads", from_four_threads},
     Reader{"at its head", at_its_head},
 };

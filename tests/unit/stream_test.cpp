@@ -662,6 +662,80 @@ BOOST_AUTO_TEST_CASE(each_segment_of_a_run_is_verified) {
     BOOST_TEST(stream.read_at(5'000'000, out, Unverified::refuse).has_value());
 }
 
+// Four threads, of which three decode ahead.
+Limits of_four_threads() {
+    Limits limits;
+    limits.threads = 4;
+    return limits;
+}
+
+// As a disk's reader in order does; each byte that was read, or nothing where that was an error.
+void read_in_order(const IndexedStream& stream, const Bytes& plain, std::span<const std::uint64_t> lost = {}) {
+    constexpr std::uint64_t kStep = 500'000;
+    Bytes out(kStep);
+    for (std::uint64_t at = 0; at < plain.size(); at += kStep) {
+        stream.prepare(at, stream.worth_preparing());
+        const auto got = stream.read_at(at, out, Unverified::refuse);
+        BOOST_TEST_REQUIRE(got.has_error() == (std::ranges::find(lost, at) != lost.end()));
+        if (got.has_value())
+            BOOST_REQUIRE(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(got.value()),
+                                     plain.begin() + static_cast<std::ptrdiff_t>(at)));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_reader_in_order_finds_each_segment_decoded_once_and_most_of_them_by_others) {
+    const Bytes plain(long_sample().begin(), long_sample().begin() + 12'000'000);
+    const auto check = [&](const StreamCodec& codec, const Bytes& file, StreamIndex index) {
+        const IndexedStream stream({codec, std::make_shared<MemorySource>(file, "file"), std::move(index),
+                                    std::make_shared<MemorySource>(Bytes{}, "windows"), of_four_threads()});
+        BOOST_TEST(stream.worth_preparing() > 0U);
+        read_in_order(stream, plain);
+        BOOST_TEST(stream.decoded() == plain.size());
+        BOOST_TEST(stream.decoded_ahead() > 0U);
+    };
+    const Bytes file = zstd(plain);
+    check(kZstdCodec, file, one_run(kZstdCodec, plain, file, 3'000'000));
+    Bytes frames;
+    StreamIndex alone{.size = plain.size()};
+    for (std::size_t at = 0; at < plain.size(); at += 1'000'000) {
+        const auto piece = std::span(plain).subspan(at, 1'000'000);
+        const Bytes frame = zstd(piece);
+        alone.segments.push_back({.crc = crc32_of(0, piece),
+                                  .plain = at,
+                                  .length = piece.size(),
+                                  .packed = frames.size(),
+                                  .packed_length = frame.size()});
+        frames.insert(frames.end(), frame.begin(), frame.end());
+    }
+    check(kZstdCodec, frames, std::move(alone));
+}
+
+BOOST_AUTO_TEST_CASE(a_segment_that_fails_ahead_of_its_reader_is_an_error_for_its_own_bytes) {
+    const Bytes plain(long_sample().begin(), long_sample().begin() + 12'000'000);
+    const Bytes file = zstd(plain);
+    StreamIndex index = one_run(kZstdCodec, plain, file, 1'000'000);
+    index.segments[5].crc ^= 1;
+    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"), index,
+                                std::make_shared<MemorySource>(Bytes{}, "windows"), of_four_threads()});
+    read_in_order(stream, plain, std::array<std::uint64_t, 2>{5'000'000, 5'500'000});
+}
+
+BOOST_AUTO_TEST_CASE(segments_too_large_to_have_several_of_them_are_not_decoded_ahead) {
+    StreamIndex index{.size = kSegmentMost * 2};
+    for (std::uint64_t i = 0; i < 2; ++i)
+        index.segments.push_back({.plain = i * kSegmentMost, .length = kSegmentMost, .packed = i, .packed_length = 1});
+    const auto nothing = std::make_shared<MemorySource>(Bytes(2), "file");
+    BOOST_TEST(IndexedStream({kLzopCodec, nothing, index, nothing, of_four_threads()}).worth_preparing() == 0U);
+    index.segments = {{.plain = 0, .length = 1 << 20, .packed_length = 1}};
+    index.size = 1 << 20;
+    index.window_log = 27;
+    BOOST_TEST(IndexedStream({kZstdCodec, nothing, index, nothing, of_four_threads()}).worth_preparing() == 0U);
+    Limits one;
+    one.threads = 1;
+    index.window_log = 20;
+    BOOST_TEST(IndexedStream({kZstdCodec, nothing, index, nothing, one}).worth_preparing() == 0U);
+}
+
 // Records with counters, most bytes of which an encoder takes from the record before: its blocks begin with repeated
 // offsets.
 Bytes records(std::size_t size) {

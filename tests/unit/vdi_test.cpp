@@ -640,7 +640,7 @@ BOOST_AUTO_TEST_CASE(machines_that_name_no_disk_or_too_many_are_refused) {
     BOOST_TEST((failure(path).kind == ErrorKind::corrupt));
     machine.write_text("m.vbox", settings(hard_disk(1, "a") + hard_disk(2, "b")));
     OpenOptions options;
-    options.limits.search_files = 1;
+    options.limits.machine_media = 1;
     BOOST_TEST((failure(path, options).kind == ErrorKind::limit_exceeded));
     options.limits.registry_bytes = 10;
     BOOST_TEST((failure(path, options).kind == ErrorKind::limit_exceeded));

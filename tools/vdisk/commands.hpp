@@ -51,9 +51,12 @@ void add_image_notes(CommandLine& line);
 struct ImageArgument {
     std::string path;
     std::string format;
+    std::string threads{}; ///< as typed
 
     /// Adds the positional argument and the option. `this` must outlive the parsing.
     void add_to(CommandLine& line);
+    /// --threads, for commands that read whole disks.
+    void add_threads_to(CommandLine& line);
     /// The operand alone, for a command that takes several images by names of their own.
     void add_operand_to(CommandLine& line, std::string name);
 
@@ -78,9 +81,11 @@ template<class T> [[nodiscard]] T wiped(T returned) {
 struct ImageArguments {
     std::vector<std::string> paths;
     std::string format;
+    std::string threads{};
 
-    /// As ImageArgument::add_to().
+    /// As ImageArgument::add_to() and add_threads_to().
     void add_to(CommandLine& line);
+    void add_threads_to(CommandLine& line);
 
     [[nodiscard]] bool several() const noexcept { return paths.size() > 1; }
 

@@ -99,6 +99,7 @@ private:
 Action add_export(CommandLine& line) {
     auto action = std::make_shared<Export>();
     action->image.add_to(line);
+    action->image.add_threads_to(line);
     line.operand("OUT", action->output, "the raw file to write, '-' for standard output");
     line.flag("--vm-state", action->vm_state,
               "write the machine's RAM and devices that were saved with the selected snapshot");

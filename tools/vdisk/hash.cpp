@@ -202,6 +202,7 @@ private:
 Action add_hash(CommandLine& line) {
     auto action = std::make_shared<Hash>();
     action->images.add_to(line);
+    action->images.add_threads_to(line);
     add_algorithms(line, "-a,--algorithm", action->algorithms,
                    "the hashes to take at once, with commas between them; md5,sha1,sha256 if not given");
     line.flag("--container", action->container, "also print hashes of the image file itself, as sha256sum takes them")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
+#include "base/processors.hpp"
 #include "common/inputs.hpp"
 #include "open/registry.hpp"
 
@@ -27,6 +28,19 @@ void ImageArgument::add_operand_to(CommandLine& line, std::string name) {
     line.operand(std::move(name), path, "the image, PATH or PATH#SELECTOR");
 }
 
+static void add_threads(CommandLine& line, std::string& threads) {
+    line.option("--threads", "N", threads,
+                "threads that decompress, 1 to 64 (default: as many as there are processors)");
+}
+
+void ImageArgument::add_threads_to(CommandLine& line) {
+    add_threads(line, threads);
+}
+
+void ImageArguments::add_threads_to(CommandLine& line) {
+    add_threads(line, threads);
+}
+
 void ImageArgument::add_to(CommandLine& line) {
     add_operand_to(line, "IMAGE");
     add_format(line, format);
@@ -42,7 +56,7 @@ int ImageArguments::for_each(bool spaced, const std::function<int(const ImageArg
     bool all_failed = true;
     for (const std::string& path : paths) {
         if (spaced && &path != &paths.front()) fmt::print("\n");
-        const int status = act({path, format});
+        const int status = act({path, format, threads});
         all_done = all_done && status == kDone;
         all_failed = all_failed && status == kFailed;
     }
@@ -52,6 +66,8 @@ int ImageArguments::for_each(bool spaced, const std::function<int(const ImageArg
 Result<OpenOptions> ImageArgument::options(std::string_view label) const {
     VDISK_TRY(options, OpenOptions::from_environment());
     options.format = format;
+    VDISK_TRY(wanted, parse_threads(threads, "--threads"));
+    if (wanted != 0) options.limits.threads = wanted;
     options.inputs = inputs();
     if (options.statistics) options.statistics = tell_statistics;
     const auto bar = std::make_shared<ProgressBar>(std::string(label));

@@ -103,6 +103,7 @@ private:
 Action add_verify(CommandLine& line) {
     auto action = std::make_shared<Verify>();
     action->images.add_to(line);
+    action->images.add_threads_to(line);
     action->printing.add_to(line);
     return [action] { return (*action)(); };
 }

@@ -4,7 +4,7 @@
 #include "base/digest.hpp"
 #include "codec/codec.hpp"
 #include "codec/gcm.hpp"
-#include "image/expanded_clusters.hpp"
+#include "io/expanded_blocks.hpp"
 
 #include <boost/endian/buffers.hpp>
 #include <libdeflate.h>

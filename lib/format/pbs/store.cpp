@@ -2,7 +2,7 @@
 #include "format/pbs/store.hpp"
 
 #include "base/text.hpp"
-#include "image/expanded_clusters.hpp"
+#include "io/expanded_blocks.hpp"
 
 #include <algorithm>
 #include <system_error>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/verify.hpp"
 
-#include "image/expanded_clusters.hpp"
+#include "io/expanded_blocks.hpp"
 
 #include <algorithm>
 #include <atomic>
