@@ -22,6 +22,14 @@ forbidden lib/hyperv '#include "(codec|image|disk|format|open)/' "is built on ba
 for layer in base io codec image disk format capi; do forbidden "lib/$layer" '#include "hyperv/' "knows no Hyper-V files"; done
 forbidden vhdi_door '#include "(base|io|codec|image|disk|format|open|capi|common)/' "stands on vdisk.h alone"
 for folder in lib tools/common tools/vdisk tools/hvconfig vhdi_door; do forbidden "$folder" '#include [<"]tsk/' "only the plugin and vdisk-diff-files know The Sleuth Kit"; done
+# The system is known to its folder alone; mounting, the plugins and the door are for Linux.
+for folder in lib tools; do
+    if grep -rnE --include='*.[ch]pp' '#include <(windows\.h|unistd\.h|fcntl\.h|io\.h|dirent\.h|poll\.h|pthread\.h|signal\.h|csignal|iconv\.h|linux/|sys/)' "$folder" |
+        grep -vE '^(lib/base/system/(posix|windows)/|tools/vdisk/mount|tools/diff_files/)'; then
+        echo "$folder: asks the system past lib/base/system"
+        failed=1
+    fi
+done
 for file in $(grep -rlE --include='*.[ch]pp' '^ +(mutable |static )?std::mutex ' lib); do
     grep -q ForkGuard "$file" && continue
     echo "$file: has a mutex without a ForkGuard: a child of fork() may wait for it for ever"

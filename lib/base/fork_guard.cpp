@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/fork_guard.hpp"
 
+#include "base/system/fork.hpp"
+
 #include <new>
-#include <pthread.h>
 
 namespace vdisk {
 
@@ -52,8 +53,7 @@ constinit bool ForkGuards::registered = false;
 ForkGuard::ForkGuard(std::mutex* mutex, Renew renew, void* object) : mutex_(mutex), renew_(renew), object_(object) {
     const std::lock_guard lock(ForkGuards::mutex);
     if (!ForkGuards::registered) {
-        if (::pthread_atfork(ForkGuards::before_fork, ForkGuards::unlock, ForkGuards::in_child) != 0)
-            throw std::bad_alloc();
+        if (!system::at_fork(ForkGuards::before_fork, ForkGuards::unlock, ForkGuards::in_child)) throw std::bad_alloc();
         ForkGuards::registered = true;
     }
     ForkGuards::add(*this);

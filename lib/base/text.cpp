@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.hpp"
 
+#include "base/system/text.hpp"
+
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
@@ -97,9 +99,7 @@ std::string human_size(std::uint64_t bytes) {
 std::string utc_time(std::int64_t seconds, std::uint32_t nanoseconds) {
     // Years 0 to 9999: what four digits show, and what gmtime is sure to take.
     if (seconds < -62167219200 || seconds > 253402300799) return fmt::format("{}", seconds);
-    const std::time_t time = seconds;
-    std::tm parts{};
-    gmtime_r(&time, &parts);
+    const std::tm parts = system::utc(seconds);
     const bool fraction = nanoseconds > 0 && nanoseconds < 1'000'000'000;
     return fmt::format("{:%Y-%m-%dT%H:%M:%S}{}Z", parts, fraction ? fmt::format(".{:09}", nanoseconds) : "");
 }

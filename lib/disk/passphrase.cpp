@@ -2,6 +2,7 @@
 #include "disk/passphrase.hpp"
 
 #include "base/fork_guard.hpp"
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "io/pipe.hpp"
 
@@ -78,8 +79,7 @@ Result<SecretBytes> read_file(const std::string& path, const OpenContext& contex
 
 std::string path_of(const SecretFile& secret, const OpenContext& context) {
     const std::optional<std::string>& selected = context.selector.*secret.key;
-    const char* const common = std::getenv(secret.variable);
-    return selected ? *selected : common != nullptr ? common : "";
+    return selected ? *selected : system::environment(secret.variable).value_or("");
 }
 
 } // namespace

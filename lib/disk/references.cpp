@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/references.hpp"
 
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "io/file_parts.hpp"
 
@@ -122,8 +123,8 @@ Result<std::shared_ptr<const EvidenceRoot>> evidence_root(const fs::path& folder
 }
 
 Result<std::shared_ptr<const EvidenceRoot>> evidence_root_from_environment() {
-    const char* const value = std::getenv("VDISK_ROOT");
-    if (value == nullptr || *value == '\0') return std::shared_ptr<const EvidenceRoot>();
+    const std::string value = system::environment("VDISK_ROOT").value_or("");
+    if (value.empty()) return std::shared_ptr<const EvidenceRoot>();
     return evidence_root(value, "VDISK_ROOT");
 }
 

@@ -2,7 +2,6 @@
 /// The folder of an index cache: which files in it are ours. No other is ever read, changed, replaced or removed.
 #pragma once
 
-#include "io/descriptor.hpp"
 #include "io/file_source.hpp"
 
 #include <boost/endian/buffers.hpp>
@@ -94,8 +93,7 @@ private:
     std::filesystem::path path_;
     Descriptor folder_;
     FileIdentity identity_{};
-    std::uint32_t owner_ = 0;
-    std::uint32_t mode_ = 0;
+    bool of_this_user_alone_ = false;
     bool blank_ = false; ///< when it was opened
 };
 

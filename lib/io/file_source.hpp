@@ -2,36 +2,14 @@
 /// Files of the operating system, opened read-only.
 #pragma once
 
+#include "base/system/file.hpp"
 #include "io/byte_source.hpp"
-#include "io/descriptor.hpp"
 
-#include <compare>
 #include <filesystem>
 #include <optional>
 #include <vector>
 
 namespace vdisk {
-
-/// What makes two paths the same file: of a block device, of which there may be several files, device 0 and its number.
-struct FileIdentity {
-    std::uint64_t device = 0;
-    std::uint64_t inode = 0;
-    friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
-};
-
-/// A number for the file system of type `type` (statfs(2)) on `device`, by which indexes of its files are found again.
-/// That of the device where the kernel numbers the files; where a server does (NFS, Ceph), every client and every mount
-/// has another device number, so it is the type's.
-[[nodiscard]] std::uint64_t lasting_file_system(std::uint64_t type, std::uint64_t device) noexcept;
-
-/// What the time of a file's last change is worth as a proof that nothing has changed since.
-enum class ChangeTimes : std::uint8_t {
-    sure,    ///< the kernel or a file server sets it, and nobody can put it back
-    doubtful ///< it is the time of modification under another name, or programs may set it: FAT, NTFS, SMB, FUSE
-};
-
-/// Of files on file systems of type `type` (statfs(2)); doubtful for those that are not known to be sure.
-[[nodiscard]] ChangeTimes change_times_of(std::uint64_t type) noexcept;
 
 /// Which kinds of file may be opened. A path that a person typed may be a block device; one that an image names may
 /// not. A folder is a file without bytes, for formats that have folders.
@@ -75,11 +53,9 @@ public:
     /// In itself or in its parts.
     [[nodiscard]] Origin origin(std::uint64_t offset, std::uint64_t wanted) const override;
 
-    /// A run of bytes that the file system stores, or of which it stores none: they are zeros.
-    struct Allocation {
-        std::uint64_t length = 0; ///< bytes, > 0, not past the end of the file
-        bool hole = false;
-    };
+    /// A run of bytes, > 0, not past the end of the file, that the file system stores, or of which it stores none: they
+    /// are zeros.
+    using Allocation = system::Stored;
     /// The run from `offset`, which must lie inside. All is stored where the file system does not tell, as of a block
     /// device; not to be asked of a file in parts.
     [[nodiscard]] Allocation allocation(std::uint64_t offset) const noexcept;
@@ -99,8 +75,6 @@ public:
     /// put it back where change_times() are sure.
     [[nodiscard]] std::int64_t changed() const noexcept { return changed_; }
     [[nodiscard]] ChangeTimes change_times() const noexcept;
-    /// The user that the file belongs to.
-    [[nodiscard]] std::uint32_t owner() const noexcept { return owner_; }
     /// False for a block device, or with one among the parts: its content changes without a trace in the times.
     [[nodiscard]] bool is_regular() const noexcept { return regular_; }
     /// Whether over() made it.
@@ -112,8 +86,7 @@ public:
     /// that can't be seen. For a block device nothing can.
     [[nodiscard]] std::optional<std::string> change() const;
 
-    /// Whether another program holds the lock by which QEMU marks an image that it writes to or resizes. Asks only, and
-    /// takes no lock.
+    /// Whether another program says that it writes to the file or resizes it (system::has_writer()). Asks only.
     [[nodiscard]] bool has_writer() const noexcept;
 
 private:
@@ -130,7 +103,6 @@ private:
     FileIdentity identity_{};
     std::int64_t modified_ = 0;
     std::int64_t changed_ = 0;
-    std::uint32_t owner_ = 0;
     bool regular_ = false;
     bool folder_ = false;
 };

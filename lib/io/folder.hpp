@@ -2,7 +2,6 @@
 /// Folders of the operating system, in which files are opened by their names alone.
 #pragma once
 
-#include "io/descriptor.hpp"
 #include "io/file_source.hpp"
 
 #include <string>

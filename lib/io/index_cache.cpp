@@ -2,13 +2,12 @@
 #include "io/index_cache.hpp"
 
 #include "base/digest.hpp"
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "io/cache_folder.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <system_error>
 #include <vector>
@@ -183,11 +182,6 @@ std::optional<FileIdentity> folder_of(const FileSource& file) {
     return folder.value().identity();
 }
 
-fs::path environment_path(const char* variable) {
-    const char* value = ::secure_getenv(variable);
-    return value == nullptr ? fs::path() : fs::path(value);
-}
-
 } // namespace
 
 Result<IndexKey> IndexKey::of(const FileSource& file, std::string_view kind) {
@@ -226,19 +220,12 @@ struct IndexWriter::State {
     std::vector<BlockDigest> digests{};
 
     Error os_error(std::string_view what) const {
-        const int code = errno;
-        return fail(ErrorKind::io, "{}: {}: {}", printable((folder.path() / unfinished.name).native()), what,
-                    std::generic_category().message(code));
+        const std::string why = system::reason();
+        return fail(ErrorKind::io, "{}: {}: {}", printable((folder.path() / unfinished.name).native()), what, why);
     }
 
     Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) {
-        while (!bytes.empty()) {
-            const ssize_t put = ::pwrite(unfinished.file.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
-            if (put < 0 && errno == EINTR) continue;
-            if (put < 0) return os_error("writing");
-            offset += static_cast<std::uint64_t>(put);
-            bytes = bytes.subspan(static_cast<std::size_t>(put));
-        }
+        if (!system::write_at(unfinished.file.get(), bytes.data(), bytes.size(), offset)) return os_error("writing");
         return ok();
     }
 
@@ -317,15 +304,11 @@ std::uint64_t IndexCache::capacity() const {
 }
 
 IndexCache IndexCache::from_environment() {
-    const fs::path chosen = environment_path("VDISK_CACHE_DIR");
+    const std::string chosen = system::trusted_environment("VDISK_CACHE_DIR").value_or("");
     if (chosen == "none") return {};
     if (!chosen.empty()) return IndexCache(chosen);
-    // The XDG base directory specification: a path that is not absolute is to be ignored.
-    const fs::path user_cache = environment_path("XDG_CACHE_HOME");
-    if (user_cache.is_absolute()) return IndexCache(user_cache / "tsk-vdisk");
-    const fs::path home = environment_path("HOME");
-    if (home.is_absolute()) return IndexCache(home / ".cache" / "tsk-vdisk");
-    return {};
+    const fs::path home = system::cache_home();
+    return home.empty() ? IndexCache() : IndexCache(home / "tsk-vdisk");
 }
 
 SourcePtr IndexCache::open(const IndexKey& key) const {

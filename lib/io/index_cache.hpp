@@ -77,8 +77,8 @@ public:
     /// folder that is not for indexes alone (CacheFolder::is_ours) none goes, and beyond `capacity` no more are kept.
     explicit IndexCache(std::filesystem::path folder, std::optional<std::uint64_t> capacity = std::nullopt);
 
-    /// In $VDISK_CACHE_DIR, off if that is "none"; else $XDG_CACHE_HOME/tsk-vdisk, else $HOME/.cache/tsk-vdisk, else
-    /// off.
+    /// In $VDISK_CACHE_DIR, off if that is "none"; else in tsk-vdisk in the user's folder for such
+    /// (system::cache_home()), else off.
     [[nodiscard]] static IndexCache from_environment();
 
     [[nodiscard]] bool enabled() const noexcept { return !folder_.empty(); }

@@ -3,8 +3,6 @@
 
 #include "base/text.hpp"
 
-#include <sys/stat.h>
-
 #include <utility>
 
 namespace fs = std::filesystem;
@@ -13,16 +11,15 @@ namespace vdisk {
 
 InputFile look_at(const fs::path& path) {
     InputFile file{.name = printable(path.native())};
-    struct stat status {};
-    if (::stat(path.c_str(), &status) == 0) {
-        file.block_device = S_ISBLK(status.st_mode);
-        file.identity =
-            file.block_device ? FileIdentity{0, status.st_rdev} : FileIdentity{status.st_dev, status.st_ino};
+    if (const auto status = system::status_of(path)) {
+        file.block_device = status->is_block_device();
+        file.identity = status->identity;
         return file;
     }
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-    if (::stat(folder.c_str(), &status) != 0) return file;
-    file.folder = {status.st_dev, status.st_ino};
+    const auto above = system::status_of(folder);
+    if (!above) return file;
+    file.folder = above->identity;
     file.last = path.filename().native();
     return file;
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/statistics.hpp"
 
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -40,10 +40,10 @@ std::string describe(const Caches& caches, std::span<const std::shared_ptr<const
 
 // Each line with the program's name, so that it is known whose it is.
 void print(std::string_view name, const std::string& text) {
-    fmt::print(stderr, "{}: statistics of {}:\n", program_invocation_short_name, name);
+    fmt::print(stderr, "{}: statistics of {}:\n", system::program_name(), name);
     for (std::string_view rest = text; !rest.empty();) {
         const std::string_view line = rest.substr(0, rest.find('\n'));
-        fmt::print(stderr, "{}: {}\n", program_invocation_short_name, line);
+        fmt::print(stderr, "{}: {}\n", system::program_name(), line);
         rest.remove_prefix(std::min(line.size() + 1, rest.size()));
     }
 }

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/exit_status.hpp"
 
+#include "base/system/program.hpp"
 #include "common/inputs.hpp"
 #include "common/progress_bar.hpp"
 
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <set>
 #include <string>
-#include <unistd.h>
 
 namespace vdisk::tools {
 namespace {
@@ -22,10 +21,10 @@ bool doubt_told = false; // of the process: a command may open a disk in more th
 // input gets appended: "2>>image" is as easily typed as done.
 void print_lines(std::string_view head, std::string_view text) {
     ProgressBar::wipe();
-    if (check_no_input(STDERR_FILENO, "standard error").has_error()) return;
+    if (check_no_input(system::kStandardError, "standard error").has_error()) return;
     for (bool more = true; more;) {
         const std::string_view line = text.substr(0, text.find('\n'));
-        const std::string whole = fmt::format("{}: {}{}\n", program_invocation_short_name, head, line);
+        const std::string whole = fmt::format("{}: {}{}\n", system::program_name(), head, line);
         std::fputs(whole.c_str(), stderr); // where that fails, nowhere is left to tell it
         more = line.size() < text.size();
         if (more) text.remove_prefix(line.size() + 1);
@@ -46,13 +45,6 @@ void warn(std::string_view message) {
 void tell_statistics(std::string_view name, std::string_view text) {
     if (text.ends_with('\n')) text.remove_suffix(1);
     print_lines("", fmt::format("statistics of {}:\n{}", name, text));
-}
-
-void hold_standard_streams() {
-    int descriptor = 0;
-    do descriptor = ::open("/dev/null", O_RDONLY); // not to be written to: an error, as a closed one is
-    while (descriptor >= 0 && descriptor <= STDERR_FILENO);
-    if (descriptor >= 0) ::close(descriptor);
 }
 
 int close_standard_output(int status) {

@@ -31,10 +31,6 @@ void tell_statistics(std::string_view name, std::string_view text);
 /// complete success.
 [[nodiscard]] int settled(int status) noexcept;
 
-/// Makes sure that the numbers of the standard streams are in use, so that no file that is opened gets one and with it
-/// what is printed. Call it once, first.
-void hold_standard_streams();
-
 /// Writes out what standard output still holds: the one check whether all of it was written. Returns `status`, or
 /// kFailed with an error line if it was not. Call it once, last.
 [[nodiscard]] int close_standard_output(int status);

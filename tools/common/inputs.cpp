@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/inputs.hpp"
 
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "common/storage.hpp"
-
-#include <cstdlib>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace vdisk::tools {
 namespace {
@@ -14,8 +11,8 @@ namespace {
 InputFilesPtr make_inputs() {
     auto made = std::make_shared<InputFiles>();
     for (const char* const variable : {"VDISK_KEY_FILE", "VDISK_PASSPHRASE_FILE"})
-        if (const char* const key = std::getenv(variable); key != nullptr && *key != '\0')
-            made->add(std::filesystem::path(key));
+        if (const auto key = system::environment(variable); key && !key->empty())
+            made->add(std::filesystem::path(*key));
     return made;
 }
 
@@ -94,20 +91,18 @@ Result<void> check_no_input_folder(const std::filesystem::path& path) {
 }
 
 Result<void> check_no_input(int descriptor, std::string_view name) {
-    struct stat status {};
-    if (::fstat(descriptor, &status) != 0) return ok(); // closed: writing to it will tell
-    if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode)) return ok();
-    InputFile output{.name = std::string(name), .block_device = S_ISBLK(status.st_mode)};
-    output.identity =
-        output.block_device ? FileIdentity{0, status.st_rdev} : FileIdentity{status.st_dev, status.st_ino};
-    VDISK_CHECK(check_folders(fmt::format("/proc/self/fd/{}", descriptor), output.name));
+    const auto status = system::status_of(descriptor);
+    if (!status) return ok(); // closed: writing to it will tell
+    if (!status->is_regular() && !status->is_block_device()) return ok();
+    InputFile output{.name = std::string(name), .block_device = status->is_block_device()};
+    output.identity = status->identity;
+    VDISK_CHECK(check_folders(system::path_of(descriptor), output.name));
     return check(Target(std::move(output)));
 }
 
 bool standard_output_has_content() {
-    struct stat status {};
-    if (::fstat(STDOUT_FILENO, &status) != 0) return false;
-    return S_ISBLK(status.st_mode) || (S_ISREG(status.st_mode) && status.st_size > 0);
+    const auto status = system::status_of(system::kStandardOutput);
+    return status && (status->is_block_device() || (status->is_regular() && status->size > 0));
 }
 
 void warn_of_writers() {

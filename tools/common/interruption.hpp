@@ -6,9 +6,9 @@
 
 namespace vdisk::tools {
 
-/// Takes the signals that end a program, but for those that whoever started it has it ignore. The program still ends by
-/// them, after the cleaning up. Makes a file that grows too large an error of write(). Call it once, first.
-void install_signal_handlers();
+/// Has that done when a signal, or Ctrl-C, ends the program, unless whoever started it has it ignore that. Call it
+/// once, first.
+void clean_up_at_ending();
 
 /// Whether a line on the terminal is to be wiped.
 void note_bar(bool drawn) noexcept;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/output.hpp"
 
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/pieces.hpp"
@@ -8,10 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include <vector>
 
 namespace fs = std::filesystem;
@@ -19,15 +16,15 @@ namespace fs = std::filesystem;
 namespace vdisk::tools {
 namespace {
 
-Error os_error(const std::string& path, int code) {
-    return fail(ErrorKind::io, "{}: {}", printable(path), std::strerror(code));
+Error os_error(const std::string& path, const std::string& why = system::reason()) {
+    return fail(ErrorKind::io, "{}: {}", printable(path), why);
 }
 
 // The number of the open descriptor that a path stands for: opened by its name, a file would be another one that knows
 // nothing of what was written by that descriptor.
 std::optional<int> descriptor_named(std::string_view path) {
-    if (path == "-" || path == "/dev/stdout") return STDOUT_FILENO;
-    if (path == "/dev/stderr") return STDERR_FILENO;
+    if (path == "-" || path == "/dev/stdout") return system::kStandardOutput;
+    if (path == "/dev/stderr") return system::kStandardError;
     for (const std::string_view folder : {"/dev/fd/", "/proc/self/fd/"}) {
         if (!path.starts_with(folder)) continue;
         const std::string_view digits = path.substr(folder.size());
@@ -45,10 +42,9 @@ Result<std::unique_ptr<Output>> Output::open(const OutputRequest& request) {
     auto opened = [&]() -> Result<std::unique_ptr<Output>> {
         if (number) return open_descriptor(*number);
         VDISK_CHECK(check_no_input(request.path));
-        struct stat status {};
-        const bool there = ::stat(request.path.c_str(), &status) == 0;
-        if (there && S_ISDIR(status.st_mode)) return os_error(request.path, EISDIR);
-        return there && !S_ISREG(status.st_mode) ? open_special(request, S_ISBLK(status.st_mode)) : open_file(request);
+        const auto status = system::status_of(std::filesystem::path(request.path));
+        if (status && status->is_folder()) return os_error(request.path, system::reason(EISDIR));
+        return status && !status->is_regular() ? open_special(request, status->is_block_device()) : open_file(request);
     }();
     if (opened.has_error()) return opened;
     if (request.out_of_order && !opened.value()->seekable_)
@@ -58,7 +54,8 @@ Result<std::unique_ptr<Output>> Output::open(const OutputRequest& request) {
 }
 
 Result<std::unique_ptr<Output>> Output::open_descriptor(int number) {
-    const std::string name = number == STDOUT_FILENO ? "standard output" : fmt::format("descriptor {}", number);
+    const std::string name =
+        number == system::kStandardOutput ? "standard output" : fmt::format("descriptor {}", number);
     VDISK_CHECK(check_no_input(number, name));
     return std::unique_ptr<Output>(new Output(number, name));
 }
@@ -68,16 +65,16 @@ Result<std::unique_ptr<Output>> Output::open_special(const OutputRequest& reques
     if (block_device && !request.overwrite)
         return fail(ErrorKind::usage, "{}: is a block device; with --force its content is overwritten",
                     printable(request.path));
-    Descriptor opened(::open(request.path.c_str(), O_WRONLY | O_CLOEXEC | O_NOCTTY | (block_device ? O_EXCL : 0)));
-    if (!opened.is_open()) return os_error(request.path, errno);
+    Descriptor opened = system::open_to_write(request.path, block_device);
+    if (!opened.is_open()) return os_error(request.path);
     std::unique_ptr<Output> output(new Output(opened.get(), printable(request.path)));
     output->owned_ = std::move(opened);
     output->seekable_ = block_device;
     // Once more, as the name may have changed hands.
     VDISK_CHECK(check_no_input(output->descriptor_, output->name_));
-    struct stat status {};
-    if (::fstat(output->descriptor_, &status) != 0) return os_error(request.path, errno);
-    if (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode) != block_device)
+    const auto status = system::status_of(output->descriptor_);
+    if (!status) return os_error(request.path);
+    if (status->is_regular() || status->is_block_device() != block_device)
         return fail(ErrorKind::io, "{}: has become another file just now", printable(request.path));
     return output;
 }
@@ -86,7 +83,7 @@ Result<std::unique_ptr<Output>> Output::open_special(const OutputRequest& reques
 Result<std::unique_ptr<Output>> Output::open_file(const OutputRequest& request) {
     std::error_code error;
     fs::path path = request.path;
-    if (path.filename().empty()) return os_error(request.path, path.empty() ? ENOENT : ENOTDIR);
+    if (path.filename().empty()) return os_error(request.path, system::reason(path.empty() ? ENOENT : ENOTDIR));
     const fs::file_status own = fs::symlink_status(path, error);
     if (fs::exists(own) && !request.overwrite)
         return fail(ErrorKind::usage, "{}: is there already; --force replaces it", printable(request.path));
@@ -104,39 +101,35 @@ Result<std::unique_ptr<Output>> Output::open_file(const OutputRequest& request) 
 // Tells at once what writing would tell hours later.
 Result<void> Output::check_room(const OutputRequest& request) const {
     constexpr std::uint64_t kMost = std::uint64_t{1} << 62;
-    const off_t end = file_ ? 0 : ::lseek(descriptor_, 0, SEEK_END);
-    if (end < 0) return os_error(request.path, errno);
     const std::uint64_t size = request.size;
-    if (!file_ && size > static_cast<std::uint64_t>(end))
-        return fail(ErrorKind::io, "{}: has {} bytes, and {} are to be written", printable(request.path), end, size);
-    if (file_ && (size > kMost || ::lseek(descriptor_, static_cast<off_t>(size), SEEK_SET) < 0))
+    if (file_) {
+        if (size <= kMost && system::can_have(descriptor_, size)) return ok();
         return fail(ErrorKind::io, "{}: {} bytes are more than a file can have on this file system",
                     printable(request.path), size);
-    if (::lseek(descriptor_, 0, SEEK_SET) < 0) return os_error(request.path, errno);
+    }
+    const auto end = system::size_of(descriptor_);
+    if (!end) return os_error(request.path);
+    if (size > *end)
+        return fail(ErrorKind::io, "{}: has {} bytes, and {} are to be written", printable(request.path), *end, size);
     return ok();
 }
 
 bool Output::is_standard_output() const noexcept {
-    return descriptor_ == STDOUT_FILENO;
+    return descriptor_ == system::kStandardOutput;
 }
 
 Result<void> Output::write(std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ssize_t put = ::write(descriptor_, bytes.data(), bytes.size());
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return failed("writing");
-        bytes = bytes.subspan(static_cast<std::size_t>(put));
-    }
+    if (!system::write(descriptor_, bytes.data(), bytes.size())) return failed("writing");
     return ok();
 }
 
 Error Output::failed(std::string_view doing) const {
-    return fail(ErrorKind::io, "{}: {}: {}", name_, doing, std::strerror(errno));
+    return fail(ErrorKind::io, "{}: {}: {}", name_, doing, system::reason());
 }
 
 Result<void> Output::skip(std::uint64_t length) {
     if (file_) {
-        if (::lseek(descriptor_, static_cast<off_t>(length), SEEK_CUR) < 0) return failed("seeking");
+        if (!system::skip(descriptor_, length)) return failed("seeking");
         return ok();
     }
     static const std::vector<std::byte> zeros(kPiece);
@@ -146,23 +139,16 @@ Result<void> Output::skip(std::uint64_t length) {
 }
 
 Result<void> Output::rewrite(std::uint64_t offset, std::span<const std::byte> bytes) {
-    while (!bytes.empty()) {
-        const ssize_t put = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return failed("writing");
-        bytes = bytes.subspan(static_cast<std::size_t>(put));
-        offset += static_cast<std::uint64_t>(put);
-    }
+    if (!system::write_at(descriptor_, bytes.data(), bytes.size(), offset)) return failed("writing");
     return ok();
 }
 
 Result<void> Output::finish(std::uint64_t size) {
     if (file_) {
-        if (::ftruncate(descriptor_, static_cast<off_t>(size)) != 0) return failed("setting the size");
+        if (!system::set_size(descriptor_, size)) return failed("setting the size");
         return file_->commit();
     }
-    // What can't be flushed says EINVAL.
-    if (::fsync(descriptor_) != 0 && errno != EINVAL && errno != EROFS) return failed("flushing");
+    if (!system::flush(descriptor_) && !system::is_no_matter()) return failed("flushing");
     return ok();
 }
 

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/progress_bar.hpp"
 
+#include "base/system/program.hpp"
 #include "common/interruption.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <unistd.h>
 
 namespace vdisk::tools {
 namespace {
@@ -26,7 +26,8 @@ std::string remaining(std::chrono::duration<double> spent, std::uint64_t done, s
 } // namespace
 
 ProgressBar::ProgressBar(std::string label)
-    : label_(std::move(label)), visible_(::isatty(STDERR_FILENO) == 1), started_(std::chrono::steady_clock::now()) {}
+    : label_(std::move(label)), visible_(system::takes_control_sequences(system::kStandardError)),
+      started_(std::chrono::steady_clock::now()) {}
 
 ProgressBar::~ProgressBar() {
     wipe();

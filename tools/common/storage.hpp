@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What files and block devices lie on, as far as Linux tells: so that writing to one thing is known to change another.
+/// What files and block devices lie on, as far as the system tells: so that writing to one thing is known to change
+/// another.
 #pragma once
 
 #include "io/input_files.hpp"
@@ -8,13 +9,7 @@
 
 namespace vdisk::tools {
 
-/// A file, or a block device by its number.
-struct Storage {
-    bool block_device = false;
-    std::uint64_t device = 0; ///< of a file: the device number of its file system
-    std::uint64_t number = 0; ///< the inode, or the block device's number
-    friend auto operator<=>(const Storage&, const Storage&) = default;
-};
+using system::Storage;
 
 /// What `file` is; nothing if there is no such file.
 [[nodiscard]] std::optional<Storage> storage_of(const InputFile& file);

@@ -2,6 +2,7 @@
 #include "common/tool.hpp"
 
 #include "base/nearest.hpp"
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "common/interruption.hpp"
 
@@ -10,7 +11,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <exception>
-#include <sys/resource.h>
 
 namespace vdisk::tools {
 namespace {
@@ -119,6 +119,19 @@ int run_one(const char* name, const char* summary, AddCommand add, std::span<cha
     return kDone;
 }
 
+// As getopt_long() takes them.
+class Words {
+public:
+    Words(int argc, char** argv) : texts_(system::words(argc, argv)) {
+        for (std::string& text : texts_) pointers_.push_back(text.data());
+    }
+    [[nodiscard]] std::span<char* const> all() const noexcept { return pointers_; }
+
+private:
+    std::vector<std::string> texts_;
+    std::vector<char*> pointers_;
+};
+
 int run_caught(const std::function<int()>& run) {
     try {
         return run();
@@ -128,32 +141,22 @@ int run_caught(const std::function<int()>& run) {
     }
 }
 
-// An image may be cut into more parts than the usual limit lets a process open; nothing here looks at descriptors by
-// select(), which that limit is for.
-void open_as_many_files_as_allowed() {
-    struct rlimit limit {};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 int run_prepared(const std::function<int()>& run) {
-    hold_standard_streams();
-    open_as_many_files_as_allowed();
-    install_signal_handlers();
+    system::prepare_program();
+    clean_up_at_ending();
     return close_standard_output(settled(run_caught(run)));
 }
 
 } // namespace
 
 int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
-    const std::span words(argv, static_cast<std::size_t>(argc));
-    return run_prepared([&] { return Tool(tool, commands).run(words); });
+    Words words(argc, argv);
+    return run_prepared([&] { return Tool(tool, commands).run(words.all()); });
 }
 
 int run_program(const char* name, const char* summary, AddCommand add, int argc, char** argv) {
-    const std::span words(argv, static_cast<std::size_t>(argc));
-    return run_prepared([&] { return run_one(name, summary, add, words); });
+    Words words(argc, argv);
+    return run_prepared([&] { return run_one(name, summary, add, words.all()); });
 }
 
 } // namespace vdisk::tools

@@ -3,12 +3,11 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "io/descriptor.hpp"
+#include "base/system/file.hpp"
 
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <sys/types.h>
 
 namespace vdisk::tools {
 
@@ -42,9 +41,8 @@ private:
     Descriptor descriptor_;
     std::string name_{}; ///< its own, in the folder; empty: there is no such file
     struct Replaced {
-        dev_t device;
-        ino_t inode;
-        mode_t mode;
+        FileIdentity identity;
+        std::uint32_t permissions;
     };
     std::optional<Replaced> replaced_{};
 };

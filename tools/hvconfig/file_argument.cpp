@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hvconfig/commands.hpp"
 
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "hyperv/value.hpp"
@@ -8,7 +9,6 @@
 #include "open/open.hpp"
 
 #include <algorithm>
-#include <unistd.h>
 
 namespace vdisk::tools {
 namespace {
@@ -48,7 +48,7 @@ Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::R
     inputs()->add(std::filesystem::path(path));
     VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
     inputs()->add(file);
-    VDISK_CHECK(check_no_input(STDOUT_FILENO, "standard output"));
+    VDISK_CHECK(check_no_input(system::kStandardOutput, "standard output"));
     auto storage = hyperv::Storage::open(file, options);
     if (storage.has_error()) return with_the_right_tool(std::move(storage).error(), path);
     return storage;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 
 #include <cstdio>
-#include <unistd.h>
 
 namespace vdisk::tools {
 namespace {
@@ -104,7 +104,7 @@ struct Config {
 
     // Byte by byte, unless people look at it.
     static int print(const Configuration& config) {
-        const std::string text = ::isatty(STDOUT_FILENO) == 1 ? for_terminal(config.data) : config.data;
+        const std::string text = system::is_terminal(system::kStandardOutput) ? for_terminal(config.data) : config.data;
         std::fwrite(text.data(), 1, text.size(), stdout); // whether it was written is looked at when the tool ends
         if (config.problem.empty()) return kDone;
         warn(fmt::format("configuration '{}': {}", printable(config.name), config.problem));

@@ -2,10 +2,9 @@
 #include "vdisk/commands.hpp"
 
 #include "base/processors.hpp"
+#include "base/system/program.hpp"
 #include "common/inputs.hpp"
 #include "open/registry.hpp"
-
-#include <unistd.h>
 
 namespace vdisk::tools {
 
@@ -85,7 +84,7 @@ Result<OpenedFile> ImageArgument::open_file(const OpenOptions& options) const {
     if (selector.device || selector.snapshot || selector.word) VDISK_CHECK(select_disk(file));
     tell_remarks(file.remarks());
     if (standard_output_has_content()) find_inputs(file, options);
-    VDISK_CHECK(check_no_input(STDOUT_FILENO, "standard output"));
+    VDISK_CHECK(check_no_input(system::kStandardOutput, "standard output"));
     return std::move(file);
 }
 

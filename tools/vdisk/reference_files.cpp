@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/reference_files.hpp"
 
+#include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"
@@ -65,9 +66,8 @@ void take_common_secrets(const OpenedFile& file, Selector& selector) {
     // Backups with a key's passphrase say only disk by disk whether they are encrypted.
     if (!file.disks->facts().contains("encryption") && !takes("passphrase-file")) return;
     const auto take = [&](const SecretFile& secret, std::string_view key) {
-        const char* const common = std::getenv(secret.variable);
-        if (takes(key) && !(selector.*secret.key) && common != nullptr && *common != '\0')
-            selector.*secret.key = common;
+        const auto common = system::environment(secret.variable);
+        if (takes(key) && !(selector.*secret.key) && common && !common->empty()) selector.*secret.key = *common;
     };
     take(kKeyFile, "key-file");
     take(kPassphraseFile, "passphrase-file");

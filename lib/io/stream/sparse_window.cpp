@@ -2,8 +2,8 @@
 #include "io/stream/sparse_window.hpp"
 
 #include "base/limits.hpp"
+#include "base/system/memory.hpp"
 
-#include <sys/mman.h>
 #include <zstd.h>
 
 #include <algorithm>
@@ -111,15 +111,13 @@ std::size_t WindowMarks::next_gap(std::size_t at) const noexcept {
 }
 
 Result<SparseBuffer> SparseBuffer::make(std::size_t size) {
-    // Not by calloc(), which may clear recycled memory by writing to all of it.
-    void* memory = ::mmap(nullptr, kZstdPrefixRoom + size, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
-    return SparseBuffer(static_cast<std::byte*>(memory), size);
+    std::byte* const memory = system::reserve_zeros(kZstdPrefixRoom + size);
+    if (memory == nullptr) return fail(ErrorKind::io, "no memory for a window of {} bytes", size);
+    return SparseBuffer(memory, size);
 }
 
 void SparseBuffer::Unmap::operator()(std::byte* memory) const noexcept {
-    ::munmap(memory, size);
+    system::release_zeros(memory, size);
 }
 
 void PlainRing::copy(std::uint64_t at, std::span<std::byte> out) const noexcept {

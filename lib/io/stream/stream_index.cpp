@@ -4,13 +4,7 @@
 #include <boost/endian/buffers.hpp>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <filesystem>
-#include <system_error>
 
 namespace vdisk {
 namespace {
@@ -217,10 +211,6 @@ Result<StreamIndex> decode_stream_index(std::span<const std::byte> bytes, const 
     return index;
 }
 
-WindowStore::~WindowStore() {
-    if (descriptor_ >= 0) ::close(descriptor_);
-}
-
 Result<WindowRange> WindowStore::add(std::span<const std::byte> window) {
     const std::lock_guard lock(mutex_);
     const WindowRange range{memory_.size() + file_bytes_, window.size()};
@@ -231,18 +221,11 @@ Result<WindowRange> WindowStore::add(std::span<const std::byte> window) {
 }
 
 Result<void> WindowStore::write_file(std::span<const std::byte> window) {
-    std::error_code error;
-    const std::filesystem::path folder = std::filesystem::temp_directory_path(error);
-    if (descriptor_ < 0 && !error) descriptor_ = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (descriptor_ < 0)
-        return fail(ErrorKind::io, "no temporary file for decompression windows: {}", std::strerror(errno));
-    for (std::size_t done = 0; done < window.size();) {
-        const ssize_t put =
-            ::pwrite(descriptor_, window.data() + done, window.size() - done, static_cast<off_t>(file_bytes_ + done));
-        if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return fail(ErrorKind::io, "writing decompression windows: {}", std::strerror(errno));
-        done += static_cast<std::size_t>(put);
-    }
+    if (!file_.is_open()) file_ = system::make_temporary();
+    if (!file_.is_open())
+        return fail(ErrorKind::io, "no temporary file for decompression windows: {}", system::reason());
+    if (!system::write_at(file_.get(), window.data(), window.size(), file_bytes_))
+        return fail(ErrorKind::io, "writing decompression windows: {}", system::reason());
     file_bytes_ += window.size();
     return ok();
 }
@@ -266,10 +249,9 @@ Result<std::size_t> WindowStore::read_at(std::uint64_t offset, std::span<std::by
 
 Result<void> WindowStore::read_file(std::uint64_t offset, std::span<std::byte> out) const {
     for (std::size_t done = 0; done < out.size();) {
-        const ssize_t got =
-            ::pread(descriptor_, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return fail(ErrorKind::io, "reading decompression windows: {}", std::strerror(errno));
+        const std::int64_t got = system::read_at(file_.get(), out.data() + done, out.size() - done, offset + done);
+        if (got == 0) return fail(ErrorKind::io, "reading decompression windows: the temporary file ends early");
+        if (got < 0) return fail(ErrorKind::io, "reading decompression windows: {}", system::reason());
         done += static_cast<std::size_t>(got);
     }
     return ok();

@@ -4,6 +4,7 @@
 
 #include "base/fork_guard.hpp"
 #include "base/limits.hpp"
+#include "base/system/file.hpp"
 #include "io/byte_source.hpp"
 
 #include <mutex>
@@ -91,7 +92,6 @@ struct IndexBounds {
 class WindowStore final : public ByteSource {
 public:
     explicit WindowStore(std::size_t most_in_memory) : most_in_memory_(most_in_memory) {}
-    ~WindowStore() override;
 
     /// Keeps a window. Errors: `io` if there is no room for it.
     [[nodiscard]] Result<WindowRange> add(std::span<const std::byte> window);
@@ -107,7 +107,7 @@ private:
     mutable std::mutex mutex_;
     std::size_t most_in_memory_;
     std::vector<std::byte> memory_;
-    int descriptor_ = -1; ///< for what lies behind memory_
+    Descriptor file_; ///< for what lies behind memory_
     std::uint64_t file_bytes_ = 0;
     ForkGuard fork_{&mutex_};
 };

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/error.hpp"
-#include "io/descriptor.hpp"
+#include "base/system/file.hpp"
 
 #include <filesystem>
 #include <optional>

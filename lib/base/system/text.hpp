@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/// Texts and times that the system knows how to convert.
+#pragma once
+
+#include <ctime>
+#include <optional>
+#include <string>
+
+namespace vdisk::system {
+
+/// `text` as UTF-8 from the encoding that Windows calls `name`: "cp1252", "gbk", "big5", "shift_jis" and the like.
+/// Nothing where the system does not know the encoding, or `text` is none in it.
+[[nodiscard]] std::optional<std::string> to_utf8(const std::string& text, const std::string& name);
+
+/// Seconds since 1970 as year, month and so on in UTC. Of years 0 to 9999.
+[[nodiscard]] std::tm utc(std::time_t seconds) noexcept;
+
+} // namespace vdisk::system
