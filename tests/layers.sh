@@ -30,6 +30,13 @@ for folder in lib tools; do
         failed=1
     fi
 done
+# Text out of a path is utf8()'s: native() is UTF-16 on Windows, and string() fails where a name is none.
+for folder in lib tools; do
+    if grep -rnE --include='*.[ch]pp' '\.(native|string|generic_string)\(\)' "$folder" | grep -vE '^(lib/base/system/|tools/vdisk/mount)'; then
+        echo "$folder: takes a path for text without utf8()"
+        failed=1
+    fi
+done
 for file in $(grep -rlE --include='*.[ch]pp' '^ +(mutable |static )?std::mutex ' lib); do
     grep -q ForkGuard "$file" && continue
     echo "$file: has a mutex without a ForkGuard: a child of fork() may wait for it for ever"

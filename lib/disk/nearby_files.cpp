@@ -60,7 +60,7 @@ private:
             if (parent_.objection(*file).empty())
                 return taken({.file = file, .how = fmt::format("by its {}", parent_.identifier)});
         }
-        nearby_.looked_at(fmt::format("{} files in {}", read, printable(folder.native())));
+        nearby_.looked_at(fmt::format("{} files in {}", read, printable(utf8(folder))));
         return std::nullopt;
     }
 
@@ -117,7 +117,7 @@ std::vector<fs::path> NearbyFiles::files_in(const fs::path& folder,
 }
 
 bool NearbyFiles::has_extension(const fs::path& path, std::initializer_list<std::string_view> extensions) {
-    return std::ranges::find(extensions, lower(path.extension().native())) != extensions.end();
+    return std::ranges::find(extensions, lower(utf8(path.extension()))) != extensions.end();
 }
 
 FilePtr NearbyFiles::open_once(const fs::path& path) {
@@ -146,7 +146,7 @@ Error NearbyFiles::not_found() const {
 
 std::string relative_path(std::string windows_path) {
     std::ranges::replace(windows_path, '\\', '/');
-    return fs::path(windows_path).lexically_normal().native();
+    return utf8(fs::path(windows_path).lexically_normal());
 }
 
 std::string last_part(std::string_view path) {

@@ -116,7 +116,7 @@ Result<ReferencePolicy> reference_policy_from_environment() {
 Result<std::shared_ptr<const EvidenceRoot>> evidence_root(const fs::path& folder, std::string_view what) {
     std::error_code error;
     if (!fs::is_directory(folder, error))
-        return fail(ErrorKind::usage, "{} is '{}', which is no folder", what, printable(folder.native()));
+        return fail(ErrorKind::usage, "{} is '{}', which is no folder", what, printable(utf8(folder)));
     auto root = std::make_shared<EvidenceRoot>();
     root->folder = fs::absolute(folder, error);
     return std::shared_ptr<const EvidenceRoot>(std::move(root));
@@ -282,7 +282,7 @@ Result<FoundFile> References::open_first(const std::vector<Candidate>& list, std
     };
     for (const Candidate& candidate : list) {
         std::error_code error;
-        const std::string shown = printable(candidate.path.native());
+        const std::string shown = printable(utf8(candidate.path));
         if (!fs::exists(candidate.path, error)) {
             in_vain(shown);
             continue;
@@ -331,10 +331,10 @@ Result<FilePtr> References::open_exact(const fs::path& path) const {
     if (policy_ == ReferencePolicy::deny)
         return fail(ErrorKind::usage,
                     "'{}' is not opened: VDISK_REFERENCES=deny, or its image lies inside something else",
-                    printable(path.native()));
+                    printable(utf8(path)));
     if (!allows(path))
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
-                    printable(path.native()));
+                    printable(utf8(path)));
     return open_file(path, FileKinds::regular_only);
 }
 
@@ -345,7 +345,7 @@ Result<FilePtr> References::open_part(const fs::path& path) const {
         if (auto resolved = resolve_below(root_->folder, *inside)) place = std::move(*resolved);
     if (policy_ != ReferencePolicy::any && !lies_beside(place))
         return fail(ErrorKind::usage, "'{}' is not opened: it is a link, and VDISK_REFERENCES lets none lead elsewhere",
-                    printable(path.native()));
+                    printable(utf8(path)));
     return open_file(place, FileKinds::regular_only);
 }
 

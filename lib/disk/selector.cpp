@@ -136,7 +136,7 @@ Result<Selector> parse_selector_of(const std::filesystem::path& path, std::strin
     const auto parts = words.empty() ? std::vector<std::string>() : split(words);
     for (const std::string& part : parts)
         if (auto read = read_part(selector, part); read.has_error())
-            return std::move(read).error().in(printable(path.native()));
+            return std::move(read).error().in(printable(utf8(path)));
     return selector;
 }
 
@@ -179,7 +179,7 @@ Result<std::string> selector_text(const Selector& selector) {
     for (const SelectorKey& key : kKeys)
         if (const auto& value = selector.*key.member)
             keys += fmt::format("{}{}={}", keys.empty() ? "" : ",", key.name, selector_word(*value));
-    std::string text = keys.empty() ? selector.path.native() : fmt::format("{}#{}", selector.path.native(), keys);
+    std::string text = keys.empty() ? utf8(selector.path) : fmt::format("{}#{}", utf8(selector.path), keys);
     const auto read_back = parse_selector(text);
     if (read_back.has_value() && read_back.value() == selector) return text;
     return fail(ErrorKind::usage, "{}: another file has the beginning of this name, up to a '#'", printable(text));

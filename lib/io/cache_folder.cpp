@@ -80,7 +80,7 @@ std::string CacheFolder::index_name(const Digest& key) {
 
 Error CacheFolder::error(std::string_view what) const {
     const std::string why = system::reason();
-    return fail(ErrorKind::io, "{}: {}: {}", printable(path_.native()), what, why);
+    return fail(ErrorKind::io, "{}: {}: {}", printable(utf8(path_)), what, why);
 }
 
 Result<CacheFolder> CacheFolder::open(const fs::path& path) {
@@ -97,7 +97,7 @@ Result<CacheFolder> CacheFolder::open_or_make(const fs::path& path) {
     if (path.has_parent_path()) fs::create_directories(path.parent_path(), ignored);
     // For this user alone, who may not want others to know what was looked at.
     if (!system::make_own_folder(path) && !system::is_occupied())
-        return fail(ErrorKind::io, "{}: making the folder: {}", printable(path.native()), system::reason());
+        return fail(ErrorKind::io, "{}: making the folder: {}", printable(utf8(path)), system::reason());
     auto folder = open(path);
     if (folder.has_value()) folder.value().blank_ = folder.value().is_blank();
     return folder;
@@ -164,7 +164,7 @@ Result<void> CacheFolder::finish(const std::string& unfinished, const Digest& ke
     const int folder = folder_.get();
     if (system::rename_to_free_name(folder, unfinished, name, true)) return ok();
     if (system::status_in(folder, name) && !holds_ours(name))
-        return fail(ErrorKind::io, "{}: is in the way of an index and is none", printable((path_ / name).native()));
+        return fail(ErrorKind::io, "{}: is in the way of an index and is none", printable(utf8(path_ / name)));
     // Not every file system can rename without replacing.
     if (!system::rename_in(folder, unfinished, name)) return error("renaming a file");
     return ok();

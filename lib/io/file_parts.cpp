@@ -117,7 +117,7 @@ std::vector<std::string> listed(const fs::path& folder, const std::string& stem)
     std::vector<std::string> names;
     std::error_code error;
     for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
-        const std::string name = entry->path().filename().native();
+        const std::string name = utf8(entry->path().filename());
         if (name.size() > stem.size() + kNarrowest && name.starts_with(stem) && name[stem.size()] == '.')
             names.push_back(name.substr(stem.size() + 1));
     }
@@ -135,7 +135,7 @@ bool may_number(std::string_view suffix, const fs::path& stem) {
     if (made_of(suffix, kHexadecimal) && suffix.find_first_of(kDecimal) != std::string_view::npos) return true;
     if (!made_of(suffix, kPartLetters)) return false;
     for (std::size_t width = suffix.size(); width >= kNarrowest; width -= 2) {
-        if (is_there(stem.native() + "." + std::string(width, 'a'))) return true;
+        if (is_there(utf8(stem) + "." + std::string(width, 'a'))) return true;
         if (width < kNarrowest + 2) break;
     }
     return false;
@@ -223,16 +223,16 @@ std::optional<NumberedNames> numbered_names(std::string_view own, const std::set
 }
 
 std::optional<NumberedNames> numbered_files(const fs::path& path) {
-    const std::string extension = path.extension().native();
+    const std::string extension = utf8(path.extension());
     fs::path stem = path;
     stem.replace_extension();
     if (extension.empty() || !may_number(std::string_view(extension).substr(1), stem)) return std::nullopt;
     const fs::path folder = path.has_parent_path() ? path.parent_path() : fs::path(".");
-    const std::vector<std::string> names = listed(folder, stem.filename().native());
+    const std::vector<std::string> names = listed(folder, utf8(stem.filename()));
     auto numbered = numbered_names(extension.substr(1), {names.begin(), names.end()});
     if (!numbered) return numbered;
-    for (NumberedNames::Name& name : numbered->names) name.text = fmt::format("{}.{}", stem.native(), name.text);
-    if (numbered->beyond) numbered->beyond->text = fmt::format("{}.{}", stem.native(), numbered->beyond->text);
+    for (NumberedNames::Name& name : numbered->names) name.text = fmt::format("{}.{}", utf8(stem), name.text);
+    if (numbered->beyond) numbered->beyond->text = fmt::format("{}.{}", utf8(stem), numbered->beyond->text);
     return numbered;
 }
 

@@ -19,19 +19,19 @@ bool allowed(const system::FileStatus& status, FileKinds kinds) {
 } // namespace
 
 FileSource::FileSource(Descriptor descriptor, std::filesystem::path path)
-    : descriptor_(std::move(descriptor)), path_(std::move(path)), name_(printable(path_.native())) {}
+    : descriptor_(std::move(descriptor)), path_(std::move(path)), name_(printable(utf8(path_))) {}
 
 Result<FilePtr> FileSource::open(const std::filesystem::path& path, FileKinds kinds) {
     // Looked at before it is opened, because opening a device can do something to it; and again afterwards, because the
     // name may have changed hands.
     const auto before = system::status_of(path);
-    if (!before) return fail(ErrorKind::io, "{}: {}", printable(path.native()), system::reason());
+    if (!before) return fail(ErrorKind::io, "{}: {}", printable(utf8(path)), system::reason());
     if (!allowed(*before, kinds))
-        return fail(ErrorKind::io, "{}: is {}, not an image file", printable(path.native()),
+        return fail(ErrorKind::io, "{}: is {}, not an image file", printable(utf8(path)),
                     system::kind_name(before->kind));
 
     Descriptor descriptor = system::open_to_read(path);
-    if (!descriptor.is_open()) return fail(ErrorKind::io, "{}: {}", printable(path.native()), system::reason());
+    if (!descriptor.is_open()) return fail(ErrorKind::io, "{}: {}", printable(utf8(path)), system::reason());
     return take(std::move(descriptor), path, kinds);
 }
 

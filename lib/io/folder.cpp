@@ -10,7 +10,7 @@ namespace vdisk {
 namespace {
 
 Error os_error(const std::filesystem::path& path, const std::string& why = system::reason()) {
-    return fail(ErrorKind::io, "{}: {}", printable(path.native()), why);
+    return fail(ErrorKind::io, "{}: {}", printable(utf8(path)), why);
 }
 
 Folder::Entry::Kind kind_of_status(const system::FileStatus& status) {
@@ -39,7 +39,7 @@ Result<FilePtr> Folder::file(std::string_view name) const {
     if (!system::is_component(name)) return os_error(path, system::reason(EINVAL));
     // Looked at before it is opened: opening a device can do something to it.
     if (const auto kind = kind_of(name); kind && *kind != Entry::Kind::file)
-        return fail(ErrorKind::io, "{}: is {}, where a regular file is looked for", printable(path.native()),
+        return fail(ErrorKind::io, "{}: is {}, where a regular file is looked for", printable(utf8(path)),
                     *kind == Entry::Kind::folder ? "a directory" : "a link, a device or a FIFO");
     Descriptor descriptor = system::open_in(descriptor_.get(), std::string(name));
     if (!descriptor.is_open()) return os_error(path);
@@ -63,8 +63,7 @@ Result<std::vector<Folder::Entry>> Folder::entries(std::size_t most) const {
         return !too_many;
     });
     if (!listed) return os_error(path_);
-    if (too_many)
-        return fail(ErrorKind::limit_exceeded, "{}: has more than {} entries", printable(path_.native()), most);
+    if (too_many) return fail(ErrorKind::limit_exceeded, "{}: has more than {} entries", printable(utf8(path_)), most);
     std::ranges::sort(entries, {}, &Entry::name);
     return entries;
 }

@@ -221,7 +221,7 @@ struct IndexWriter::State {
 
     Error os_error(std::string_view what) const {
         const std::string why = system::reason();
-        return fail(ErrorKind::io, "{}: {}: {}", printable((folder.path() / unfinished.name).native()), what, why);
+        return fail(ErrorKind::io, "{}: {}: {}", printable(utf8(folder.path() / unfinished.name)), what, why);
     }
 
     Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -242,8 +242,8 @@ struct IndexWriter::State {
 
     Result<void> append(std::span<const std::byte> bytes) {
         if (bytes.size() > capacity - length)
-            return fail(ErrorKind::limit_exceeded, "{}: an index of more than {} bytes",
-                        printable(folder.path().native()), capacity);
+            return fail(ErrorKind::limit_exceeded, "{}: an index of more than {} bytes", printable(utf8(folder.path())),
+                        capacity);
         length += bytes.size();
         while (!bytes.empty()) {
             const std::size_t taken = std::min<std::size_t>(bytes.size(), kBlock - block.size());
@@ -330,7 +330,7 @@ Result<IndexWriter> IndexCache::create(const IndexKey& key) const {
     if (!enabled()) return fail(ErrorKind::unsupported, "the index cache is off");
     if (!key.settled()) return fail(ErrorKind::unsupported, "the file has changed just now: its index is not kept");
     VDISK_TRY(folder, CacheFolder::open_or_make(folder_));
-    const std::string shown = printable(folder_.native());
+    const std::string shown = printable(utf8(folder_));
     if (key.lies_in(folder.identity()))
         return fail(ErrorKind::unsupported, "{}: nothing is written beside the file that an index is of", shown);
     const std::uint64_t most = capacity();

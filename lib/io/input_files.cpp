@@ -10,7 +10,7 @@ namespace fs = std::filesystem;
 namespace vdisk {
 
 InputFile look_at(const fs::path& path) {
-    InputFile file{.name = printable(path.native())};
+    InputFile file{.name = printable(utf8(path))};
     if (const auto status = system::status_of(path)) {
         file.block_device = status->is_block_device();
         file.identity = status->identity;
@@ -20,7 +20,7 @@ InputFile look_at(const fs::path& path) {
     const auto above = system::status_of(folder);
     if (!above) return file;
     file.folder = above->identity;
-    file.last = path.filename().native();
+    file.last = utf8(path.filename());
     return file;
 }
 

@@ -10,7 +10,7 @@ namespace {
 constexpr int kLongestWait = 60'000; // milliseconds: long enough to type a passphrase into the writer
 
 Error refused(const std::filesystem::path& path) {
-    return fail(ErrorKind::io, "{}: {}", printable(path.native()), system::reason());
+    return fail(ErrorKind::io, "{}: {}", printable(utf8(path)), system::reason());
 }
 
 // Until there is something to read, or nobody left to write.
@@ -18,8 +18,8 @@ Result<void> wait(int descriptor, const std::filesystem::path& path) {
     const int count = system::wait_to_read(descriptor, kLongestWait);
     if (count < 0) return refused(path);
     if (count == 0)
-        return fail(ErrorKind::io, "{}: is a pipe into which nothing was written for {} seconds",
-                    printable(path.native()), kLongestWait / 1000);
+        return fail(ErrorKind::io, "{}: is a pipe into which nothing was written for {} seconds", printable(utf8(path)),
+                    kLongestWait / 1000);
     return ok();
 }
 
@@ -43,8 +43,7 @@ Result<std::size_t> read_pipe(const std::filesystem::path& path, std::span<std::
         if (got < 0) return refused(path);
         if (got == 0) return taken;
         if (full)
-            return fail(ErrorKind::limit_exceeded, "{}: gives more than {} bytes", printable(path.native()),
-                        out.size());
+            return fail(ErrorKind::limit_exceeded, "{}: gives more than {} bytes", printable(utf8(path)), out.size());
         taken += static_cast<std::size_t>(got);
     }
 }

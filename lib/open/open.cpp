@@ -116,7 +116,7 @@ Result<Seen> look_inside(const OpenedFile& opened) {
 bool is_called_raw(const FileSource& file) {
     std::filesystem::path name = file.path().filename();
     const auto is_digit = [](char c) { return '0' <= c && c <= '9'; };
-    if (const std::string part = name.extension().native();
+    if (const std::string part = utf8(name.extension());
         part.size() > 2 && std::all_of(part.begin() + 1, part.end(), is_digit))
         name = name.stem(); // of a disk that was cut into parts
     const bool device = !(file.is_regular() || file.is_folder() || file.is_given());
@@ -416,7 +416,7 @@ DiskList list_disks(const DiskFile& file, const Selector& selector) {
         if (disk.kind == Disk::Kind::active) continue;
         ++list.count;
         list.text += fmt::format("\n  {}  {}  {}", to_string(disk.kind), human_size(disk.size),
-                                 shell_quoted(selector.path.native() + "#" + selecting_word(file, disk)));
+                                 shell_quoted(utf8(selector.path) + "#" + selecting_word(file, disk)));
     }
     return list;
 }
@@ -752,7 +752,7 @@ Result<std::size_t> select_disk(const DiskFile& file, const Selector& selector) 
         std::erase_if(fitting, [&](std::size_t i) { return disks[i].id != wish.value; });
     if (fitting.size() == 1) return fitting.front();
 
-    const std::string path = printable(selector.path.native());
+    const std::string path = printable(utf8(selector.path));
     const DiskList there = list_disks(file, selector);
     if (wish.key.empty() && there.count == 0) return fail(ErrorKind::usage, "{}: holds no disk", path);
     if (wish.key.empty() && fitting.empty())

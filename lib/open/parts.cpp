@@ -27,7 +27,7 @@ struct Found {
 };
 
 std::string shown(const fs::path& path) {
-    return printable(path.native());
+    return printable(utf8(path));
 }
 
 // Whether a file begins as an image or a compressed stream of its own.

@@ -16,7 +16,7 @@ constexpr std::size_t kLongestName = 255;
 
 Error os_error(const fs::path& path) {
     const std::string why = system::reason();
-    return fail(ErrorKind::io, "{}: {}", printable(path.native()), why);
+    return fail(ErrorKind::io, "{}: {}", printable(utf8(path)), why);
 }
 
 // "disk.raw.7f3a09c2.partial", also where the name has no room for that.
@@ -45,10 +45,10 @@ UnfinishedFile::~UnfinishedFile() {
 
 // A file that could not be written to is not to be replaced either.
 Result<void> UnfinishedFile::look_at_replaced() {
-    const std::string name = path_.filename().native();
+    const std::string name = utf8(path_.filename());
     const auto status = system::status_in(folder_.get(), name);
     if (!status) return system::is_missing() ? Result<void>(ok()) : Result<void>(os_error(path_));
-    if (!status->is_regular()) return fail(ErrorKind::io, "{}: is no regular file", printable(path_.native()));
+    if (!status->is_regular()) return fail(ErrorKind::io, "{}: is no regular file", printable(utf8(path_)));
     if (!system::may_write_in(folder_.get(), name)) return os_error(path_);
     replaced_ = {status->identity, status->permissions};
     return ok();
@@ -59,7 +59,7 @@ Result<void> UnfinishedFile::make() {
     const system::EndingHeld held;
     std::string name;
     do {
-        name = name_until_whole(path_.filename().native());
+        name = name_until_whole(utf8(path_.filename()));
         descriptor_ = system::make_in(folder_.get(), name, false);
     } while (!descriptor_.is_open() && system::is_occupied());
     if (!descriptor_.is_open()) return os_error(path_);
@@ -80,12 +80,11 @@ Result<void> UnfinishedFile::commit() {
 }
 
 Result<void> UnfinishedFile::rename() {
-    const std::string name = path_.filename().native();
+    const std::string name = utf8(path_.filename());
     const auto there = replaced_ ? system::status_in(folder_.get(), name) : std::nullopt;
     if (there) {
         if (there->identity != replaced_->identity)
-            return fail(ErrorKind::io, "{}: is another file than when this began, so it stays",
-                        printable(path_.native()));
+            return fail(ErrorKind::io, "{}: is another file than when this began, so it stays", printable(utf8(path_)));
         if (!system::rename_in(folder_.get(), name_, name)) return os_error(path_);
         return ok();
     }

@@ -127,7 +127,7 @@ private:
     // `path` may have a selector already: a key file.
     static std::string within(const std::string& path, std::string_view key, const std::string& name) {
         const auto selector = parse_selector(path);
-        const bool selects = selector.has_value() && selector.value().path.native() != path;
+        const bool selects = selector.has_value() && utf8(selector.value().path) != path;
         return fmt::format("{}{}{}={}", path, selects ? ',' : '#', key, selector_word(name));
     }
 

@@ -27,19 +27,19 @@ std::vector<fs::path> sorted_entries(const fs::path& folder, FoundImages& found)
     std::vector<fs::path> entries;
     for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
         entries.push_back(at->path());
-    if (error) found.unread.push_back(fail(ErrorKind::io, "{}: {}", printable(folder.native()), error.message()));
+    if (error) found.unread.push_back(fail(ErrorKind::io, "{}: {}", printable(utf8(folder)), error.message()));
     std::ranges::sort(entries);
     return entries;
 }
 
 void look_at_file(const fs::path& path, FoundImages& found) {
-    const auto format = identify_file(path.native());
+    const auto format = identify_file(utf8(path));
     if (format.has_error()) {
         found.unread.push_back(format.error());
         return;
     }
     const bool is_image = format.value() != nullptr ? format.value() != &kReferenceFormat : is_called_raw(path);
-    if (is_image) found.paths.push_back(path.native());
+    if (is_image) found.paths.push_back(utf8(path));
     else ++found.others;
 }
 
@@ -60,7 +60,7 @@ FoundImages find_images(const std::string& folder) {
         const fs::path path = std::move(left.back());
         left.pop_back();
         std::error_code error;
-        if (path == folder || (!fs::is_symlink(path, error) && is_plain_folder(path.native()))) {
+        if (path == folder || (!fs::is_symlink(path, error) && is_plain_folder(utf8(path)))) {
             std::vector<fs::path> entries = sorted_entries(path, found);
             left.insert(left.end(), entries.rbegin(), entries.rend());
         } else if (fs::is_regular_file(path, error) || (fs::is_directory(path, error) && !fs::is_symlink(path, error)))

@@ -119,7 +119,7 @@ private:
                 fmt::print("{}\n", to_line({algorithm, true, path, disk.digests.at(algorithm)}));
         for (const auto& [file, hashed] : files)
             for (const std::string& algorithm : algorithms)
-                fmt::print("{}\n", to_line({algorithm, false, file->path().native(), hashed.digests.at(algorithm)}));
+                fmt::print("{}\n", to_line({algorithm, false, utf8(file->path()), hashed.digests.at(algorithm)}));
     }
 
     static Facts described(const std::string& path, const Hashed& disk, const std::vector<HashedFile>& files,

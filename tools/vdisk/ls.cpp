@@ -14,7 +14,7 @@ constexpr std::size_t kShownId = 12; // bytes of an id in the table: all of a nu
 
 // The text that opens the disk; the bare path where that does.
 std::string selector_of(const OpenedFile& file, const Disk& disk) {
-    const std::string& path = file.context.selector.path.native();
+    const std::string path = utf8(file.context.selector.path);
     return disk.kind == Disk::Kind::active ? path : path + "#" + selecting_word(*file.disks, disk);
 }
 
@@ -83,8 +83,7 @@ std::string table(const OpenedFile& file, std::vector<Row> rows) {
     const std::size_t name = std::min(widest(rows, &Row::name), kColumns - others);
     std::string text;
     for (Row& row : rows) {
-        if (columns(row.name) > name && row.more.empty())
-            row.more = file.context.selector.path.native() + "#" + row.name;
+        if (columns(row.name) > name && row.more.empty()) row.more = utf8(file.context.selector.path) + "#" + row.name;
         text += fmt::format("{}  {}  {}  {}  {}\n", padded(row.kind, kind), padded(cut(row.name, name), name),
                             padded(row.id, id), padded(row.size, size), row.date);
         if (!row.more.empty()) text += fmt::format("  {}\n", shell_quoted(row.more));
@@ -178,7 +177,7 @@ private:
         for (const Facts& drive : drives.elements()) fmt::print("{}\n", line_of(drive));
         if (file.disks->disks().size() > 1)
             fmt::print("open one as {} (by its NAME or ID)\n",
-                       shell_quoted(file.context.selector.path.native() + "#NAME"));
+                       shell_quoted(utf8(file.context.selector.path) + "#NAME"));
     }
 };
 

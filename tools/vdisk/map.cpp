@@ -53,7 +53,7 @@ public:
                 if (wanted.identity == file->identity()) return file;
         }
         std::string names;
-        for (const FileSource* file : all_) names += fmt::format("\n  {}", shell_quoted(file->path().native()));
+        for (const FileSource* file : all_) names += fmt::format("\n  {}", shell_quoted(utf8(file->path())));
         if (!path) return fail(ErrorKind::usage, "the disk is read from several files, say which by --file:{}", names);
         return fail(ErrorKind::usage, "{}: is none of the files that the disk is read from:{}", printable(*path),
                     names);

@@ -97,7 +97,7 @@ private:
 
     void note(const std::string& path, const OpenedFile& file, std::size_t index, Written& written) const {
         written.tally.add(true);
-        written.listed.push_back({.name = printable(std::filesystem::path(path).filename().native()),
+        written.listed.push_back({.name = printable(utf8(std::filesystem::path(path).filename())),
                                   .image = std::string(file.source->name()),
                                   .format = std::string(file.disks->format().name),
                                   .disk = one_line(file.disks->disks()[index])});
@@ -149,7 +149,7 @@ private:
         if (text.has_error()) return std::move(text).error().in(file.source->name());
         const std::filesystem::path path = unused_path(file, disk, selector, written.names);
         VDISK_CHECK(write_reference(path, text.value(), overwrite));
-        return path.native();
+        return utf8(path);
     }
 
     // Different images can come to the same name, as those that differ in their suffixes, and different disks of one,

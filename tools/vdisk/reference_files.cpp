@@ -20,7 +20,7 @@ namespace {
 Result<fs::path> real_path(const fs::path& path) {
     std::error_code error;
     fs::path real = fs::canonical(path, error);
-    if (error) return fail(ErrorKind::io, "{}: {}", printable(path.native()), error.message());
+    if (error) return fail(ErrorKind::io, "{}: {}", printable(utf8(path)), error.message());
     return real;
 }
 
@@ -30,8 +30,8 @@ Result<std::string> path_at(const ReferencePlace& place, const fs::path& path) {
     const fs::path given = fs::absolute(path, error);
     VDISK_TRY(folder, real_path(given.parent_path()));
     const fs::path real = folder / given.filename();
-    if (place.absolute_paths) return real.native();
-    const std::string relative = real.lexically_relative(place.folder).native();
+    if (place.absolute_paths) return utf8(real);
+    const std::string relative = utf8(real.lexically_relative(place.folder));
     // A colon before any slash would be taken for a protocol's.
     return relative.substr(0, relative.find('/')).find(':') == std::string::npos ? relative : "./" + relative;
 }
@@ -39,8 +39,8 @@ Result<std::string> path_at(const ReferencePlace& place, const fs::path& path) {
 std::string without_suffixes(const fs::path& path) {
     constexpr std::array kCompressed{".zst", ".gz", ".lzo"};
     fs::path name = path.filename();
-    if (std::ranges::find(kCompressed, name.extension().native()) != kCompressed.end()) name = name.stem();
-    return name.stem().native();
+    if (std::ranges::find(kCompressed, utf8(name.extension())) != kCompressed.end()) name = name.stem();
+    return utf8(name.stem());
 }
 
 // The first bytes of a file, at most as many as a reference file may have.
@@ -56,7 +56,7 @@ Result<void> check_replaceable(const fs::path& path) {
     VDISK_TRY(text, read_start(path));
     if (text.starts_with(kReferenceMagic)) return ok();
     return fail(ErrorKind::usage, "{}: is there and is no reference file, so it is not overwritten",
-                printable(path.native()));
+                printable(utf8(path)));
 }
 
 // What opens an encrypted image and was named for all images goes along with the reference.
@@ -79,7 +79,7 @@ Result<ReferencePlace> reference_place(const std::string& folder, bool absolute_
     std::error_code error;
     const fs::path given = fs::absolute(folder.empty() ? "." : folder, error);
     fs::path real = fs::weakly_canonical(given, error);
-    if (error) return fail(ErrorKind::io, "{}: {}", printable(given.native()), error.message());
+    if (error) return fail(ErrorKind::io, "{}: {}", printable(utf8(given)), error.message());
     // "folder/" and "folder/." are the folder.
     if (real.filename().empty()) real = real.parent_path();
     return ReferencePlace{.folder = std::move(real), .absolute_paths = absolute_paths};
@@ -97,7 +97,7 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
     take_common_secrets(file, selector);
 
     std::error_code error;
-    if (selector.root) selector.root = fs::absolute(*selector.root, error).native();
+    if (selector.root) selector.root = utf8(fs::absolute(*selector.root, error));
     const auto change = [&](const std::string& path, bool /*is_folder*/) { return path_at(place, path); };
     VDISK_CHECK(change_paths(selector, parse_selector, change, file.context.limits.chain_depth));
     VDISK_TRY(image, path_at(place, selector.path));
@@ -107,7 +107,7 @@ Result<Selector> reference_to(const OpenedFile& file, const Disk& disk, const Re
 
 std::string reference_name(const OpenedFile& file, const Disk& disk, NamedAfter part, Letters letters) {
     const fs::path& image = file.context.selector.path;
-    const std::string named = part == NamedAfter::stem ? without_suffixes(image) : image.filename().native();
+    const std::string named = part == NamedAfter::stem ? without_suffixes(image) : utf8(image.filename());
     if (disk.kind == Disk::Kind::active) return safe_name(named, letters) + ".vdisk";
     return fmt::format("{}.{}.vdisk", safe_name(named, letters), safe_name(selecting_name(*file.disks, disk), letters));
 }
@@ -128,7 +128,7 @@ Result<void> write_reference(const fs::path& path, std::string_view text, bool o
     if (overwrite && fs::exists(path, error)) VDISK_CHECK(check_replaceable(path));
     VDISK_CHECK(check_no_input(path));                                             // before a folder is made
     if (path.has_parent_path()) fs::create_directories(path.parent_path(), error); // an error of it is that of opening
-    VDISK_TRY(output, Output::open({.path = path.native(), .overwrite = overwrite, .size = text.size()}));
+    VDISK_TRY(output, Output::open({.path = utf8(path), .overwrite = overwrite, .size = text.size()}));
     VDISK_CHECK(output->write(std::as_bytes(std::span(text))));
     return output->finish(text.size());
 }

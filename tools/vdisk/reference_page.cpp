@@ -69,13 +69,12 @@ Result<void> check_page(const std::string& folder, bool overwrite) {
     const fs::path path = page_in(folder);
     std::error_code error;
     if (!fs::exists(fs::symlink_status(path, error))) return ok();
-    if (!overwrite)
-        return fail(ErrorKind::usage, "{}: is there already; --force replaces it", printable(path.native()));
+    if (!overwrite) return fail(ErrorKind::usage, "{}: is there already; --force replaces it", printable(utf8(path)));
     std::string start(kStart.size(), '\0');
     std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
     if (start == kStart) return ok();
     return fail(ErrorKind::usage, "{}: is there and is no list of reference files, so it is not overwritten",
-                printable(path.native()));
+                printable(utf8(path)));
 }
 
 Result<void> write_page(const std::string& folder, const std::string& page, bool overwrite) {
@@ -83,7 +82,7 @@ Result<void> write_page(const std::string& folder, const std::string& page, bool
     VDISK_CHECK(check_no_input(page_in(folder))); // before a folder is made
     std::error_code error;
     fs::create_directories(fs::path(folder.empty() ? "." : folder), error); // an error of it is that of opening
-    VDISK_TRY(output, Output::open({.path = page_in(folder).native(), .overwrite = overwrite, .size = page.size()}));
+    VDISK_TRY(output, Output::open({.path = utf8(page_in(folder)), .overwrite = overwrite, .size = page.size()}));
     VDISK_CHECK(output->write(std::as_bytes(std::span(page))));
     return output->finish(page.size());
 }

@@ -191,13 +191,13 @@ private:
         const auto is_xml = [](const fs::path& path) { return NearbyFiles::has_extension(path, {".xml"}); };
         const std::vector<fs::path> files = NearbyFiles::files_in(folder, is_xml);
         if (files.size() > context_.limits.search_files) {
-            machine_.problems.push_back(fmt::format("{}: has {} files, the limit is {}", printable(folder.native()),
+            machine_.problems.push_back(fmt::format("{}: has {} files, the limit is {}", printable(utf8(folder)),
                                                     files.size(), context_.limits.search_files));
             return ok();
         }
         for (const fs::path& path : files) {
             read_file(path, is_own);
-            VDISK_CHECK(check_media(media_, printable(path.native()), context_.limits));
+            VDISK_CHECK(check_media(media_, printable(utf8(path)), context_.limits));
         }
         return ok();
     }
@@ -216,9 +216,9 @@ private:
         const std::string uuid = snapshot.child("domain").child("uuid").child_value();
         if (!snapshot || (uuid != machine_.id && !uuid.empty())) return;
         if (!parsed)
-            machine_.problems.push_back(fmt::format("{}: XML breaks off at offset {}: {}", printable(path.native()),
+            machine_.problems.push_back(fmt::format("{}: XML breaks off at offset {}: {}", printable(utf8(path)),
                                                     parsed.offset, parsed.description()));
-        machine_.files.push_back(printable(path.native()));
+        machine_.files.push_back(printable(utf8(path)));
         machine_.checkpoints.push_back(state_of(snapshot, context_.limits.machine_media));
         media_ += 1 + machine_.checkpoints.back().drives.size();
         if (trimmed(snapshot.child("active").child_value()) == "1") machine_.parent = machine_.checkpoints.back().name;

@@ -156,7 +156,7 @@ Result<std::optional<Membership>> find_membership(const OpenContext& context) {
     const auto file = descriptor_beside(context);
     if (file.has_error()) return std::optional<Membership>();
     VDISK_TRY(descriptor, Descriptor::parse(*file.value(), context.limits));
-    const std::string own = context.file->path().filename().native();
+    const std::string own = utf8(context.file->path().filename());
     for (std::size_t piece = 0; piece < descriptor.storages.size(); ++piece)
         for (const ImageFile& image : descriptor.storages[piece].images)
             if (last_part(image.name) == own) {

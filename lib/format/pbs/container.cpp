@@ -134,7 +134,7 @@ Facts Container::facts() const {
         if (!group.notes.empty()) told["notes"] = printable(group.notes);
         facts["groups"].push_back(std::move(told));
     }
-    if (store_->has_value()) facts["chunk store"] = printable(store_->value()->path().native());
+    if (store_->has_value()) facts["chunk store"] = printable(utf8(store_->value()->path()));
     for (const std::string& problem : listing_.problems) problems.push_back(problem);
     for (const Snapshot& snapshot : listing_.snapshots) compare(snapshot, problems);
     if (store_->has_error()) problems.push_back(store_->error().what);

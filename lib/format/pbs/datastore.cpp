@@ -63,8 +63,7 @@ bool is_group(const Folder& folder) {
 }
 
 bool is_type(const Folder& folder) {
-    return std::ranges::find(kTypes, folder.path().filename().native()) != kTypes.end() &&
-           any_folder_in(folder, is_group);
+    return std::ranges::find(kTypes, utf8(folder.path().filename())) != kTypes.end() && any_folder_in(folder, is_group);
 }
 
 bool is_namespace(const Folder& folder, std::size_t depth) {
@@ -103,7 +102,7 @@ public:
         indexes_ += found.disks.size() + found.archives.size() + 1;
         if (indexes_ > limits_.backup_indexes)
             return fail(ErrorKind::limit_exceeded, "{}: has more than {} indexes: list a part of the datastore",
-                        printable(folder->path().native()), limits_.backup_indexes);
+                        printable(utf8(folder->path())), limits_.backup_indexes);
         listing_.snapshots.push_back(std::move(found));
         return ok();
     }
@@ -131,7 +130,7 @@ public:
         if (folder->kind_of(kNamespaces) != Entry::Kind::folder) return ok();
         if (depth >= kMostNested)
             return tell(fail(ErrorKind::limit_exceeded, "{}: namespaces are nested deeper than {} times",
-                             printable(folder->path().native()), kMostNested));
+                             printable(utf8(folder->path())), kMostNested));
         const auto spaces = folder->folder(kNamespaces);
         if (spaces.has_error()) return tell(spaces.error());
         return each_folder(

@@ -142,7 +142,7 @@ Facts IndexDisk::facts() const {
     facts["chunks"] = header_.chunks;
     if (encrypted_) facts["encryption"] = Facts{{"method", "AES-256-GCM"}};
     if (manifest() != nullptr) facts.update(manifest()->facts());
-    if (place_.store->has_value()) facts["chunk store"] = printable(place_.store->value()->path().native());
+    if (place_.store->has_value()) facts["chunk store"] = printable(utf8(place_.store->value()->path()));
     for (const Remark& remark : remarks_)
         facts[remark.weight == Remark::Weight::doubt ? "problems" : "oddities"].push_back(remark.text);
     return facts;

@@ -53,7 +53,7 @@ Result<Manifest> manifest_beside(const OpenContext& context) {
 Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context) {
     if (context.file && context.file->is_folder()) return open_container(context);
     IndexPlace place{.file = std::move(source),
-                     .name = context.file ? context.file->path().filename().native() : std::string(),
+                     .name = context.file ? utf8(context.file->path().filename()) : std::string(),
                      .manifest = std::make_shared<const Result<Manifest>>(manifest_beside(context)),
                      .store = std::make_shared<const Result<ChunkStorePtr>>(ChunkStore::find(context))};
     VDISK_TRY(disk, IndexDisk::open(std::move(place), context));

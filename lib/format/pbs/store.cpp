@@ -42,7 +42,7 @@ Result<FolderPtr> find_above(const fs::path& start, const References& gate) {
             return fail(ErrorKind::usage,
                         "{}: is no folder but a link or a file: '#chunks=FOLDER' says where the "
                         "chunks are",
-                        printable((above / ChunkStore::kFolder).native()));
+                        printable(utf8(above / ChunkStore::kFolder)));
         if (!above.has_relative_path()) break;
         above = above.parent_path();
     }
@@ -69,12 +69,12 @@ Result<ChunkStorePtr> ChunkStore::find(const OpenContext& context) {
     }
     return fail(ErrorKind::usage,
                 "there is no folder '{}' in {} or above it: '#chunks=FOLDER' behind the name says where the chunks are",
-                kFolder, printable(starts.front().native()));
+                kFolder, printable(utf8(starts.front())));
 }
 
 std::optional<Error> ChunkStore::missing(const Digest& digest) const {
     const std::string name = hex(digest);
-    const std::string shown = fmt::format("{}/{}/{}", printable(path().native()), name.substr(0, kPrefix), name);
+    const std::string shown = fmt::format("{}/{}/{}", printable(utf8(path())), name.substr(0, kPrefix), name);
     const auto folder = folder_->folder(name.substr(0, kPrefix));
     if (folder.has_error()) return fail(ErrorKind::io, "chunk {}: {}", name, folder.error().what);
     const auto is_file = [&](const std::string& each) {

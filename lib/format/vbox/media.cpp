@@ -52,7 +52,7 @@ std::string objection(const FileSource& file, const Medium& medium, std::string_
 
 // Why the medium can't be read, whatever file it is.
 std::string problem_of(const Machine& machine, const Medium& medium) {
-    const std::string named = fmt::format("{}: medium {}", printable(machine.file.native()), to_string(medium.uuid));
+    const std::string named = fmt::format("{}: medium {}", printable(utf8(machine.file)), to_string(medium.uuid));
     if (medium.encrypted) return fmt::format("{} is encrypted, which is not supported", named);
     if (format_of(medium).empty() && lower(medium.format) != "qcow")
         return fmt::format("{} has format '{}', which is not supported", named, printable(medium.format));
@@ -78,13 +78,13 @@ Drive drive_of(const Machine& machine, const Medium& medium) {
 Result<FoundFile> open_medium(const Machine& machine, const Medium& medium, const References& gate) {
     const Drive drive = drive_of(machine, medium);
     if (!drive.problem.empty()) return fail(ErrorKind::unsupported, "{}", drive.problem);
-    const std::string named = fmt::format("{}: medium {} at '{}'", printable(machine.file.native()),
+    const std::string named = fmt::format("{}: medium {} at '{}'", printable(utf8(machine.file)),
                                           to_string(medium.uuid), printable(medium.location));
     if (drive.where.paths.empty()) return fail(ErrorKind::io, "{} not found", named);
     auto found = gate.find(drive.where, drive.search);
     if (found.has_error()) return std::move(found).error().in(named);
     FoundFile& file = found.value();
-    file.how = fmt::format("by {}{}{}", printable(machine.file.native()), file.how.empty() ? "" : ", ", file.how);
+    file.how = fmt::format("by {}{}{}", printable(utf8(machine.file)), file.how.empty() ? "" : ", ", file.how);
     file.format = drive.format;
     file.registry = machine.file;
     return found;

@@ -16,7 +16,7 @@ namespace {
 
 bool is_registry(const fs::path& path) {
     return NearbyFiles::has_extension(path, {".vbox", ".vbox-prev"}) ||
-           lower(path.filename().native()) == "virtualbox.xml";
+           lower(utf8(path.filename())) == "virtualbox.xml";
 }
 
 bool is_vdi(const fs::path& path) {
@@ -100,7 +100,7 @@ private:
             match_is_exact_ = match_is_exact_ || better;
         }
         headers_read_ += read;
-        nearby_.looked_at(fmt::format("the headers of {} .vdi files in {}", read, printable(folder.native())));
+        nearby_.looked_at(fmt::format("the headers of {} .vdi files in {}", read, printable(utf8(folder))));
     }
 
     std::optional<FoundFile> objected(const std::string& why) {

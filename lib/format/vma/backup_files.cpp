@@ -46,7 +46,7 @@ Facts first_of(const std::vector<std::string>& lines) {
 
 void add_backup_files(const OpenContext& context, Facts& facts) {
     if (!context.file) return;
-    const std::string archive = context.file->path().filename().string();
+    const std::string archive = utf8(context.file->path().filename());
     const std::size_t ending = archive.rfind(".vma");
     if (ending == std::string::npos || ending == 0) return;
     if (const auto notes = lines_beside(context, archive + ".notes")) facts["notes"] = first_of(*notes);

@@ -37,7 +37,7 @@ Result<FoundFile> open_beside(const fs::path& name, const References& gate) {
             VDISK_TRY(file, gate.open_exact(path));
             return gate.joined({.file = std::move(file), .how = "", .may_be_part = path != named});
         }
-        tried += fmt::format("{}{}", tried.empty() ? "" : ", ", printable(path.native()));
+        tried += fmt::format("{}{}", tried.empty() ? "" : ", ", printable(utf8(path)));
     }
     return fail(ErrorKind::io, "not found; looked for {}", tried);
 }

@@ -207,7 +207,7 @@ Result<Machine> read(const ByteSource& source, const OpenContext& context) {
     if (found.size() > 1)
         machine.problems.push_back(
             fmt::format("{} snapshot databases are here and none has the machine's name: {} and others", found.size(),
-                        printable(found.front().native())));
+                        printable(utf8(found.front()))));
     if (found.size() == 1)
         if (const auto got = read_snapshots(found.front(), settings, context, machine); got.has_error())
             machine.problems.push_back(got.error().what);

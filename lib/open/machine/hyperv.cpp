@@ -227,7 +227,7 @@ private:
         for (const fs::path& path : NearbyFiles::files_in(folder, wanted)) {
             if (std::max(seen_.size(), drives_) > context_.limits.search_files) {
                 machine_.problems.push_back(fmt::format("{}: not all configurations are looked at, the limit is {}",
-                                                        printable(folder.native()), context_.limits.search_files));
+                                                        printable(utf8(folder)), context_.limits.search_files));
                 return;
             }
             const auto file = context_.references->open_exact(path);

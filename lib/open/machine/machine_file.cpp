@@ -45,7 +45,7 @@ Result<const Format*> format_of(const FoundFile& found) {
 
 Result<Medium> look_at(const Drive& drive, const OpenContext& context) {
     VDISK_TRY(found, locate(drive, *context.references));
-    Medium medium{.path = found.file->path().native(), .how = found.how};
+    Medium medium{.path = utf8(found.file->path()), .how = found.how};
     VDISK_TRY(format, format_of(found));
     if (!is_disk(*format))
         return fail(ErrorKind::unsupported, "{}: is a {} file, and no disk", found.file->name(), format->name);

@@ -102,10 +102,10 @@ Result<void> add_selected(Selector& selector, const Selector& selected) {
 Result<Selector> read_nested(std::string_view text, const std::vector<fs::path>& folders) {
     std::error_code error;
     for (const fs::path& folder : folders) {
-        VDISK_TRY(selector, parse_selector((fs::absolute(folder, error) / text).native()));
+        VDISK_TRY(selector, parse_selector(utf8(fs::absolute(folder, error) / text)));
         if (fs::exists(selector.path, error)) return selector;
     }
-    return parse_selector((fs::absolute(folders.front(), error) / text).native());
+    return parse_selector(utf8(fs::absolute(folders.front(), error) / text));
 }
 
 Result<Redirection> open_target(Selector selector, const OpenContext& context) {
@@ -113,15 +113,15 @@ Result<Redirection> open_target(Selector selector, const OpenContext& context) {
     const auto path_of = [&](const std::string& name, bool is_folder) -> Result<std::string> {
         auto found = is_folder ? gate.open_file_or_folder(name) : gate.open(name);
         if (found.has_error()) return std::move(found).error().in(fmt::format("'{}'", printable(name)));
-        return found.value().file->path().native();
+        return utf8(found.value().file->path());
     };
     const auto nested = [&](std::string_view text) { return read_nested(text, gate.folders()); };
     VDISK_CHECK(change_paths(selector, nested, path_of, context.limits.chain_depth));
-    auto found = gate.open_file_or_folder(selector.path.native());
+    auto found = gate.open_file_or_folder(utf8(selector.path));
     if (found.has_error())
-        return std::move(found).error().in(fmt::format("image '{}'", printable(selector.path.native())));
+        return std::move(found).error().in(fmt::format("image '{}'", printable(utf8(selector.path))));
     if (context.file && found.value().file->identity() == context.file->identity())
-        return fail(ErrorKind::corrupt, "image '{}' is the reference file itself", printable(selector.path.native()));
+        return fail(ErrorKind::corrupt, "image '{}' is the reference file itself", printable(utf8(selector.path)));
     selector.path = found.value().file->path();
     VDISK_CHECK(add_selected(selector, context.selector));
     return Redirection{std::move(found.value().file), std::move(selector)};
@@ -179,7 +179,7 @@ Result<Selector> parse_reference(std::string_view text, std::string_view name) {
 
 Result<std::string> reference_text(const Selector& selector) {
     std::string text = fmt::format("{}1\n", kReferenceMagic);
-    VDISK_TRY(image, written(kImageKey, selector.path.native()));
+    VDISK_TRY(image, written(kImageKey, utf8(selector.path)));
     text += image;
     for (const SelectorKey& key : selector_keys()) {
         if (!(selector.*key.member)) continue;
@@ -201,7 +201,7 @@ Result<void> change_paths(Selector& selector, const ReadNested& read, const Chan
         if (!*parent || **parent == kNoParent) continue;
         VDISK_TRY(nested, read(**parent));
         VDISK_CHECK(change_paths(nested, read, change, depth - 1));
-        VDISK_TRY(path, change(nested.path.native(), false));
+        VDISK_TRY(path, change(utf8(nested.path), false));
         nested.path = std::move(path);
         VDISK_TRY(text, selector_text(nested));
         *parent = std::move(text);
