@@ -51,7 +51,10 @@ std::uint32_t crc32_of(std::uint32_t crc, std::span<const std::byte> bytes) noex
 }
 
 std::uint32_t crc32_joined(std::uint32_t first, std::uint32_t second, std::uint64_t second_length) noexcept {
-    return static_cast<std::uint32_t>(::crc32_combine64(first, second, static_cast<z_off64_t>(second_length)));
+    constexpr std::uint64_t kMost = std::uint64_t{1} << 30; // zlib counts in 32 bits on some systems
+    for (; second_length > kMost; second_length -= kMost)
+        first = static_cast<std::uint32_t>(::crc32_combine(first, 0, static_cast<z_off_t>(kMost)));
+    return static_cast<std::uint32_t>(::crc32_combine(first, second, static_cast<z_off_t>(second_length)));
 }
 
 bool differ_in_one_byte(std::uint32_t stored, std::uint32_t computed) noexcept {
