@@ -1,18 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 /// Reads a disk in a chosen way through this library, as a raw file, or through libqcow, and prints what that cost as
-/// one JSON line. usage: read_bench vdisk|raw|qcow IMAGE open|whole|data|random [THREADS [READS]] `whole` reads pieces
-/// of 1 MiB in order, `data` the same but for holes, as `qemu-img convert` reads; `random` reads 64 KiB at READS
-/// offsets, the same ones for each reader.
+/// one JSON line. usage: read_bench vdisk|raw|qcow IMAGE open|whole|data|random [THREADS [READS [READERS]]]
+/// `whole` reads pieces of 1 MiB in order, `data` the same but for holes, as `qemu-img convert` reads; `random` reads
+/// 64 KiB at READS offsets, the same ones for each program: READERS threads share them.
 #include "open/open.hpp"
 
 #include "config.h"
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #ifdef HAVE_LIBQCOW
 #include <libqcow.h>
@@ -124,13 +127,22 @@ bool read_data(Reader& reader) {
     return true;
 }
 
-bool read_random(Reader& reader, std::uint64_t reads) {
-    std::vector<std::byte> piece(64U << 10);
-    std::mt19937_64 random(1);
-    const std::uint64_t places = reader.size() / piece.size();
-    for (std::uint64_t i = 0; i < reads; ++i)
-        if (!reader.read(random() % places * piece.size(), piece)) return false;
-    return true;
+bool read_random(Reader& reader, std::uint64_t reads, std::size_t readers) {
+    std::atomic<bool> good{true};
+    const auto read = [&](std::size_t first) {
+        std::vector<std::byte> piece(64U << 10);
+        std::mt19937_64 random(1);
+        const std::uint64_t places = reader.size() / piece.size();
+        for (std::uint64_t i = 0; i < reads; ++i) {
+            const std::uint64_t at = random() % places * piece.size();
+            if (i % readers == first && !reader.read(at, piece)) good = false;
+        }
+    };
+    std::vector<std::jthread> threads;
+    for (std::size_t first = 1; first < readers; ++first) threads.emplace_back(read, first);
+    read(0);
+    threads.clear();
+    return good;
 }
 
 // Bytes. Not getrusage(): what the program that started this one had counts there too.
@@ -148,13 +160,14 @@ int main(int argc, char** argv) {
     const std::string mode = argv[3];
     const std::size_t threads = argc > 4 ? std::stoul(argv[4]) : 0;
     const std::uint64_t reads = argc > 5 ? std::stoul(argv[5]) : 2000;
+    const std::size_t readers = argc > 6 ? std::max(1UL, std::stoul(argv[6])) : 1;
     const auto start = std::chrono::steady_clock::now();
     const auto reader = open_reader(argv[1], argv[2], threads);
     if (!reader || reader->size() == 0) return 1;
     const auto opened = std::chrono::steady_clock::now();
     const bool good = mode == "open" || (mode == "whole"  ? read_whole(*reader)
                                          : mode == "data" ? read_data(*reader)
-                                                          : read_random(*reader, reads));
+                                                          : read_random(*reader, reads, readers));
     const auto end = std::chrono::steady_clock::now();
     nlohmann::ordered_json line;
     line["open"] = std::chrono::duration<double>(opened - start).count();

@@ -108,6 +108,9 @@ struct Limits {
     std::size_t folder_entries = 1U << 20;
     std::size_t backup_indexes = 1U << 18;
 
+    /// Bytes of the catalog of a container's archive, and of what is listed of it: some 40 a file.
+    std::uint64_t catalog_bytes = 64U << 20;
+
     /// Bytes of a backup's manifest: some 200 a file. A parsed one takes up to fifty times as much.
     std::uint64_t manifest_bytes = 1U << 20;
 

@@ -43,6 +43,41 @@ def images(**wanted):
             yield image
 
 
+def catalog_entries(content):
+    """Kind, size and path of each entry of a catalog."""
+    def number(at):
+        value = shift = 0
+        while True:
+            byte = content[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value, at
+
+    def table(start, above):
+        folders = []
+        _, at = number(start)
+        count, at = number(at)
+        for _ in range(count):
+            kind = chr(content[at])
+            length, at = number(at + 1)
+            name = above + content[at:at + length].decode()
+            at += length
+            size = ""
+            if kind == "d":
+                distance, at = number(at)
+                folders.append((start - distance, name + "/"))
+            elif kind == "f":
+                size, at = number(at)
+                _, at = number(at)
+            yield kind, str(size), name
+        for folder in folders:
+            yield from table(*folder)
+
+    yield from table(int.from_bytes(content[-8:], "little"), "")
+
+
 def passphrase_of(key):
     for known in manifest()["keys"]:
         if known["file"] == key:
@@ -227,6 +262,21 @@ class Containers(harness.FolderTest):
                     self.assertEqual(hashlib.sha256(said).hexdigest(), blob["sha256"])
                 else:
                     self.assertEqual((status, said), (1, b""), error)
+
+    def test_the_catalog_of_an_archive_is_listed(self):
+        found = 0
+        for image in images(**{"class": "good", "kind": "dynamic"}):
+            if not image["file"].endswith(".pcat1.didx") or image["key"]:
+                continue
+            path = fixtures() / image["file"]
+            content = run(VDISK, "export", path, "-", env=ENVIRONMENT)
+            self.assertEqual(hashlib.sha256(content).hexdigest(), image["sha256"])
+            status, said, error = vdisk("config", path.parent, path.name.removesuffix(".didx"))
+            self.assertEqual(status, 0, error)
+            listed = [(line[0], line[1:16].strip(), line[38:]) for line in said.decode().splitlines()]
+            self.assertEqual(listed, list(catalog_entries(content)))
+            found += 1
+        self.assertGreater(found, 0)
 
     def test_an_encrypted_configuration_needs_its_key(self):
         for blob in manifest()["blobs"]:

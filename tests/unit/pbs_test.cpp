@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/blob.hpp"
+#include "format/pbs/catalog.hpp"
 #include "format/pbs/layout.hpp"
 #include "format/pbs/pbs.hpp"
 #include "format_in_memory.hpp"
 #include "image/disk_comparison.hpp"
+#include "io/memory_source.hpp"
 #include "open/open.hpp"
 #include "pbs_builder.hpp"
 
@@ -219,6 +221,120 @@ BOOST_AUTO_TEST_CASE(impossible_headers_are_refused) {
     for (const std::uint64_t chunk_size : {0U, 1U, 256U, 3U << 20})
         BOOST_TEST((refused(72, chunk_size) == ErrorKind::corrupt));
     BOOST_TEST((refused(72, std::uint64_t{1} << 40) == ErrorKind::limit_exceeded));
+}
+
+BOOST_AUTO_TEST_CASE(an_index_that_never_got_its_size_ends_behind_the_last_chunk_that_was_written) {
+    Random random(10);
+    const PbsStore store;
+    Bytes disk = small_disk(random);
+    disk.resize(6 * kChunk);
+    const PbsIndex sound = store.store(disk, kChunk);
+    Bytes file = sound.build();
+    put_little(file, 64, 0, 8);
+    std::fill_n(file.begin() + 32, 32, std::byte{0});
+    file.resize(4096 + 32 * 128); // the room that such a server leaves
+    const OpenedDisk there = opened(store.write(fs::path(PbsStore::kSnapshot) / "x.img.tmp_fidx", file));
+    BOOST_TEST(there.image->size() == disk.size());
+    BOOST_TEST(reads_as(*there.image, disk, 0, disk.size()));
+    std::string said;
+    for (const Remark& remark : there.remarks()) said += remark.text + "\n";
+    BOOST_TEST(said.find("does not say how large the disk is") != std::string::npos);
+    std::fill(file.begin() + 4096, file.end(), std::byte{0});
+    const auto empty = open_disk(store.write(fs::path(PbsStore::kSnapshot) / "y.img.tmp_fidx", file).native(), {});
+    BOOST_TEST((empty.error().kind == ErrorKind::corrupt));
+}
+
+// A catalog of one folder's table behind another's, as Proxmox's client lays them out.
+struct CatalogBuilder {
+    Bytes bytes = of_text("\x91\xfd\x60\xf9\xc4\x67\x58\xd5");
+
+    static Bytes of_text(std::string_view text) {
+        const auto raw = std::as_bytes(std::span(text));
+        return {raw.begin(), raw.end()};
+    }
+    static void add_number(Bytes& to, std::uint64_t value) {
+        for (; value >= 0x80; value >>= 7) to.push_back(static_cast<std::byte>(value | 0x80));
+        to.push_back(static_cast<std::byte>(value));
+    }
+    static void add(Bytes& to, char kind, std::string_view name, std::initializer_list<std::uint64_t> numbers) {
+        to.push_back(static_cast<std::byte>(kind));
+        add_number(to, name.size());
+        const Bytes text = of_text(name);
+        to.insert(to.end(), text.begin(), text.end());
+        for (const std::uint64_t number : numbers) add_number(to, number);
+    }
+    // Returns where it is.
+    std::size_t table(std::uint64_t count, const Bytes& entries) {
+        const std::size_t at = bytes.size();
+        Bytes body;
+        add_number(body, count);
+        body.insert(body.end(), entries.begin(), entries.end());
+        add_number(bytes, body.size());
+        bytes.insert(bytes.end(), body.begin(), body.end());
+        return at;
+    }
+    Result<vdisk::pbs::Catalog> listed(std::uint64_t root, const Limits& limits = {}) const {
+        Bytes whole = bytes;
+        whole.resize(whole.size() + 8);
+        put_little(whole, whole.size() - 8, root, 8);
+        return vdisk::pbs::list_catalog(MemorySource(whole, "catalog"), limits);
+    }
+};
+
+BOOST_AUTO_TEST_CASE(a_catalog_lists_paths_with_sizes_and_times) {
+    CatalogBuilder catalog;
+    Bytes inner;
+    CatalogBuilder::add(inner, 'f', "pass\nwd", {300, 1714561602});
+    CatalogBuilder::add(inner, 'f', "old", {0});
+    inner.push_back(std::byte{0x81}); // -1
+    inner.push_back(std::byte{0});
+    const std::size_t etc = catalog.table(2, inner);
+    Bytes outer;
+    const std::size_t root = catalog.bytes.size();
+    CatalogBuilder::add(outer, 'd', "etc", {root - etc});
+    CatalogBuilder::add(outer, 'l', "bin", {});
+    catalog.table(2, outer);
+    const auto listed = required(catalog.listed(root));
+    BOOST_TEST(listed.problem == "");
+    BOOST_TEST(listed.text == "d                                     etc\n"
+                              "l                                     bin\n"
+                              "f            300 2024-05-01T11:06:42Z etc/pass\\nwd\n"
+                              "f              0 1969-12-31T23:59:59Z etc/old\n");
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_or_hostile_catalog_ends_and_says_what_is_amiss) {
+    CatalogBuilder catalog;
+    Bytes entries;
+    CatalogBuilder::add(entries, 'd', "itself", {0});
+    const std::size_t circle = catalog.table(1, entries);
+    BOOST_TEST(required(catalog.listed(circle)).problem != "");
+    for (const std::uint64_t root : {std::uint64_t{0}, std::uint64_t{7}, ~std::uint64_t{0}, std::uint64_t{1} << 40})
+        BOOST_TEST(required(catalog.listed(root)).problem != "");
+    // Tables that each name the one before twice: 2^40 paths.
+    std::size_t before = catalog.table(0, {});
+    for (int i = 0; i < 40; ++i) {
+        Bytes twice;
+        const std::size_t at = catalog.bytes.size();
+        for (const char* name : {"a", "b"}) CatalogBuilder::add(twice, 'd', name, {at - before});
+        before = catalog.table(2, twice);
+    }
+    Limits limits;
+    limits.folder_entries = 1000;
+    const auto many = required(catalog.listed(before, limits));
+    BOOST_TEST(std::ranges::count(many.text, '\n') == 1000);
+    BOOST_TEST(many.problem.find("more than 1000 entries") != std::string::npos);
+    limits.catalog_bytes = 10;
+    BOOST_TEST((catalog.listed(before, limits).error().kind == ErrorKind::limit_exceeded));
+    BOOST_TEST(
+        (vdisk::pbs::list_catalog(MemorySource(Bytes(100), "x"), {}).error().kind == ErrorKind::not_this_format));
+    // Every byte of it flipped, and every length: nothing worse than another list.
+    for (std::size_t i = 8; i < catalog.bytes.size(); ++i) {
+        CatalogBuilder flipped = catalog;
+        flipped.bytes[i] ^= std::byte{0xFF};
+        Limits few;
+        few.folder_entries = 100;
+        (void)flipped.listed(before, few);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_size_that_needs_more_digests_costs_nothing) {

@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "disk/passphrase.hpp"
+#include "format/pbs/catalog.hpp"
 #include "format/pbs/datastore.hpp"
 #include "format/pbs/pbs.hpp"
 #include "format/pbs/verify.hpp"
@@ -54,6 +55,7 @@ private:
     void add(std::size_t snapshot, const std::string& name);
     Result<IndexDisk> open(std::size_t index) const;
     Configuration configuration(const Snapshot& snapshot, const std::string& name, const Result<KeyPtr>& key) const;
+    Configuration catalog(const Snapshot& snapshot, const std::string& name) const;
     bool is_one_snapshot() const noexcept {
         return listing_.snapshots.size() == 1 && listing_.snapshots.front().name.empty();
     }
@@ -157,6 +159,25 @@ Configuration Container::configuration(const Snapshot& snapshot, const std::stri
     return configuration;
 }
 
+// What the catalog of an archive lists, as text.
+Configuration Container::catalog(const Snapshot& snapshot, const std::string& name) const {
+    Configuration configuration{.name = without(name, {".didx"})};
+    const auto list = [&]() -> Result<Catalog> {
+        VDISK_TRY(file, snapshot.folder->file(name));
+        VDISK_TRY(index, IndexDisk::open({.file = file, .name = name, .manifest = snapshot.manifest, .store = store_},
+                                         context_));
+        VDISK_TRY(layer, index.layer());
+        return list_catalog(*layer.sources.front(), context_.limits);
+    };
+    auto listed = list();
+    if (listed.has_error()) configuration.problem = listed.error().what;
+    else {
+        configuration.data = std::move(listed.value().text);
+        configuration.problem = std::move(listed.value().problem);
+    }
+    return configuration;
+}
+
 Result<std::vector<Configuration>> Container::configurations() const {
     if (!is_one_snapshot())
         return fail(ErrorKind::unsupported, "configurations are read from one snapshot: name its folder");
@@ -165,6 +186,8 @@ Result<std::vector<Configuration>> Container::configurations() const {
     const Result<KeyPtr> key = is_given(kKeyFile, context_) ? read_key(context_, wanted) : Result<KeyPtr>(KeyPtr());
     std::vector<Configuration> configurations;
     for (const std::string& name : snapshot.blobs) configurations.push_back(configuration(snapshot, name, key));
+    for (const std::string& name : snapshot.archives)
+        if (name.ends_with(".pcat1.didx")) configurations.push_back(catalog(snapshot, name));
     return configurations;
 }
 

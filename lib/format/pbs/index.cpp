@@ -51,6 +51,22 @@ Result<void> check_sizes(const IndexHeader& header, std::string_view name, const
     return ok();
 }
 
+// A server of 2026 writes the size when a backup ends, and leaves room for more digests than there are.
+Result<void> find_size(const ByteSource& file, IndexHeader& header) {
+    std::uint64_t written = 0;
+    LostPieces lost; // what can't be read may be digests
+    const auto take = [&](std::uint64_t first, std::span<const Digest> digests) -> Result<void> {
+        for (std::size_t i = 0; i < digests.size(); ++i)
+            if (!all_zero(digests[i])) written = first + i + 1;
+        return ok();
+    };
+    VDISK_CHECK(for_each_piece<Digest>(file, IndexHeader::kBytes, header.entries, lost, take));
+    if (written == 0 || !lost.none()) return ok();
+    header.size = written * header.chunk_size;
+    header.size_written = false;
+    return ok();
+}
+
 Result<IndexHeader> read_dynamic(const ByteSource& file, IndexHeader header) {
     header.chunks = header.entries;
     if (header.entries == 0) return fail(ErrorKind::truncated, "{}: has no whole entry", file.name());
@@ -106,6 +122,8 @@ Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limi
     }
     header.size = raw.size.value();
     header.chunk_size = raw.chunk_size.value();
+    if (header.size == 0 && !header.checksum_written && header.chunk_size <= limits.chunk_bytes)
+        VDISK_CHECK(find_size(file, header));
     VDISK_CHECK(check_sizes(header, file.name(), limits));
     header.most_chunk = header.chunk_size;
     header.chunks = div_ceil(header.size, header.chunk_size);
@@ -115,7 +133,11 @@ Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limi
 std::vector<std::string> IndexHeader::problems(std::uint64_t file_size) const {
     std::vector<std::string> lines;
     if (entries < chunks) lines.push_back(fmt::format("the index ends behind {} of {} digests", entries, chunks));
-    if (entries > chunks)
+    if (!size_written)
+        lines.push_back(fmt::format("the index does not say how large the disk is: {} bytes is up to the last chunk "
+                                    "that was written",
+                                    size));
+    else if (entries > chunks)
         lines.push_back(fmt::format("the index has {} digests, and a disk of {} bytes has {}", entries, size, chunks));
     if ((file_size - kBytes) % entry_bytes() != 0) lines.emplace_back("the index ends within a digest");
     return lines;

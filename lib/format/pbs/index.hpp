@@ -24,6 +24,7 @@ struct IndexHeader {
     bool checksum_written = true; ///< false in the index of a backup that never ended
     bool reserved_used = false;   ///< bytes that all writers leave zero are not
     std::uint64_t size = 0;       ///< bytes of what it describes; 1 to 2^63 - 1
+    bool size_written = true;     ///< false: the backup never ended, and `size` is up to the last chunk that it wrote
     std::uint64_t chunk_size = 0; ///< fixed: a power of two, 512 to Limits::chunk_bytes
     std::uint64_t most_chunk = 0; ///< bytes that no chunk exceeds
     std::uint64_t chunks = 0;     ///< that `size` needs

@@ -267,15 +267,15 @@ Result<IndexedStream::PlacedReader> IndexedStream::make_reader(std::size_t numbe
     return Result<PlacedReader>(std::move(reader));
 }
 
-// Decodes up to the end of the segment; keeps the segments before it that come by the way.
+// Decodes up to the end of the segment; keeps the segments before it that come by the way, but those that are wrong.
 Result<BlockPtr> IndexedStream::advance_to(PlacedReader& reader, std::size_t number) const {
     const Segment& segment = parts_.index.segments[number];
     while (reader.at < segment.plain) {
         const std::size_t next = parts_.index.segment_at(reader.at);
         const Segment& passed = parts_.index.segments[next];
         if (passed.plain == reader.at && one_start(passed, segment)) {
-            VDISK_TRY(bytes, read_next(reader, passed));
-            blocks_.put(segment_key(next), std::move(bytes));
+            VDISK_TRY(bytes, decode_next(reader, passed));
+            if (verify(bytes->room(), passed).has_value()) blocks_.put(segment_key(next), std::move(bytes));
             continue;
         }
         std::vector<std::byte> dropped(
@@ -284,15 +284,16 @@ Result<BlockPtr> IndexedStream::advance_to(PlacedReader& reader, std::size_t num
         decoded_.fetch_add(dropped.size(), std::memory_order_relaxed);
         reader.at += dropped.size();
     }
-    return read_next(reader, segment);
+    VDISK_TRY(bytes, decode_next(reader, segment));
+    VDISK_CHECK(verify(bytes->room(), segment));
+    return BlockPtr(std::move(bytes));
 }
 
-Result<BlockPtr> IndexedStream::read_next(PlacedReader& reader, const Segment& segment) const {
+Result<std::shared_ptr<Block>> IndexedStream::decode_next(PlacedReader& reader, const Segment& segment) const {
     auto plain = std::make_shared<Block>(static_cast<std::size_t>(segment.length));
     VDISK_CHECK(reader.reader->read(plain->room()));
     reader.at += plain->size();
-    VDISK_CHECK(verify(plain->room(), segment));
-    return BlockPtr(std::move(plain));
+    return plain;
 }
 
 } // namespace vdisk

@@ -90,7 +90,7 @@ private:
     Result<BlockPtr> expand_in_run(std::size_t number) const;
     Result<BlockPtr> expand_run(const Run& run) const;
     Result<BlockPtr> advance_to(PlacedReader& reader, std::size_t number) const;
-    Result<BlockPtr> read_next(PlacedReader& reader, const Segment& segment) const;
+    Result<std::shared_ptr<Block>> decode_next(PlacedReader& reader, const Segment& segment) const;
     Result<void> verify(std::span<const std::byte> plain, const Segment& segment) const;
     [[nodiscard]] Run run_at(std::size_t number) const;
     [[nodiscard]] Segment as_segment(const Run& run) const;
