@@ -63,4 +63,10 @@ struct Format {
     std::string_view alias{}; ///< the name by which QEMU's images state the format, where that is another one
 };
 
+/// Whether files of the format are disks, and not machines again, archives or references: a machine whose drive is one
+/// of those is a trap, or a mistake.
+[[nodiscard]] inline bool is_disk(const Format& format) noexcept {
+    return format.follow == nullptr && !format.scans_forward && !format.is_machine;
+}
+
 } // namespace vdisk

@@ -28,8 +28,12 @@ struct Drive {
     std::string identifier{}; ///< of the medium, where the machine knows it by one
     BackingName where{};      ///< where that may be; no paths: no file that could be opened
     NameSearch search{};
-    std::string format{};             ///< of the file, as the host states it; empty: to be detected
-    std::string snapshot{};           ///< inside the file; empty: the state that was written last
+    std::string format{};   ///< of the file, as the host states it; empty: to be detected
+    std::string snapshot{}; ///< inside the file; empty: the state that was written last
+    std::string base{};  ///< what the file's content is changes to, in words: the file must name it; empty: not known
+    bool packed = false; ///< the file is compressed, whatever its format
+    std::optional<std::uint64_t> file_bytes{}; ///< the file's size as the machine knows it
+    std::optional<std::uint64_t> disk_bytes{}; ///< the disk's
     std::string problem{};            ///< why it can't be opened, whatever is found; empty if nothing speaks against
     std::filesystem::path registry{}; ///< FoundFile::registry
     Facts facts = Facts::object();    ///< what else is known of it

@@ -49,6 +49,7 @@ struct FoundFile {
     std::vector<Remark> remarks{};  ///< what else the name could have meant
     bool may_be_part = false;       ///< nothing of that name is there, but parts of it, or a person gave it
     std::string snapshot{};         ///< the snapshot inside it that is meant; empty: its disk as it is
+    bool packed = false;            ///< who named it says that it is compressed
 };
 
 /// What is known about a file that is looked for, besides its name.
@@ -141,6 +142,12 @@ public:
 
     /// Where the evidence is mounted; may be null.
     [[nodiscard]] const RootPtr& root() const noexcept { return root_; }
+
+    /// What an image may name.
+    [[nodiscard]] ReferencePolicy policy() const noexcept { return policy_; }
+
+    /// Who is told of each file that is looked for; may be null.
+    [[nodiscard]] const InputFilesPtr& inputs() const noexcept { return inputs_; }
 
     /// What open_given() takes.
     [[nodiscard]] FileKinds given_kinds() const noexcept { return given_; }

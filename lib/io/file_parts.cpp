@@ -239,7 +239,7 @@ std::optional<NumberedNames> numbered_files(const fs::path& path) {
 fs::path as_it_lies(const fs::path& path) {
     std::error_code error;
     if (fs::exists(path, error)) return path;
-    for (const std::string_view first : {".000", ".001", ".00", ".01", ".aa", ".aaa"}) {
+    for (const std::string_view first : {".000", ".000000000", ".001", ".00", ".01", ".aa", ".aaa"}) {
         fs::path part = path;
         part += first;
         if (fs::is_regular_file(part, error) && numbered_files(part)) return part;

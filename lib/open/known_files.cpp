@@ -19,9 +19,6 @@ constexpr auto kSleuthKit = "The Sleuth Kit reads it by itself"sv;
 bool is_xml(std::span<const std::byte> head) {
     return begins_as_text(head, "<?xml");
 }
-bool is_ovf(std::span<const std::byte> head) {
-    return is_xml_with(head, "<Envelope") || is_xml_with(head, "<ovf:Envelope");
-}
 bool is_html(std::span<const std::byte> head) {
     return begins_as_text(head, "<!doctype html") || begins_as_text(head, "<html");
 }
@@ -30,7 +27,6 @@ bool is_html(std::span<const std::byte> head) {
 constexpr std::array kKnown{
     // Disks of hypervisors.
     KnownFile{.what = "a Bochs disk", .signature = {.magic = "Bochs Virtual HD Image"sv}},
-    KnownFile{.what = "an OVF description of a machine", .test = is_ovf},
     // Forensic images.
     KnownFile{.what = "an Expert Witness (E01) image",
               .signature = {.magic = "EVF\x09\x0D\x0A\xFF\0"sv},

@@ -36,6 +36,7 @@ struct Expectation {
     bool called_raw = false; ///< by its name, or by being a device
     bool may_be_compressed = true;
     bool may_be_reference = false;
+    bool disks_only = false;                              ///< what is_disk() does not take is refused
     FileKinds given = FileKinds::regular_or_block_device; ///< what a path in its selector may be
     std::optional<Window> window{};                       ///< the part of the file that is meant
     std::span<const std::string> more_parts{};            ///< paths of what the file goes on in, as a person gave them
@@ -352,6 +353,8 @@ Result<OpenedFile> open_found(FilePtr named, Selector selector, const Expectatio
     if (decided.has_error() && !opened.decided.empty())
         decided.error().what += fmt::format("; it {}", opened.decided.front().text);
     VDISK_TRY(format, std::move(decided));
+    if (expected.disks_only && !is_disk(*format))
+        return fail(ErrorKind::unsupported, "{}: is a {} file, and no disk", opened.source->name(), format->name);
     if (format->follow != nullptr) return follow(opened, *format, expected, options);
     const std::shared_ptr<StreamSource>& stream = opened.context.stream;
     if (stream && !format->scans_forward && !stream->indexed()) VDISK_CHECK(stream->index({}, options.progress));
@@ -472,6 +475,23 @@ Error not_raw(Error error, const ParentLink& link) {
     return error;
 }
 
+// Opens what an image or a machine names, by the format that it has there; empty: nobody says it.
+Result<OpenedFile> open_as_named(const FoundFile& found, const std::string& format, bool disks_only,
+                                 const OpenOptions& options, CachesPtr caches) {
+    // The guest chooses what a raw disk begins with: that must not make a compressed stream of it.
+    const bool may_be_raw = format.empty() || format == kRawFormat.name;
+    const Expectation expected{.format = format,
+                               .said_by = format.empty() ? SaidBy::nobody : SaidBy::image,
+                               .named_by_person = false,
+                               .raw_if_unknown = true,
+                               .may_be_compressed = !may_be_raw || found.packed,
+                               .disks_only = disks_only,
+                               .window = found.window};
+    Selector meant{.path = found.file->path()};
+    if (!found.snapshot.empty()) meant.snapshot = found.snapshot;
+    return open_found(found.file, std::move(meant), expected, options, std::move(caches));
+}
+
 // Opens the parent that `link` names, or that the user gave in its place.
 Result<OpenedParent> open_parent(const ParentLink& link, const OpenedFile& child, const OpenOptions& options) {
     if (given_parent(child)) return open_given_parent(link, child, options);
@@ -480,18 +500,8 @@ Result<OpenedParent> open_parent(const ParentLink& link, const OpenedFile& child
     FoundFile& found = located.value();
     OpenOptions below = options_below(child, options);
     if (!found.registry.empty()) below.registry = found.registry;
-    const std::string format = found.format.empty() ? link.format : found.format;
-    // The guest chooses what a raw disk begins with: that must not make a compressed stream of it.
-    const bool may_be_raw = format.empty() || format == kRawFormat.name;
-    const Expectation expected{.format = format,
-                               .said_by = format.empty() ? SaidBy::nobody : SaidBy::image,
-                               .named_by_person = false,
-                               .raw_if_unknown = true,
-                               .may_be_compressed = !may_be_raw,
-                               .window = found.window};
-    Selector meant{.path = found.file->path()};
-    if (!found.snapshot.empty()) meant.snapshot = found.snapshot;
-    auto file = open_found(found.file, std::move(meant), expected, below, child.context.caches);
+    auto file =
+        open_as_named(found, found.format.empty() ? link.format : found.format, false, below, child.context.caches);
     if (file.has_error()) return not_raw(std::move(file).error(), link);
     return OpenedParent{
         .file = std::move(file).value(), .how = std::move(found.how), .remarks = std::move(found.remarks)};
@@ -826,6 +836,17 @@ Result<OpenedFile> open_given(const FilePtr& file, std::string_view selector, Op
                        .said_by = SaidBy::person,
                        .called_raw = is_called_raw(*file)},
                       options, std::make_shared<Caches>(options.limits));
+}
+
+Result<OpenedFile> open_medium(const FoundFile& found, const OpenContext& machine) {
+    const OpenOptions options{.limits = machine.limits,
+                              .references = machine.references->policy(),
+                              .progress = machine.progress,
+                              .index_cache = machine.index_cache,
+                              .registry = found.registry.empty() ? machine.registry : found.registry,
+                              .root = machine.references->root(),
+                              .inputs = machine.references->inputs()};
+    return open_as_named(found, found.format, true, options, machine.caches);
 }
 
 void find_inputs(const OpenedFile& file, const OpenOptions& options) {

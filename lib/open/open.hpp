@@ -90,6 +90,10 @@ struct OpenedDisk {
 /// `options.references` says: only what the selector gives. No reference file is followed.
 [[nodiscard]] Result<OpenedFile> open_given(const FilePtr& file, std::string_view selector, OpenOptions options);
 
+/// Opens a file that a machine names, as open_disk() does when it comes to it as a parent: with its parts, and as what it
+/// decompresses to. `machine`: of the file that names it. Errors: as open_file().
+[[nodiscard]] Result<OpenedFile> open_medium(const FoundFile& found, const OpenContext& machine);
+
 /// Tells `options.inputs` of every file that `file` leads to, and those in turn, by names and selectors, as far as they
 /// can be followed: for who writes something without having opened the disks. Needs no key.
 void find_inputs(const OpenedFile& file, const OpenOptions& options);

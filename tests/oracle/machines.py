@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Machines by their files: VMware's, libvirt's, Proxmox VE's and VirtualBox's, each with two disks and three checkpoints whose states
+"""Machines by their files: VMware's, libvirt's, Proxmox VE's, VirtualBox's and others, each with two disks and three checkpoints whose states
 differ, made by qemu-img under the host's names, then copied elsewhere and read there with the old paths gone."""
+import gzip
 import json
 import os
 import shutil
+import tarfile
 import uuid
 
 import harness
@@ -347,6 +349,92 @@ class Machines(harness.FolderTest):
         (self.folder / "disk.raw").unlink()
         for name in (machine, self.folder / "over.qcow2"):
             run(VDISK, "hash", name)
+
+    def ovf(self, chunks):
+        """mail.ovf with a stream-optimized disk, one compressed by gzip and, if `chunks`, one cut up; {drive: disk}."""
+        place = self.host / "export"
+        place.mkdir(parents=True)
+        drives, files, disks, items = {}, "", "", ""
+        for number in range(3 if chunks else 2):
+            raw = self.folder / "model.raw"
+            raw.write_bytes(self.random_bytes(MIB // 4) + bytes(MIB * 3 // 4))
+            name, image = f"mail disk-{number}.vmdk", self.folder / "image"
+            run("qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw, image)
+            data, more = image.read_bytes(), ""
+            if number == 1:
+                data, name, more = gzip.compress(data), name + ".gz", ' ovf:compression="gzip"'
+            if number == 2:
+                more, size = ' ovf:chunkSize="60000"', 60000
+                for at in range(0, len(data), size):
+                    (place / f"{name}.{at // size:09}").write_bytes(data[at:at + size])
+            else:
+                (place / name).write_bytes(data)
+            files += f'<File ovf:id="file{number}" ovf:href="{name.replace(" ", "%20")}" ovf:size="{len(data)}"{more}/>'
+            disks += f'<Disk ovf:diskId="vmdisk{number}" ovf:fileRef="file{number}" ovf:capacity="1" ovf:capacityAllocationUnits="byte * 2^20"/>'
+            items += (f'<Item><rasd:AddressOnParent>{number}</rasd:AddressOnParent><rasd:ElementName>Hard disk</rasd:ElementName><rasd:HostResource>ovf:/disk/vmdisk{number}</rasd:HostResource>'
+                      f'<rasd:InstanceID>{10 + number}</rasd:InstanceID><rasd:Parent>3</rasd:Parent><rasd:ResourceType>17</rasd:ResourceType></Item>')
+            drives[f"scsi0:{number}"] = raw.read_bytes()
+        (place / "mail.ovf").write_text(
+            f'<?xml version="1.0" encoding="UTF-8"?><Envelope xmlns="http://schemas.dmtf.org/ovf/envelope/1" xmlns:ovf="http://schemas.dmtf.org/ovf/envelope/1" xmlns:rasd="r" xmlns:vmw="v"><References>{files}</References>'
+            f'<DiskSection><Info/>{disks}</DiskSection><VirtualSystem ovf:id="mail"><Name>Mail server</Name><OperatingSystemSection ovf:id="96"><Description>Debian</Description></OperatingSystemSection>'
+            '<VirtualHardwareSection><Item><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType><rasd:VirtualQuantity>2</rasd:VirtualQuantity></Item>'
+            '<Item><rasd:AllocationUnits>byte * 2^20</rasd:AllocationUnits><rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>4</rasd:ResourceType><rasd:VirtualQuantity>2048</rasd:VirtualQuantity></Item>'
+            '<Item><rasd:Address>0</rasd:Address><rasd:InstanceID>3</rasd:InstanceID><rasd:ResourceSubType>VirtualSCSI</rasd:ResourceSubType><rasd:ResourceType>6</rasd:ResourceType></Item>' + items +
+            '<Item><rasd:AddressOnParent>0</rasd:AddressOnParent><rasd:InstanceID>20</rasd:InstanceID><rasd:ResourceType>15</rasd:ResourceType></Item>'
+            '<Item><rasd:Address>52:54:00:12:34:56</rasd:Address><rasd:Connection>VM Network</rasd:Connection><rasd:InstanceID>21</rasd:InstanceID><rasd:ResourceSubType>E1000</rasd:ResourceSubType><rasd:ResourceType>10</rasd:ResourceType></Item>'
+            '<vmw:Config vmw:key="firmware" vmw:value="efi"/></VirtualHardwareSection></VirtualSystem></Envelope>')
+        return drives
+
+    def test_an_ovf_is_the_machine_of_the_disks_beside_it(self):
+        drives = self.ovf(chunks=True)
+        machine = self.moved() / "export/mail.ovf"
+        for drive, expected in drives.items():
+            self.assert_bytes(f"{machine}#{drive}", expected)
+        info = json.loads(run(VDISK, "info", "--json", machine))
+        self.assertEqual([info[key] for key in ("machine", "machine_id", "operating_system", "memory_size", "processors", "firmware", "machine_encrypted")],
+                         ["Mail server", "mail", "Debian", 2048 * MIB, 2, "UEFI", "not told"])
+        self.assertEqual(info["network_adapters"], [{"model": "E1000", "mac_address": "52:54:00:12:34:56", "network": "VM Network"}])
+        self.assertEqual([(drive["controller"], drive["port"]) for drive in info["disks"]], [("scsi0", str(number)) for number in range(3)])
+
+        (machine.parent / "mail disk-2.vmdk.000000001").unlink()
+        code, _, said = outcome(VDISK, "hash", f"{machine}#scsi0:2")
+        self.assertNotEqual(code, 0, said)
+        (machine.parent / "mail disk-0.vmdk").unlink()
+        code, out, said = outcome(VDISK, "ls", machine)
+        self.assertEqual(code, 1)
+        self.assertIn("not found", said)
+        self.assert_bytes(f"{machine}#scsi0:1", drives["scsi0:1"])
+
+    def test_an_ovf_beside_its_disks_and_in_an_archive_tells_the_same(self):
+        self.ovf(chunks=False)
+        folder = self.moved() / "export"
+        with tarfile.open(self.folder / "mail.ova", "w", format=tarfile.USTAR_FORMAT) as archive:
+            for name in ("mail.ovf", "mail disk-0.vmdk"):
+                archive.add(folder / name, name)
+        bare, packed = (json.loads(run(VDISK, "info", "--json", image, status=None)) for image in (folder / "mail.ovf", self.folder / "mail.ova"))
+        for key in ("machine", "machine_id", "operating_system", "memory_size", "processors", "firmware", "network_adapters", "machine_encrypted", "drives"):
+            self.assertEqual(packed[key], bare[key], key)
+        self.assertEqual(run(VDISK, "export", f"{self.folder}/mail.ova#scsi0:0", "-"), run(VDISK, "export", f"{folder}/mail.ovf#scsi0:0", "-"))
+
+    def test_an_ovfs_sizes_and_parents_are_held_against_its_files(self):
+        self.ovf(chunks=False)
+        machine = self.moved() / "export/mail.ovf"
+        text = machine.read_text()
+        machine.write_text(text.replace('ovf:capacity="1"', 'ovf:capacity="2"', 1))
+        code, _, said = outcome(VDISK, "hash", f"{machine}#scsi0:0")
+        self.assertEqual(code, 1, said)
+        self.assertIn("machine's file says 2097152", said)
+        machine.write_text(text.replace('ovf:diskId="vmdisk0"', 'ovf:diskId="vmdisk0" ovf:parentRef="vmdisk1"'))
+        code, out, said = outcome(VDISK, "export", f"{machine}#scsi0:0", "-")
+        self.assertEqual((code, out), (2, b""), said)
+        self.assertIn("holds changes to disk 'vmdisk1'", said)
+
+        raw = self.new_disk(machine.parent / "base.vmdk", "vmdk")
+        run("qemu-img", "create", "-q", "-f", "vmdk", "-b", "base.vmdk", "-F", "vmdk", machine.parent / "delta.vmdk")
+        self.write(machine.parent / "delta.vmdk", "vmdk", raw)
+        machine.write_text('<Envelope xmlns:ovf="o"><References><File ovf:id="a" ovf:href="base.vmdk"/><File ovf:id="b" ovf:href="delta.vmdk"/></References>'
+                           '<DiskSection><Disk ovf:diskId="one" ovf:fileRef="a"/><Disk ovf:diskId="two" ovf:fileRef="b" ovf:parentRef="one"/></DiskSection><VirtualSystem ovf:id="m"/></Envelope>')
+        self.assert_bytes(f"{machine}#two", raw.read_bytes())
 
     def test_what_was_found_where_is_told(self):
         (self.folder / "images").mkdir()

@@ -2,6 +2,7 @@
 // What machines' files say: the texts, the names of their hosts, the tree of checkpoints. Whole machines are read in
 // tests/oracle/machines.py.
 #include "disk/machine.hpp"
+#include "format/ova/ovf.hpp"
 #include "format/proxmox/proxmox.hpp"
 #include "format/proxmox/storage.hpp"
 #include "format/vmx/dictionary.hpp"
@@ -38,6 +39,35 @@ std::string names(const Machine& machine) {
     return text;
 }
 
+// An item of an OVF's hardware: its type, number, the controller that it hangs at, and whatever more.
+std::string item(int type, int id, int parent, std::string_view more = "") {
+    return fmt::format(
+        "<Item><rasd:InstanceID>{}</rasd:InstanceID>{}<rasd:ResourceType>{}</rasd:ResourceType>{}</Item>", id,
+        parent != 0 ? fmt::format("<rasd:Parent>{}</rasd:Parent>", parent) : "", type, more);
+}
+
+std::string on_port(std::string_view port, std::string_view resource) {
+    return fmt::format("<rasd:AddressOnParent>{}</rasd:AddressOnParent><rasd:HostResource>{}</rasd:HostResource>", port,
+                       resource);
+}
+
+ova::Ovf ovf_of(std::string_view hardware, std::string_view disks = "", std::string_view more = "") {
+    const std::string xml = fmt::format(
+        R"(<Envelope xmlns:ovf="u"><References><File ovf:id="f" ovf:href="d.vmdk"/></References>)"
+        R"(<DiskSection>{}</DiskSection><VirtualSystem ovf:id="m"><VirtualHardwareSection>{}</VirtualHardwareSection>)"
+        R"(</VirtualSystem>{}</Envelope>)",
+        disks, hardware, more);
+    auto parsed = ova::Ovf::parse(xml, "m.ovf", Limits{});
+    BOOST_REQUIRE(parsed.has_value());
+    return std::move(parsed).value();
+}
+
+std::string drives_told(const std::vector<Drive>& drives) {
+    std::string text;
+    for (const Drive& drive : drives) text += fmt::format("{}={} ", drive.name, drive.file);
+    return text;
+}
+
 } // namespace
 
 BOOST_AUTO_TEST_CASE(machines_are_known_by_their_texts_and_other_texts_are_not) {
@@ -45,6 +75,7 @@ BOOST_AUTO_TEST_CASE(machines_are_known_by_their_texts_and_other_texts_are_not) 
     BOOST_TEST(detected("#!/usr/bin/vmware\nvirtualHW.version = \"7\"\n") == "vmx");
     BOOST_TEST(detected("<!-- no\nedit --><domain type='kvm'><name>a</name></domain>") == "libvirt");
     BOOST_TEST(detected("<domain>") == "libvirt");
+    BOOST_TEST(detected("<?xml version='1.0'?><!-- by hand --><ovf:Envelope>") == "ovf");
     BOOST_TEST(detected("cores: 2\nmemory: 512\n") == "proxmox");
     BOOST_TEST(detected("#a note\nscsi0: local:1/a.raw\nmemory: 512\n[one]\n") == "proxmox");
     for (const char* text : {"", "config.version is 8\n", "x config.version = 8", "<domains/>", "<a><domainname/></a>",
@@ -124,6 +155,45 @@ BOOST_AUTO_TEST_CASE(a_chain_of_many_checkpoints_is_told_without_recursion) {
     machine.sort_checkpoints();
     BOOST_TEST(machine.checkpoints.front().name == "1");
     BOOST_TEST(*describe(machine)["checkpoints"].elements().back()["depth"].number() == 99999U);
+}
+
+BOOST_AUTO_TEST_CASE(drives_of_an_ovf_hang_where_their_controllers_are) {
+    // VMware writes the second IDE controller first; two that claim one number get different ones.
+    const std::string hardware =
+        item(5, 1, 0, "<rasd:Address>1</rasd:Address>") + item(5, 2, 0, "<rasd:Address>0</rasd:Address>") +
+        item(6, 3, 0, "<rasd:Address>0</rasd:Address>") + item(6, 4, 0, "<rasd:Address>0</rasd:Address>") +
+        item(20, 5, 0, "<rasd:ResourceSubType>vmware.nvme.controller</rasd:ResourceSubType>") + item(20, 6, 0) +
+        item(17, 10, 3, on_port("1", "ovf:/disk/a")) + item(17, 11, 4, on_port("1", "/disk/b")) +
+        item(17, 12, 5, on_port("0", "ovf:/disk/gone")) + item(15, 13, 1, on_port("0", "ovf:/file/f")) +
+        item(14, 14, 0) + item(17, 15, 6, on_port("0", "f")) + item(17, 16, 6, on_port("0", "ovf:/disk/new"));
+    const auto read = ovf_of(hardware, R"(<Disk ovf:diskId="a" ovf:fileRef="f"/><Disk ovf:diskId="b" ovf:fileRef="x"/>)"
+                                       R"(<Disk ovf:diskId="new"/><Disk ovf:diskId="left" ovf:fileRef="f"/>)");
+    BOOST_TEST(drives_told(read.machine.drives) == "scsi0:1=d.vmdk scsi1:1=x nvme0:0=disk/gone ide1:0=d.vmdk drive5= "
+                                                   "sata0:0=d.vmdk drive7= ");
+    BOOST_TEST(read.machine.drives[0].problem == "");
+    BOOST_TEST(read.machine.drives[1].problem == "the descriptor has no file 'x'");
+    BOOST_TEST(read.machine.drives[2].problem == "the descriptor has no 'disk/gone'");
+    BOOST_TEST((read.machine.drives[3].kind == Drive::Kind::cdrom));
+    BOOST_TEST((read.machine.drives[4].kind == Drive::Kind::floppy));
+    BOOST_TEST(drives_told(read.machine.unattached) == "left=d.vmdk ");
+}
+
+BOOST_AUTO_TEST_CASE(an_ovf_tells_of_one_machine_and_of_items_that_hold_for_all) {
+    const auto several = ovf_of(
+        item(3, 1, 0, "<rasd:VirtualQuantity>4</rasd:VirtualQuantity>") +
+            R"(<Item ovf:bound="max"><rasd:InstanceID>2</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType>)"
+            R"(<rasd:VirtualQuantity>9</rasd:VirtualQuantity></Item>)"
+            R"(<Item ovf:configuration="big"><rasd:InstanceID>1</rasd:InstanceID><rasd:ResourceType>3</rasd:ResourceType>)"
+            R"(<rasd:VirtualQuantity>8</rasd:VirtualQuantity></Item>)" +
+            item(4, 3, 0,
+                 "<rasd:AllocationUnits>byte * 2^30</rasd:AllocationUnits>"
+                 "<rasd:VirtualQuantity>2</rasd:VirtualQuantity>"),
+        "", R"(<VirtualSystemCollection ovf:id="c"><VirtualSystem ovf:id="n"/></VirtualSystemCollection>)");
+    BOOST_TEST(several.machine.name == "m");
+    BOOST_TEST(several.machine.processors.value() == 4U);
+    BOOST_TEST(several.machine.memory.value() == std::uint64_t{2} << 30);
+    BOOST_TEST(several.machine.problems.size() == 1U);
+    BOOST_TEST(several.machine.firmware == ""); // the standard has no word for it
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/// What an OVF descriptor (DMTF DSP0243) says of a machine's disks, and what a manifest says of an archive's files.
+/// What an OVF descriptor (DMTF DSP0243) says of a machine and its disks, and what a manifest says of an archive's
+/// files.
 #pragma once
 
-#include "base/error.hpp"
-#include "base/limits.hpp"
+#include "disk/machine.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -16,6 +16,7 @@ namespace vdisk::ova {
 /// A disk of the machine, with the file that it is stored in. All texts are as stored.
 struct OvfDisk {
     std::string id;                          ///< diskId
+    std::string parent;                      ///< diskId of the disk whose changes it holds; empty: it is whole
     std::string file_ref;                    ///< the file's identifier; empty: a new disk without content
     std::string href;                        ///< the file's name; empty if there is no such file
     std::string compression;                 ///< of the file: empty, "identity" or "gzip"
@@ -26,12 +27,13 @@ struct OvfDisk {
 };
 
 struct Ovf {
-    std::string name;             ///< of the machine; may be empty
-    std::string operating_system; ///< what the descriptor calls it; may be empty
-    std::vector<OvfDisk> disks;   ///< in the descriptor's order
-    std::string damage;           ///< where the XML breaks off; empty if it is whole
+    Machine machine{.encrypted = std::string(Machine::kNotTold)}; ///< its drives are those of the hardware's items
+    std::vector<OvfDisk> disks;                                   ///< in the descriptor's order
+    std::string damage;                                           ///< where the XML breaks off; empty if it is whole
 
-    /// Errors: `not_this_format` where there is no Envelope, `limit_exceeded` beyond Limits::search_files disks.
+    /// A drive's `identifier` is the diskId, its `file` the name of the disk's file; no place of it is told yet. Of
+    /// several machines the first is told, which is one of its problems. Errors: `not_this_format` where there is no
+    /// Envelope, `limit_exceeded` beyond Limits::search_files disks.
     [[nodiscard]] static Result<Ovf> parse(std::string_view xml, std::string_view source, const Limits& limits);
 };
 

@@ -20,6 +20,7 @@ struct Medium {
     std::string format; ///< as it will be read
     std::uint64_t size = 0;
     std::uint32_t sector_size = 512;
+    std::vector<std::string> doubts{};
 };
 
 Result<FoundFile> locate(const Drive& drive, const References& gate) {
@@ -29,36 +30,48 @@ Result<FoundFile> locate(const Drive& drive, const References& gate) {
     VDISK_TRY(found, gate.find(drive.where, drive.search));
     found.format = drive.format;
     found.snapshot = drive.snapshot;
+    found.packed = drive.packed;
     found.registry = drive.registry;
     return std::move(found);
 }
 
-Result<const Format*> format_of(const FoundFile& found) {
-    if (found.format.empty()) {
-        VDISK_TRY(detected, detect_format(*found.file, Match::sure));
-        return detected != nullptr ? detected : find_format("raw");
-    }
-    const Format* const format = find_format(found.format);
-    if (format == nullptr) return fail(ErrorKind::unsupported, "format '{}' is not read here", printable(found.format));
-    return format;
+// What the machine knows of a medium and its files don't bear out.
+std::vector<std::string> contradictions(const Drive& drive, const OpenedFile& opened, const Disk& disk) {
+    std::vector<std::string> doubts;
+    const auto compare = [&](const char* what, std::uint64_t size, const std::optional<std::uint64_t>& told) {
+        if (told && *told != size)
+            doubts.push_back(fmt::format("the {} '{}' has {} bytes, but its machine's file says {}", what,
+                                         printable(drive.file), size, *told));
+    };
+    compare("file", opened.context.file->size(), drive.file_bytes);
+    compare("disk in", disk.size, drive.disk_bytes);
+    return doubts;
+}
+
+// What holds changes alone must lead to what they were made to: without it they would read as a disk.
+Result<void> require_base(const Drive& drive, const OpenedFile& opened, std::size_t index) {
+    if (drive.base.empty()) return ok();
+    VDISK_TRY(layer, opened.disks->layer(index));
+    if (layer.parent) return ok();
+    return fail(ErrorKind::unsupported, "{}: holds changes to {}, by its machine's file, but names no parent itself",
+                opened.source->name(), printable(drive.base));
 }
 
 Result<Medium> look_at(const Drive& drive, const OpenContext& context) {
     VDISK_TRY(found, locate(drive, *context.references));
-    Medium medium{.path = utf8(found.file->path()), .how = found.how};
-    VDISK_TRY(format, format_of(found));
-    if (!is_disk(*format))
-        return fail(ErrorKind::unsupported, "{}: is a {} file, and no disk", found.file->name(), format->name);
-    medium.format = format->name;
-    OpenContext inner = context_beside(context, found.file);
-    if (!found.snapshot.empty()) inner.selector.snapshot = found.snapshot;
-    if (!found.registry.empty()) inner.registry = found.registry;
-    VDISK_TRY(file, format->open(found.file, inner));
-    VDISK_TRY(index, select_disk(*file, inner.selector));
-    medium.size = file->disks()[index].size;
-    medium.sector_size = file->disks()[index].sector_size;
-    if (medium.size == 0) return fail(ErrorKind::corrupt, "{}: is empty", found.file->name());
-    return medium;
+    if (!found.format.empty() && find_format(found.format) == nullptr)
+        return fail(ErrorKind::unsupported, "format '{}' is not read here", printable(found.format));
+    VDISK_TRY(opened, open_medium(found, context));
+    VDISK_TRY(index, select_disk(opened));
+    VDISK_CHECK(require_base(drive, opened, index));
+    const Disk& disk = opened.disks->disks()[index];
+    if (disk.size == 0) return fail(ErrorKind::corrupt, "{}: is empty", found.file->name());
+    return Medium{.path = utf8(found.file->path()),
+                  .how = found.how,
+                  .format = std::string(opened.disks->format().name),
+                  .size = disk.size,
+                  .sector_size = disk.sector_size,
+                  .doubts = contradictions(drive, opened, disk)};
 }
 
 // What drives that have the same medium agree in.
@@ -154,6 +167,7 @@ void MachineFile::add(Disk disk, const Drive& drive) {
         disk.facts["format"] = medium.value().format;
         disk.facts["found at"] = printable(medium.value().path);
         if (!medium.value().how.empty()) disk.facts["found"] = medium.value().how;
+        if (!medium.value().doubts.empty()) disk.facts["doubts"] = medium.value().doubts;
         disk.size = medium.value().size;
         disk.sector_size = medium.value().sector_size;
     } else {
@@ -179,11 +193,13 @@ ParentLink MachineFile::link_to(const Drive& drive) const {
 
 Result<Layer> MachineFile::layer(std::size_t index) const {
     const Drive& drive = *drives_[index];
-    if (const auto& medium = media_.at(key_of(drive)); medium.has_error())
+    const auto& medium = media_.at(key_of(drive));
+    if (medium.has_error())
         return Error(medium.error()).in(fmt::format("{}: drive '{}'", name_, printable(drive.name)));
     // No bytes of its own: the disk is the image's.
     Layer layer(std::make_shared<const UniformLayout>(Mapping::ask_parent(disks_[index].size)), {});
     layer.parent = link_to(drive);
+    for (const std::string& doubt : medium.value().doubts) layer.remarks.push_back(Remark::doubt(doubt));
     return layer;
 }
 
@@ -219,10 +235,6 @@ Result<std::shared_ptr<const DiskFile>> machine_file(const Format& format, Machi
     look_for_removable(machine, *context.references);
     return std::shared_ptr<const DiskFile>(
         std::make_shared<MachineFile>(format, std::move(machine), source->name(), context));
-}
-
-bool is_disk(const Format& format) noexcept {
-    return format.follow == nullptr && !format.scans_forward && !format.is_machine;
 }
 
 OpenContext context_beside(const OpenContext& machine, const FilePtr& file) {

@@ -15,10 +15,6 @@ namespace vdisk {
 [[nodiscard]] Result<std::shared_ptr<const DiskFile>> machine_file(const Format& format, Machine machine,
                                                                    const SourcePtr& source, const OpenContext& context);
 
-/// Whether files of the format are disks, and not machines again, archives or references: a machine whose drive is one
-/// of those is a trap, or a mistake.
-[[nodiscard]] bool is_disk(const Format& format) noexcept;
-
 /// The context in which a file that a machine names is opened, with what lies beside it.
 [[nodiscard]] OpenContext context_beside(const OpenContext& machine, const FilePtr& file);
 

@@ -3,6 +3,7 @@
 
 #include "base/text.hpp"
 #include "format/libvirt/libvirt.hpp"
+#include "format/ova/ovf_machine.hpp"
 #include "format/proxmox/proxmox.hpp"
 #include "format/vbox/described.hpp"
 #include "format/vmx/vmx.hpp"
@@ -75,5 +76,11 @@ const Format kProxmoxFormat{.name = "proxmox",
                             .probe = proxmox::probe,
                             .open = open_machine<kProxmoxFormat, proxmox::read>,
                             .is_machine = true};
+
+const Format kOvfFormat{.name = "ovf",
+                        .description = "Machine by its OVF descriptor, with the disks beside it",
+                        .probe = ova::probe_ovf,
+                        .open = open<kOvfFormat, ova::read_ovf>,
+                        .is_machine = true};
 
 } // namespace vdisk

@@ -11,5 +11,6 @@ extern const Format kVmxFormat;
 extern const Format kLibvirtFormat;
 extern const Format kProxmoxFormat;
 extern const Format kHypervFormat;
+extern const Format kOvfFormat;
 
 } // namespace vdisk

@@ -92,6 +92,7 @@ Result<void> OvaFile::read_descriptor() {
                                 : Result<Ovf>(Error(text.error()));
     if (ovf.has_value()) ovf_ = std::move(ovf).value();
     else problems_.push_back(ovf.error().what);
+    problems_.insert(problems_.end(), ovf_.machine.problems.begin(), ovf_.machine.problems.end());
     if (!ovf_.damage.empty()) problems_.push_back(fmt::format("{}: {}", printable(member->name), ovf_.damage));
     return ok();
 }
@@ -99,6 +100,13 @@ Result<void> OvaFile::read_descriptor() {
 void OvaFile::add(const OvfDisk& disk) {
     Facts facts = Facts::object();
     facts["disk id"] = printable(disk.id);
+    const std::vector<Drive>& drives = ovf_.machine.drives;
+    const auto drive = std::ranges::find(drives, disk.id, &Drive::identifier);
+    if (drive != drives.end() && !disk.id.empty()) {
+        facts["drive"] = printable(drive->name);
+        if (!drive->controller.empty()) facts["controller"] = printable(drive->controller);
+        if (!drive->port.empty()) facts["port"] = printable(drive->port);
+    }
     if (disk.file_ref.empty()) {
         empty_disks_.push_back(printable(disk.id));
         return;
@@ -150,7 +158,7 @@ Opened OvaFile::open(const SourcePtr& bytes, const SourcePtr& all, std::string_v
             known != nullptr && (format == nullptr || known->content == KnownFile::Content::other))
             return {.why = fmt::format("'{}' {}", printable(name), in_words(*known))};
     if (format == nullptr) return {.why = fmt::format("'{}' is of no format that is known here", printable(name))};
-    if (format == &kOvaFormat || format->follow != nullptr || format->scans_forward)
+    if (format == &kOvaFormat || !is_disk(*format))
         return {.why = fmt::format("'{}' is a {} file, and no disk", printable(name), format->name)};
     OpenContext inner = context_;
     inner.selector = {};
@@ -184,6 +192,7 @@ void OvaFile::add(std::string_view name, Facts facts, Opened opened, std::option
         disk.facts["unreadable"] = opened.why;
     }
     problems_.insert(problems_.end(), opened.doubts.begin(), opened.doubts.end());
+    if (const std::string* const drive = disk.facts["drive"].text(); drive != nullptr) disk.aliases.push_back(*drive);
     disks_.push_back(std::move(disk));
     opened_.push_back(std::move(opened));
 }
@@ -192,9 +201,7 @@ void OvaFile::add(std::string_view name, Facts facts, Opened opened, std::option
 void OvaFile::add_unlisted(const Member& member) {
     if (used_.contains(member.name) || archive_.find(member.name) != &member) return;
     const auto detected = detect_format(*archive_.bytes_of(member), Match::sure);
-    if (detected.has_error() || detected.value() == nullptr || detected.value()->follow != nullptr ||
-        detected.value()->scans_forward)
-        return;
+    if (detected.has_error() || detected.value() == nullptr || !is_disk(*detected.value())) return;
     Facts facts = Facts::object();
     facts["listed"] = false;
     Opened opened = open(archive_.bytes_of(member), archive_.all_of(member), member.name);
@@ -215,9 +222,7 @@ Result<Layer> OvaFile::layer(std::size_t index) const {
 }
 
 Facts OvaFile::facts() const {
-    Facts facts = Facts::object();
-    if (!ovf_.name.empty()) facts["machine"] = printable(ovf_.name);
-    if (!ovf_.operating_system.empty()) facts["operating system"] = printable(ovf_.operating_system);
+    Facts facts = describe(ovf_.machine);
     if (!empty_disks_.empty()) facts["new disks without content"] = empty_disks_;
     for (const Member& member : archive_.members().list)
         facts["members"].push_back(Facts{{"name", printable(member.name)}, {"size", member.size}});
