@@ -5,6 +5,7 @@ differ, made by qemu-img under the host's names, then copied elsewhere and read 
 import gzip
 import json
 import os
+import plistlib
 import shutil
 import tarfile
 import uuid
@@ -435,6 +436,117 @@ class Machines(harness.FolderTest):
         machine.write_text('<Envelope xmlns:ovf="o"><References><File ovf:id="a" ovf:href="base.vmdk"/><File ovf:id="b" ovf:href="delta.vmdk"/></References>'
                            '<DiskSection><Disk ovf:diskId="one" ovf:fileRef="a"/><Disk ovf:diskId="two" ovf:fileRef="b" ovf:parentRef="one"/></DiskSection><VirtualSystem ovf:id="m"/></Envelope>')
         self.assert_bytes(f"{machine}#two", raw.read_bytes())
+
+    def parallels(self, own_settings):
+        """m.pvm with two disks, each a bundle of a chain of images; {drive: disks}."""
+        bundle, drives = self.host / "m.pvm", {}
+        guids = [f"{{{uuid.UUID(int=self.random.getrandbits(128), version=4)}}}" for _ in CHECKPOINTS] + ["{5fbaabe3-6958-40ff-92a7-860e329aab41}"]
+        for number in range(2):
+            folder, raw, disks, images, shots, below = bundle / f"harddisk{number}.hdd", bytearray(2 * MIB), [], "", "", f"{{{uuid.UUID(int=0)}}}"
+            folder.mkdir(parents=True)
+            for guid in guids:
+                image = folder / f"harddisk{number}.hdd.0.{guid}.hds"
+                run("qemu-img", "create", "-q", "-f", "parallels", "-o", "cluster_size=64k", image, 2 * MIB)
+                for _ in range(3):
+                    at, byte = self.random.randrange(32) << 16, self.random.randrange(1, 256)
+                    run("qemu-io", "-f", "parallels", "-c", f"write -P {byte} {at} 64k", image)
+                    raw[at:at + (64 << 10)] = bytes([byte]) * (64 << 10)
+                disks.append(bytes(raw))
+                images += f"<Image><GUID>{guid}</GUID><Type>Compressed</Type><File>{image.name}</File></Image>"
+                shots += f"<Shot><GUID>{guid}</GUID><ParentGUID>{below}</ParentGUID></Shot>"
+                below = guid
+            (folder / "DiskDescriptor.xml").write_text(f"<Parallels_disk_image Version='1.0'><Disk_Parameters><Disk_size>{2 * MIB // 512}</Disk_size></Disk_Parameters><StorageData><Storage><Start>0</Start>"
+                                                       f"<End>{2 * MIB // 512}</End>{images}</Storage></StorageData><Snapshots>{shots}</Snapshots></Parallels_disk_image>")
+            drives[f"hdd{number}"] = disks
+
+        def settings(count):
+            disks = "".join(f"<Hdd><Index>{number}</Index><Enabled>1</Enabled><Connected>1</Connected><EmulatedType>1</EmulatedType><SystemName>{name}</SystemName><InterfaceType>2</InterfaceType><StackIndex>{number}</StackIndex></Hdd>"
+                            for number, name in enumerate(("harddisk0.hdd", "/Users/x/Parallels/m.pvm/harddisk1.hdd")[:count]))
+            return ("<?xml version='1.0' encoding='UTF-8'?>\n<ParallelsVirtualMachine schemaVersion='1.0'><Identification><VmUuid>{11111111-2222-3333-4444-555555555555}</VmUuid><VmName>Mac guest</VmName></Identification>"
+                    "<Settings><Startup><Bios><EfiEnabled>1</EfiEnabled></Bios></Startup></Settings><Hardware><Cpu><Number>2</Number></Cpu><Memory><RAM>2048</RAM></Memory>"
+                    "<CdRom><Index>0</Index><Enabled>1</Enabled><EmulatedType>1</EmulatedType><SystemName>/isos/debian.iso</SystemName><InterfaceType>2</InterfaceType><StackIndex>2</StackIndex></CdRom>" + disks +
+                    "<NetworkAdapter><Index>0</Index><Enabled>1</Enabled><EmulatedType>1</EmulatedType><MAC>525400123456</MAC><AdapterType>3</AdapterType></NetworkAdapter></Hardware></ParallelsVirtualMachine>")
+
+        (bundle / "config.pvs").write_text(settings(2))
+        tree = ""
+        for number in reversed(range(len(CHECKPOINTS))):
+            tree = (f'<SavedStateItem guid="{guids[number].upper()}" state="poweroff" current="{"yes" if number == 2 else "no"}"><Name>{CHECKPOINTS[number]}</Name>'
+                    f'<DateTime>2024-01-0{number + 1} 03:04:05</DateTime><Description><![CDATA[]]></Description>{tree}</SavedStateItem>')
+        (bundle / "Snapshots.xml").write_text(f"<?xml version='1.0' encoding='UTF-8'?>\n<ParallelsSavedStates><SavedStateItem guid='' current='no'><Name/>{tree}</SavedStateItem></ParallelsSavedStates>")
+        if own_settings:
+            (bundle / "Snapshots").mkdir()
+            (bundle / "Snapshots" / f"{guids[0].upper()}.pvs").write_text(settings(1))
+        return drives
+
+    def test_parallels(self):
+        drives = self.parallels(own_settings=False)
+        bundle = self.moved() / "m.pvm"
+        for machine in (bundle / "config.pvs", bundle):
+            info = self.assert_states(machine, drives)
+        self.assertEqual([info[key] for key in ("machine", "machine_id", "firmware")], ["Mac guest", "11111111-2222-3333-4444-555555555555", "UEFI"])
+        self.assertEqual([(drive["controller"], drive["port"]) for drive in info["drives"]], [("SATA", "0"), ("SATA", "1"), ("SATA", "2")])
+        self.assertEqual(info["checkpoints"][0]["time_as_written"], "2024-01-01 03:04:05")
+        self.assertIn("missing", info["drives"][2])
+
+    def test_a_parallels_checkpoint_has_the_drives_of_its_own_settings(self):
+        drives = self.parallels(own_settings=True)
+        machine = self.moved() / "m.pvm"
+        self.assert_bytes(f"{machine}#clean", drives["hdd0"][0])
+        code, _, said = outcome(VDISK, "hash", f"{machine}#hdd1@clean")
+        self.assertEqual(code, 2, said)
+        self.assert_bytes(f"{machine}#hdd1@updated", drives["hdd1"][1])
+
+        shutil.rmtree(machine / "harddisk1.hdd")
+        shutil.copy(machine / "harddisk0.hdd/DiskDescriptor.xml", machine / "DiskDescriptor.xml")
+        code, _, said = outcome(VDISK, "hash", f"{machine}#hdd1")
+        self.assertEqual(code, 2, "a descriptor of another disk is not taken")
+        self.assertIn("is of another disk", said)
+
+    def utm(self, folder, config):
+        """X.utm with a qcow2 and a raw disk in `folder`; the disks' bytes."""
+        bundle = self.host / "X.utm"
+        (bundle / folder).mkdir(parents=True)
+        raw = self.new_disk(bundle / folder / "one.qcow2", "qcow2").read_bytes()
+        (bundle / folder / "two.img").write_bytes(self.random_bytes(MIB))
+        (bundle / "config.plist").write_bytes(plistlib.dumps(config))
+        return [raw, (bundle / folder / "two.img").read_bytes()]
+
+    def test_utm_in_both_layouts(self):
+        new = {"Backend": "QEMU", "ConfigurationVersion": 4, "Information": {"Name": "Mac guest", "UUID": "U-1"}, "QEMU": {"UEFIBoot": True, "TPMDevice": True},
+               "System": {"Architecture": "aarch64", "CPUCount": 2, "MemorySize": 2048}, "Network": [{"Hardware": "virtio-net-pci", "MacAddress": "52:54:00:12:34:56", "Mode": "Shared"}],
+               "Drive": [{"Identifier": "A", "ImageName": "one.qcow2", "ImageType": "Disk", "Interface": "VirtIO", "ReadOnly": False},
+                         {"Identifier": "B", "ImageName": "two.img", "ImageType": "Disk", "Interface": "NVMe", "ReadOnly": False}, {"Identifier": "C", "ImageType": "CD", "Interface": "USB", "ReadOnly": True}]}
+        old = {"ConfigurationVersion": 2, "Debug": {}, "Info": {"Notes": "n"}, "System": {"Architecture": "x86_64", "CPUCount": 2, "Memory": 2048, "BootUefi": True, "SystemUUID": "U-1"},
+               "Networking": {"NetworkEnabled": True, "NetworkCard": "e1000", "NetworkCardMAC": "52:54:00:12:34:56", "NetworkMode": "emulated"},
+               "Drives": [{"DriveName": "drive0", "ImagePath": "one.qcow2", "ImageType": "disk", "InterfaceType": "virtio"}, {"DriveName": "drive1", "ImagePath": "two.img", "ImageType": "disk", "InterfaceType": "nvme"},
+                          {"DriveName": "drive2", "ImageType": "cd", "InterfaceType": "usb", "Removable": True}]}
+        for name, folder, config in (("Mac guest", "Data", new), ("X", "Images", old)):
+            with self.subTest(folder):
+                shutil.rmtree(self.copy, ignore_errors=True)
+                disks = self.utm(folder, config)
+                bundle = self.moved() / "X.utm"
+                for machine in (bundle, bundle / "config.plist"):
+                    for number, expected in enumerate(disks):
+                        self.assert_bytes(f"{machine}#drive{number}", expected)
+                    info = json.loads(run(VDISK, "info", "--json", machine))
+                    self.assertEqual([info[key] for key in ("machine", "machine_id", "memory_size", "processors", "firmware")], [name, "U-1", 2048 * MIB, 2, "UEFI"])
+                    self.assertEqual(info["network_adapters"][0]["mac_address"], "52:54:00:12:34:56")
+                    self.assertEqual([(drive["name"], drive["kind"]) for drive in info["drives"]], [("drive0", "disk"), ("drive1", "disk"), ("drive2", "CD-ROM")])
+                self.host.mkdir()
+
+    def test_what_is_not_read_of_utm_is_said(self):
+        self.utm("Data", {"Backend": "Apple", "ConfigurationVersion": 4, "Drive": [{"ImageName": "two.img"}], "System": {}})
+        bundle = self.host / "X.utm"
+        self.assert_bytes(bundle, (bundle / "Data/two.img").read_bytes())
+        (bundle / "Data/two.img").write_bytes(b"shdw" + bytes(MIB - 4))
+        code, _, said = outcome(VDISK, "hash", f"{bundle}#drive0")
+        self.assertEqual(code, 2)
+        self.assertIn("ASIF", said)
+        config = plistlib.loads((bundle / "config.plist").read_bytes())
+        (bundle / "config.plist").write_bytes(plistlib.dumps(config, fmt=plistlib.FMT_BINARY))
+        code, _, said = outcome(VDISK, "ls", bundle)
+        self.assertEqual(code, 2)
+        self.assertIn("binary property list", said)
 
     def test_what_was_found_where_is_told(self):
         (self.folder / "images").mkdir()

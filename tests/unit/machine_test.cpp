@@ -76,6 +76,10 @@ BOOST_AUTO_TEST_CASE(machines_are_known_by_their_texts_and_other_texts_are_not) 
     BOOST_TEST(detected("<!-- no\nedit --><domain type='kvm'><name>a</name></domain>") == "libvirt");
     BOOST_TEST(detected("<domain>") == "libvirt");
     BOOST_TEST(detected("<?xml version='1.0'?><!-- by hand --><ovf:Envelope>") == "ovf");
+    BOOST_TEST(detected("<?xml version='1.0'?>\n<ParallelsVirtualMachine>") == "pvs");
+    BOOST_TEST(detected("<plist version='1.0'><dict><key>ConfigurationVersion</key><integer>4</integer>"
+                        "<key>Drive</key><array/></dict></plist>") == "utm");
+    BOOST_TEST(detected("<plist version='1.0'><dict><key>ConfigurationVersion</key></dict></plist>") == "");
     BOOST_TEST(detected("cores: 2\nmemory: 512\n") == "proxmox");
     BOOST_TEST(detected("#a note\nscsi0: local:1/a.raw\nmemory: 512\n[one]\n") == "proxmox");
     for (const char* text : {"", "config.version is 8\n", "x config.version = 8", "<domains/>", "<a><domainname/></a>",

@@ -4,7 +4,9 @@
 #include "base/text.hpp"
 #include "format/libvirt/libvirt.hpp"
 #include "format/ova/ovf_machine.hpp"
+#include "format/parallels/machine.hpp"
 #include "format/proxmox/proxmox.hpp"
+#include "format/utm/utm.hpp"
 #include "format/vbox/described.hpp"
 #include "format/vmx/vmx.hpp"
 #include "open/machine/hyperv.hpp"
@@ -80,7 +82,21 @@ const Format kProxmoxFormat{.name = "proxmox",
 const Format kOvfFormat{.name = "ovf",
                         .description = "Machine by its OVF descriptor, with the disks beside it",
                         .probe = ova::probe_ovf,
-                        .open = open<kOvfFormat, ova::read_ovf>,
+                        .open = open_machine<kOvfFormat, ova::read_ovf>,
+                        .is_machine = true};
+
+const Format kPvsFormat{.name = "pvs",
+                        .description = "Parallels machine (.pvm, config.pvs), by the disks that it names",
+                        .probe = parallels::probe_machine,
+                        .open = open_machine<kPvsFormat, parallels::read_machine>,
+                        .file_in_folder = parallels::kSettingsName,
+                        .is_machine = true};
+
+const Format kUtmFormat{.name = "utm",
+                        .description = "UTM machine (.utm, config.plist), by the disks that it names",
+                        .probe = utm::probe,
+                        .open = open_machine<kUtmFormat, utm::read>,
+                        .file_in_folder = utm::kConfigName,
                         .is_machine = true};
 
 } // namespace vdisk
