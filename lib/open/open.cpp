@@ -12,6 +12,7 @@
 #include "open/parts.hpp"
 #include "open/reference/reference.hpp"
 #include "open/registry.hpp"
+#include "open/report.hpp"
 
 #include <algorithm>
 #include <array>
@@ -418,7 +419,7 @@ DiskList list_disks(const DiskFile& file, const Selector& selector) {
     for (const Disk& disk : file.disks()) {
         if (disk.kind == Disk::Kind::active) continue;
         ++list.count;
-        list.text += fmt::format("\n  {}  {}  {}", to_string(disk.kind), human_size(disk.size),
+        list.text += fmt::format("\n  {}  {}  {}", to_string(disk.kind), shown_size(disk),
                                  shell_quoted(utf8(selector.path) + "#" + selecting_word(file, disk)));
     }
     return list;
@@ -476,7 +477,7 @@ Error not_raw(Error error, const ParentLink& link) {
 }
 
 // Opens what an image or a machine names, by the format that it has there; empty: nobody says it.
-Result<OpenedFile> open_as_named(const FoundFile& found, const std::string& format, bool disks_only,
+Result<OpenedFile> open_as_named(const FoundFile& found, const std::string& format, bool disks_only, Selector meant,
                                  const OpenOptions& options, CachesPtr caches) {
     // The guest chooses what a raw disk begins with: that must not make a compressed stream of it.
     const bool may_be_raw = format.empty() || format == kRawFormat.name;
@@ -487,9 +488,18 @@ Result<OpenedFile> open_as_named(const FoundFile& found, const std::string& form
                                .may_be_compressed = !may_be_raw || found.packed,
                                .disks_only = disks_only,
                                .window = found.window};
-    Selector meant{.path = found.file->path()};
+    meant.path = found.file->path();
     if (!found.snapshot.empty()) meant.snapshot = found.snapshot;
     return open_found(found.file, std::move(meant), expected, options, std::move(caches));
+}
+
+// What a person said of a machine's disk is meant for its image. Of other files it is meant for themselves.
+Selector keys_for_medium(const OpenedFile& child) {
+    Selector keys;
+    if (!child.disks->format().is_machine) return keys;
+    keys.key_file = child.context.selector.key_file;
+    keys.passphrase_file = child.context.selector.passphrase_file;
+    return keys;
 }
 
 // Opens the parent that `link` names, or that the user gave in its place.
@@ -500,8 +510,8 @@ Result<OpenedParent> open_parent(const ParentLink& link, const OpenedFile& child
     FoundFile& found = located.value();
     OpenOptions below = options_below(child, options);
     if (!found.registry.empty()) below.registry = found.registry;
-    auto file =
-        open_as_named(found, found.format.empty() ? link.format : found.format, false, below, child.context.caches);
+    auto file = open_as_named(found, found.format.empty() ? link.format : found.format, false, keys_for_medium(child),
+                              below, child.context.caches);
     if (file.has_error()) return not_raw(std::move(file).error(), link);
     return OpenedParent{
         .file = std::move(file).value(), .how = std::move(found.how), .remarks = std::move(found.remarks)};
@@ -838,15 +848,41 @@ Result<OpenedFile> open_given(const FilePtr& file, std::string_view selector, Op
                       options, std::make_shared<Caches>(options.limits));
 }
 
+namespace {
+
+OpenOptions options_of(const OpenContext& machine, const std::filesystem::path& registry) {
+    return OpenOptions{.limits = machine.limits,
+                       .references = machine.references->policy(),
+                       .progress = machine.progress,
+                       .index_cache = machine.index_cache,
+                       .registry = registry.empty() ? machine.registry : registry,
+                       .root = machine.references->root(),
+                       .inputs = machine.references->inputs()};
+}
+
+} // namespace
+
 Result<OpenedFile> open_medium(const FoundFile& found, const OpenContext& machine) {
-    const OpenOptions options{.limits = machine.limits,
-                              .references = machine.references->policy(),
-                              .progress = machine.progress,
-                              .index_cache = machine.index_cache,
-                              .registry = found.registry.empty() ? machine.registry : found.registry,
-                              .root = machine.references->root(),
-                              .inputs = machine.references->inputs()};
-    return open_as_named(found, found.format, true, options, machine.caches);
+    return open_as_named(found, found.format, true, Selector{}, options_of(machine, found.registry), machine.caches);
+}
+
+NamedChain chain_of(OpenedFile file, std::size_t index) {
+    const OpenOptions options = options_of(file.context, {});
+    NamedChain chain;
+    chain.files.push_back({std::string(file.source->name()), std::string(file.disks->format().name)});
+    std::vector<OpenLayer> layers;
+    auto next = open_layer(std::move(file), index);
+    while (next.has_value()) {
+        layers.push_back(std::move(next).value());
+        const OpenLayer& last = layers.back();
+        if (layers.size() > 1) chain.files.push_back({last.link.path, std::string(last.link.format->name)});
+        if (!last.layer.parent) return chain;
+        if (layers.size() >= options.limits.chain_depth)
+            next = fail(ErrorKind::limit_exceeded, "the chain has more than {} layers", options.limits.chain_depth);
+        else next = open_layer_below(layers, options);
+    }
+    chain.problem = next.error().what;
+    return chain;
 }
 
 void find_inputs(const OpenedFile& file, const OpenOptions& options) {

@@ -90,9 +90,22 @@ struct OpenedDisk {
 /// `options.references` says: only what the selector gives. No reference file is followed.
 [[nodiscard]] Result<OpenedFile> open_given(const FilePtr& file, std::string_view selector, OpenOptions options);
 
-/// Opens a file that a machine names, as open_disk() does when it comes to it as a parent: with its parts, and as what it
-/// decompresses to. `machine`: of the file that names it. Errors: as open_file().
+/// Opens a file that a machine names, as open_disk() does when it comes to it as a parent: with its parts, and as what
+/// it decompresses to. `machine`: of the file that names it. Errors: as open_file().
 [[nodiscard]] Result<OpenedFile> open_medium(const FoundFile& found, const OpenContext& machine);
+
+/// The files that a disk is read from, the first its own, by their names and formats.
+struct NamedChain {
+    struct File {
+        std::string name; ///< safe to show
+        std::string format;
+    };
+    std::vector<File> files;
+    std::string problem{}; ///< why it can't be followed further; empty if it is whole
+};
+
+/// Follows the chain of disk number `index` of `file` as far as it goes. Reads nothing of the disks.
+[[nodiscard]] NamedChain chain_of(OpenedFile file, std::size_t index);
 
 /// Tells `options.inputs` of every file that `file` leads to, and those in turn, by names and selectors, as far as they
 /// can be followed: for who writes something without having opened the disks. Needs no key.

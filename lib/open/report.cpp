@@ -65,6 +65,11 @@ void append_text(std::string& text, const Facts& facts, std::size_t indent) {
 
 constexpr std::size_t kLongestLine = 512;
 
+// Nothing is known of one that could not be opened.
+bool has_size(const Disk& disk) {
+    return disk.size != 0 || !disk.facts.contains("unreadable");
+}
+
 void add_remark(AuditReport& report, const ChainLink& link, const Remark& remark) {
     if (remark.weight == Remark::Weight::doubt)
         report.add(Severity::warning, "parent-mismatch", {}, "{}: {}", link.path, remark.text);
@@ -104,16 +109,21 @@ Facts describe(const Disk& disk) {
     facts["kind"] = to_string(disk.kind);
     if (!disk.id.empty()) facts["id"] = printable(disk.id);
     if (!disk.name.empty()) facts["name"] = printable(disk.name);
-    facts["size"] = disk.size;
+    if (has_size(disk)) facts["size"] = disk.size;
     facts.update(disk.facts);
     return facts;
+}
+
+std::string shown_size(const Disk& disk) {
+    if (has_size(disk)) return human_size(disk.size);
+    return disk.facts.contains("missing") ? "missing" : "unknown";
 }
 
 std::string one_line(const Disk& disk) {
     std::string line(to_string(disk.kind));
     if (!disk.name.empty()) line += fmt::format(" '{}'", shown_name(disk.name));
     if (!disk.id.empty() && disk.id != disk.name) line += fmt::format(", id {}", shown_name(disk.id));
-    line += fmt::format(", {}", human_size(disk.size));
+    line += fmt::format(", {}", shown_size(disk));
     for (const auto& [key, value] : disk.facts.members()) {
         if (value.is_nested()) continue;
         const std::string fact = fmt::format(", {} {}", key, scalar_text(key, value));
@@ -128,7 +138,7 @@ Facts describe(const OpenedFile& file) {
     if (!file.reference.empty()) facts["reference"] = file.reference;
     facts["format"] = file.disks->format().name;
     const std::vector<Disk>& disks = file.disks->disks();
-    if (!disks.empty() && (disks.size() == 1 || disks.front().kind == Disk::Kind::active))
+    if (!disks.empty() && (disks.size() == 1 || disks.front().kind == Disk::Kind::active) && has_size(disks.front()))
         facts["virtual size"] = disks.front().size;
     facts["file size"] = file.context.file ? file.context.file->size() : file.source->size();
     if (file.context.file && !file.context.file->parts().empty()) facts["parts"] = describe_parts(*file.context.file);

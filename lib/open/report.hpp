@@ -15,6 +15,9 @@ namespace vdisk {
 /// One disk of a file.
 [[nodiscard]] Facts describe(const Disk& disk);
 
+/// The size of a disk for people; "missing" of one whose file is not there, "unknown" where it can't be told.
+[[nodiscard]] std::string shown_size(const Disk& disk);
+
 /// What is known of one disk in a file, in one line of at most some 500 bytes: its kind, names, size, then facts as far
 /// as they fit.
 [[nodiscard]] std::string one_line(const Disk& disk);

@@ -498,7 +498,7 @@ class Machines(harness.FolderTest):
 
         shutil.rmtree(machine / "harddisk1.hdd")
         shutil.copy(machine / "harddisk0.hdd/DiskDescriptor.xml", machine / "DiskDescriptor.xml")
-        code, _, said = outcome(VDISK, "hash", f"{machine}#hdd1")
+        code, _, said = outcome(VDISK, "hash", f"{machine}/config.pvs#hdd1")
         self.assertEqual(code, 2, "a descriptor of another disk is not taken")
         self.assertIn("is of another disk", said)
 
@@ -556,7 +556,51 @@ class Machines(harness.FolderTest):
         self.assertEqual(disk["found_at"], str(self.folder / "images/disk.raw"))
         self.assertEqual(disk["found"], "where the image's tree has it")
 
+    def test_every_disk_tells_the_chain_of_its_files(self):
+        self.vmx(lambda name: name)
+        machine = self.host / "vmfs/volumes/5f0e-ds1/mailserver/mailserver.vmx"
+        disks = json.loads(run(VDISK, "ls", "--json", machine))["disks"]
+        for disk in disks:
+            told = json.loads(run("qemu-img", "info", "--backing-chain", "--output=json", disk["found_at"]))
+            self.assertEqual([os.path.basename(each["file"]) for each in disk["chain"]], [os.path.basename(each["filename"]) for each in told], disk["name"])
+            self.assertEqual({each["format"] for each in disk["chain"]}, {"vmdk"})
+        self.assertEqual(max(len(disk["chain"]) for disk in disks), 4)
+        self.assertIn(b"mailserver-000001.vmdk, over ", run(VDISK, "ls", machine))
+        (machine.parent / "mailserver-000001.vmdk").unlink()
+        disk = json.loads(run(VDISK, "ls", "--json", machine, status=1))["disks"][0]
+        self.assertEqual(len(disk["chain"]), 2)
+        self.assertIn("mailserver-000001.vmdk", disk["chain_breaks_off"])
+
+    def test_a_key_is_handed_on_to_the_image(self):
+        image, raw = self.folder / "locked.qcow2", self.folder / "model.raw"
+        raw.write_bytes(self.random_bytes(MIB))
+        secret = self.folder / "key"
+        secret.write_bytes(b"a secret")
+        (self.folder / "other").write_bytes(b"another")
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "--object", f"secret,id=s,file={secret}", "-o", "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", raw, image)
+        machine = self.plain_machine(image, "qcow2")
+        self.assert_bytes(f"{machine}#vda,key-file={secret}", raw.read_bytes())
+        self.assert_bytes(f"{machine}#device=vda,key-file={secret}", raw.read_bytes())
+        for typed, expected in ((f"{machine}#vda", "key-file"), (f"{machine}#vda,key-file={self.folder}/other", "passphrase")):
+            code, out, said = outcome(VDISK, "export", typed, "-")
+            self.assertEqual((code, out), (2, b""), said)
+            self.assertIn(expected, said)
+        self.assertEqual(json.loads(run(VDISK, "ls", "--json", machine))["disks"][0]["size"], MIB)
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image)
+        code, _, said = outcome(VDISK, "hash", f"{machine}#vda,key-file={secret}")
+        self.assertEqual(code, 2)
+        self.assertIn("not encrypted", said)
+
     def test_a_missing_disk_is_listed_and_told(self):
+        machine = self.plain_machine("/gone/disk.raw")
+        listed = json.loads(run(VDISK, "ls", "--json", machine, status=1))["disks"][0]
+        self.assertNotIn("size", listed)
+        self.assertTrue(listed["missing"])
+        self.assertRegex(run(VDISK, "ls", machine, status=1).decode(), r"vda +- +missing")
+        (self.folder / "disk.qcow2").write_bytes(b"QFI\xfb" + bytes(4096))
+        listed = json.loads(run(VDISK, "ls", "--json", self.plain_machine("/gone/disk.qcow2", "qcow2"), status=1))["disks"][0]
+        self.assertNotIn("missing", listed)
+        self.assertNotIn("size", listed)
         machine = self.plain_machine("/gone/disk.raw")
         code, out, said = outcome(VDISK, "ls", machine)
         self.assertEqual(code, 1)

@@ -52,7 +52,7 @@ Row row_of(const OpenedFile& file, const Disk& disk) {
     Row row{.kind = std::string(to_string(disk.kind)),
             .name = disk.name.empty() ? "-" : printable(disk.name),
             .id = disk.id.empty() ? "-" : shortened(printable(disk.id), kShownId),
-            .size = human_size(disk.size),
+            .size = shown_size(disk),
             .date = date_of(disk)};
     const std::string word = disk.kind == Disk::Kind::active ? "" : selecting_word(*file.disks, disk);
     if (!word.empty() && word != row.name && word != row.id) row.more = selector_of(file, disk);
@@ -158,6 +158,15 @@ private:
                            drive.contains("missing") ? ", which is missing" : "");
     }
 
+    // The files that a machine's disk is read from now, where these are several.
+    static void print_chain(const Disk& disk) {
+        std::string names;
+        for (const Facts& file : disk.facts["chain"].elements())
+            names += fmt::format("{}{}", names.empty() ? "" : ", over ", *file["file"].text());
+        if (disk.kind == Disk::Kind::device && disk.facts["chain"].elements().size() > 1)
+            fmt::print("{}: {}\n", printable(disk.name), names);
+    }
+
     static Facts identity(const OpenedFile& file) {
         const Facts all = file.disks->facts();
         Facts facts = Facts::object();
@@ -173,6 +182,7 @@ private:
     void print_text(const OpenedFile& file) const {
         if (printing.several) fmt::print("file: {}\n", file.source->name());
         fmt::print("{}{}", to_text(identity(file)), table(file, rows_of(file)));
+        for (const Disk& disk : file.disks->disks()) print_chain(disk);
         const Facts drives = removable(file);
         for (const Facts& drive : drives.elements()) fmt::print("{}\n", line_of(drive));
         if (file.disks->disks().size() > 1)

@@ -21,6 +21,7 @@ struct Medium {
     std::uint64_t size = 0;
     std::uint32_t sector_size = 512;
     std::vector<std::string> doubts{};
+    NamedChain chain{};
 };
 
 Result<FoundFile> locate(const Drive& drive, const References& gate) {
@@ -57,7 +58,8 @@ Result<void> require_base(const Drive& drive, const OpenedFile& opened, std::siz
                 opened.source->name(), printable(drive.base));
 }
 
-Result<Medium> look_at(const Drive& drive, const OpenContext& context) {
+// `chain_files`: how many names of files may still be told of; goes down.
+Result<Medium> look_at(const Drive& drive, const OpenContext& context, std::size_t& chain_files) {
     VDISK_TRY(found, locate(drive, *context.references));
     if (!found.format.empty() && find_format(found.format) == nullptr)
         return fail(ErrorKind::unsupported, "format '{}' is not read here", printable(found.format));
@@ -66,12 +68,22 @@ Result<Medium> look_at(const Drive& drive, const OpenContext& context) {
     VDISK_CHECK(require_base(drive, opened, index));
     const Disk& disk = opened.disks->disks()[index];
     if (disk.size == 0) return fail(ErrorKind::corrupt, "{}: is empty", found.file->name());
-    return Medium{.path = utf8(found.file->path()),
+    Medium medium{.path = utf8(found.file->path()),
                   .how = found.how,
                   .format = std::string(opened.disks->format().name),
                   .size = disk.size,
                   .sector_size = disk.sector_size,
                   .doubts = contradictions(drive, opened, disk)};
+    if (chain_files > 0) {
+        medium.chain = chain_of(std::move(opened), index);
+        chain_files -= std::min(chain_files, medium.chain.files.size());
+    }
+    return medium;
+}
+
+// Whether nothing is at any place where the medium may be.
+bool is_missing(const Drive& drive, const References& gate) {
+    return drive.problem.empty() && !drive.where.paths.empty() && gate.places(drive.where, drive.search).empty();
 }
 
 // What drives that have the same medium agree in.
@@ -85,7 +97,7 @@ class MachineFile final : public DiskFile {
 public:
     MachineFile(const Format& format, Machine machine, std::string_view name, const OpenContext& context)
         : format_(format), name_(name), machine_(std::make_shared<const Machine>(std::move(machine))),
-          context_(context) {
+          context_(context), chain_files_(context.limits.search_files) {
         for (const Drive& drive : machine_->drives) add_current(drive);
         for (const MachineState& state : machine_->checkpoints)
             for (const Drive& drive : state.drives) add_earlier(state, drive);
@@ -94,7 +106,9 @@ public:
 
     const Format& format() const noexcept override { return format_; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
-    std::vector<std::string_view> keys() const override { return {"parent", "backing", "root"}; }
+    std::vector<std::string_view> keys() const override {
+        return {"parent", "backing", "root", "key-file", "passphrase-file"};
+    }
     Result<Layer> layer(std::size_t index) const override;
     std::vector<ParentLink> links() const override;
     Facts facts() const override { return describe(*machine_); }
@@ -114,6 +128,7 @@ private:
     std::vector<Disk> disks_;
     std::vector<const Drive*> drives_; ///< of the disk with the same index
     std::map<Key, Result<Medium>> media_;
+    std::size_t chain_files_; ///< while it is made: of how many files chains may still tell
 };
 
 // Removable media are told, and are no disks of the machine.
@@ -168,10 +183,15 @@ void MachineFile::add(Disk disk, const Drive& drive) {
         disk.facts["found at"] = printable(medium.value().path);
         if (!medium.value().how.empty()) disk.facts["found"] = medium.value().how;
         if (!medium.value().doubts.empty()) disk.facts["doubts"] = medium.value().doubts;
+        for (const NamedChain::File& file : medium.value().chain.files)
+            disk.facts["chain"].push_back(Facts{{"file", file.name}, {"format", file.format}});
+        if (const std::string& problem = medium.value().chain.problem; !problem.empty())
+            disk.facts["chain breaks off"] = problem;
         disk.size = medium.value().size;
         disk.sector_size = medium.value().sector_size;
     } else {
         disk.facts["unreadable"] = medium.error().what;
+        if (is_missing(drive, *context_.references)) disk.facts["missing"] = true;
     }
     disks_.push_back(std::move(disk));
     drives_.push_back(&drive);
@@ -181,7 +201,9 @@ void MachineFile::add(Disk disk, const Drive& drive) {
 const Result<Medium>& MachineFile::medium_of(const Drive& drive) {
     Key key = key_of(drive);
     const auto known = media_.find(key);
-    return (known != media_.end() ? known : media_.emplace(std::move(key), look_at(drive, context_)).first)->second;
+    return (known != media_.end() ? known
+                                  : media_.emplace(std::move(key), look_at(drive, context_, chain_files_)).first)
+        ->second;
 }
 
 ParentLink MachineFile::link_to(const Drive& drive) const {
