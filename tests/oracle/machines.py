@@ -8,6 +8,7 @@ import os
 import plistlib
 import shutil
 import tarfile
+import unittest
 import uuid
 
 import harness
@@ -171,6 +172,15 @@ class Machines(harness.FolderTest):
         self.assertEqual([drive["medium"] for drive in info["drives"] if drive["removable"]], ["none"])
         shutil.move(self.copy / "etc", self.folder / "etc")
         self.assert_states(self.folder / "etc/libvirt/qemu/web.xml", drives, f"#root={self.copy}")
+
+    @unittest.skipUnless(shutil.which("virt-xml-validate") and shutil.which("xmllint"), "virt-xml-validate (libvirt-clients) or xmllint is not installed")
+    def test_the_xml_of_these_tests_is_libvirts(self):
+        self.libvirt(lambda name: f"/var/lib/libvirt/images/{name}")
+        files = sorted(self.host.rglob("*.xml"))
+        self.assertEqual(len(files), 1 + len(CHECKPOINTS))
+        for file in files:
+            run("virt-xml-validate", file, "domain" if file.name == "web.xml" else "domainsnapshot")
+        run("virt-xml-validate", self.plain_machine("/a.raw"), "domain")
 
     def test_a_libvirt_disk_whose_snapshot_is_outside_is_the_file_that_was_left(self):
         raw = self.new_disk(self.folder / "base.qcow2", "qcow2")
