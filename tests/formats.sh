@@ -13,12 +13,12 @@ missing() { # format what
 excused() {
     case "$1 $2" in
         "raw "*) ;;                            # has no metadata that could be wrong
-        "vbox number" | "vmx number" | "libvirt number" | "proxmox number" | "hyperv number" | "ovf number" | "pvs number" | "utm number" | "reference number") ;; # lead to an image
-        "vbox limits" | "vmx limits" | "libvirt limits" | "proxmox limits" | "ovf limits" | "pvs limits" | "utm limits" | "reference limits") ;; # texts, limited at opening
-        "vbox table" | "vmx table" | "libvirt table" | "proxmox table" | "hyperv table" | "ovf table" | "pvs table" | "utm table" | "reference table") ;; # README tells of machines apart
+        "vbox number" | "vmx number" | "libvirt number" | "proxmox number" | "hyperv number" | "ovf number" | "pmxcfs number" | "pvs number" | "utm number" | "reference number") ;; # lead to an image
+        "vbox limits" | "vmx limits" | "libvirt limits" | "proxmox limits" | "ovf limits" | "pmxcfs limits" | "pvs limits" | "utm limits" | "reference limits") ;; # texts, limited at opening
+        "vbox table" | "vmx table" | "libvirt table" | "proxmox table" | "hyperv table" | "ovf table" | "pmxcfs table" | "pvs table" | "utm table" | "reference table") ;; # README tells of machines apart
         "vbox tests" | "vbox oracle") ;;       # read with the disks of their machines, by the tests of vdi
-        "vmx tests" | "libvirt tests" | "proxmox tests" | "ovf tests" | "pvs tests" | "utm tests") ;; # in machine_test.cpp
-        "vmx oracle" | "libvirt oracle" | "proxmox oracle" | "ovf oracle" | "pvs oracle" | "utm oracle") ;; # in machines.py
+        "vmx tests" | "libvirt tests" | "proxmox tests" | "ovf tests" | "pmxcfs tests" | "pvs tests" | "utm tests") ;; # in machine_test.cpp
+        "vmx oracle" | "libvirt oracle" | "proxmox oracle" | "ovf oracle" | "pmxcfs oracle" | "pvs oracle" | "utm oracle") ;; # in machines.py
         "ova limits") ;;                       # a text and headers, whose number is limited at opening
         "vhdx oracle" | "vhdx limits") ;;      # together with vhd, in vhd_images.py and vhd_limits.cpp
         "qed limits" | "parallels limits") ;;  # together with qcow, in qcow_limits.cpp

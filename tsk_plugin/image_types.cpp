@@ -65,14 +65,15 @@ std::span<const ImageType> image_types() {
 namespace {
 
 // A machine's file is shown as what its disks mostly are.
-constexpr std::array<std::pair<std::string_view, std::string_view>, 8> kDisksOfMachines{{{"vbox", "vdi"},
+constexpr std::array<std::pair<std::string_view, std::string_view>, 9> kDisksOfMachines{{{"vbox", "vdi"},
                                                                                          {"vmx", "vmdk"},
                                                                                          {"libvirt", "qcow2"},
                                                                                          {"proxmox", "qcow2"},
                                                                                          {"hyperv", "vhdx"},
                                                                                          {"ovf", "vmdk"},
                                                                                          {"pvs", "parallels"},
-                                                                                         {"utm", "qcow2"}}};
+                                                                                         {"utm", "qcow2"},
+                                                                                         {"pmxcfs", "qcow2"}}};
 
 } // namespace
 

@@ -46,6 +46,10 @@ struct Limits {
     /// 250 snapshots, of 30 disks each that is half of it. What is told of each takes some kilobytes.
     std::size_t machine_media = 16384;
 
+    /// Bytes of an SQLite database, and of its log: a cluster's whole configuration has some megabytes, and Proxmox
+    /// itself keeps no more than 128 MiB. Going through one costs up to twice as much memory.
+    std::uint64_t sqlite_bytes = 128U << 20;
+
     /// Findings of one kind that an audit keeps the text of: more than anyone reads; the rest are counted.
     std::size_t audit_findings = 1000;
 

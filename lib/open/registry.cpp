@@ -23,10 +23,11 @@
 namespace vdisk {
 namespace {
 
-constexpr std::array kFormats{
-    &kQcow2Format, &kQcowFormat, &kQedFormat, &kParallelsFormat, &kVdiFormat,     &kVhdFormat,       &kVhdxFormat,
-    &kVmdkFormat,  &kVboxFormat, &kVmxFormat, &kLibvirtFormat,   &kProxmoxFormat, &kHypervFormat,    &kOvfFormat,
-    &kPvsFormat,   &kUtmFormat,  &kOvaFormat, &kVmaFormat,       &kPbsFormat,     &kReferenceFormat, &kRawFormat};
+constexpr std::array kFormats{&kQcow2Format,     &kQcowFormat,    &kQedFormat,    &kParallelsFormat, &kVdiFormat,
+                              &kVhdFormat,       &kVhdxFormat,    &kVmdkFormat,   &kVboxFormat,      &kVmxFormat,
+                              &kLibvirtFormat,   &kProxmoxFormat, &kHypervFormat, &kOvfFormat,       &kPmxcfsFormat,
+                              &kPvsFormat,       &kUtmFormat,     &kOvaFormat,    &kVmaFormat,       &kPbsFormat,
+                              &kReferenceFormat, &kRawFormat};
 
 Match match_of(const Format& format, const FirstLook& look, const ByteSource& source) {
     const auto present = [&](const Signature& each) { return look.look_for(each) == Sign::present; };

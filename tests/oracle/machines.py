@@ -7,6 +7,7 @@ import json
 import os
 import plistlib
 import shutil
+import sqlite3
 import tarfile
 import unittest
 import uuid
@@ -225,6 +226,105 @@ class Machines(harness.FolderTest):
             shutil.move(file, flat / file.name)
         shutil.rmtree(self.copy)
         self.assert_states(flat / "100.conf", drives)
+
+    def config_db(self, page_size=4096, more=()):
+        """The cluster's files of proxmox() as rows of config.db; a connection that writes to it still, by a log."""
+        place = self.host / "var/lib/pve-cluster"
+        place.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(place / "config.db")
+        connection.execute(f"PRAGMA page_size={page_size}")
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("CREATE TABLE tree (inode INTEGER PRIMARY KEY NOT NULL, parent INTEGER NOT NULL CHECK(typeof(parent)=='integer'), version INTEGER NOT NULL, writer INTEGER NOT NULL, "
+                           "mtime INTEGER NOT NULL, type INTEGER NOT NULL, name TEXT NOT NULL, data BLOB)")
+        folders, rows = {"": 0}, [(0, 0, 8, "__version__", None)]
+
+        def add(path, data):
+            parent, _, name = path.rpartition("/")
+            if parent not in folders:
+                add(parent, None)
+            inode = len(rows) + 1
+            folders.setdefault(path, inode)
+            rows.append((inode, folders[parent], 4 if data is None else 8, name, data))
+
+        for file in sorted((self.host / "etc/pve").rglob("*")):
+            if file.is_file():
+                add(str(file.relative_to(self.host / "etc/pve")), file.read_bytes())
+        for path, data in more:
+            add(path, data)
+        connection.executemany("INSERT INTO tree VALUES (?, ?, 1, 0, 1700000000, ?, ?, ?)", rows)
+        connection.commit()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.rmtree(self.host / "etc/pve")
+        return connection
+
+    def test_a_clusters_database_has_all_machines(self):
+        for page_size in (512, 4096, 65536):
+            with self.subTest(page_size):
+                shutil.rmtree(self.copy, ignore_errors=True)
+                shutil.rmtree(self.host, ignore_errors=True)
+                drives = self.proxmox()
+                other = b"cores: 1\nmemory: 512\nscsi0: local-lvm:vm-200-disk-0\n" + b"#" + b"x" * 100_000
+                self.config_db(page_size, [("nodes/m/qemu-server/200.conf", other), ("nodes/m/lxc/300.conf", b"memory: 1\n")] +
+                               [(f"priv/lock/{number}", bytes(number)) for number in range(300)]).close()
+                database = self.moved() / "var/lib/pve-cluster/config.db"
+                before = {file.name: file.read_bytes() for file in database.parent.iterdir()}
+                for drive, disks in drives.items():
+                    self.assert_bytes(f"{database}#100/{drive}", disks[-1])
+                    for name, expected in zip(CHECKPOINTS, disks):
+                        self.assert_bytes(f"{database}#100/{drive}@{name}", expected)
+                        self.assert_bytes(f"{database}#100/{name}/{drive}", expected)
+                info = json.loads(run(VDISK, "info", "--json", database, status=None))
+                self.assertEqual([(machine["machine_id"], machine["node"]) for machine in info["machines"]], [("200", "m"), ("100", "n")])
+                self.assertEqual([each["name"] for each in info["machines"][1]["checkpoints"]], list(CHECKPOINTS))
+                self.assertEqual(run(VDISK, "config", database, "nodes/m/qemu-server/200.conf"), other)
+                self.assertIn(b"200/scsi0", run(VDISK, "ls", database, status=1))
+                self.assertEqual({file.name: file.read_bytes() for file in database.parent.iterdir()}, before)
+
+    def test_what_a_clusters_log_holds_counts_as_far_as_it_was_committed(self):
+        drives = self.proxmox()
+        connection = self.config_db()
+        text = connection.execute("SELECT data FROM tree WHERE name = '100.conf'").fetchone()[0]
+        connection.execute("UPDATE tree SET data = ? WHERE name = '100.conf'", (text.replace(b"name: db", b"name: new" + b"#" * 9000, 1),))
+        connection.commit()
+        place = self.host / "var/lib/pve-cluster"
+        self.assertGreater((place / "config.db-wal").stat().st_size, 8192)
+        shutil.copytree(self.host, self.copy)
+        database = self.copy / "var/lib/pve-cluster/config.db"
+        (self.copy / "var/lib/pve-cluster/config.db-shm").unlink()
+
+        def name():
+            return json.loads(run(VDISK, "info", "--json", database, status=None))["machines"][0]["machine"].rstrip("#")
+
+        self.assertEqual(name(), "new")
+        self.assert_bytes(f"{database}#100/scsi0", drives["scsi0"][-1])
+        log = database.parent / "config.db-wal"
+        whole = log.read_bytes()
+        log.write_bytes(whole[:-1])  # the transaction's last frame
+        self.assertEqual(name(), "db")
+        log.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+        self.assertEqual(name(), "db")
+        log.unlink()
+        self.assertEqual(name(), "db")
+        connection.close()
+
+    def test_a_damaged_cluster_database_is_told_and_ends_soon(self):
+        self.proxmox()
+        self.config_db(512, [(f"nodes/n/qemu-server/{number}.conf", b"cores: 1\nmemory: 1\n" + b"#" * number) for number in range(101, 300)]).close()
+        database = self.host / "var/lib/pve-cluster/config.db"
+        whole = database.read_bytes()
+        for _ in range(30):
+            damaged = bytearray(whole)
+            for _ in range(20):
+                damaged[self.random.randrange(100, len(damaged))] = self.random.randrange(256)
+            database.write_bytes(damaged)
+            self.assertIn(outcome(VDISK, "info", database, timeout=20)[0], (0, 1, 2))
+        for at in range(512, len(whole), 512):  # an inner page that leads to itself
+            if whole[at] == 5:
+                database.write_bytes(whole[:at + 8] + (at // 512 + 1).to_bytes(4, "big") + whole[at + 12:])
+                break
+        code, out, _ = outcome(VDISK, "info", "--json", database, timeout=20)
+        self.assertIn("used twice", " ".join(json.loads(out).get("problems", [])))
 
     def vbox(self, location):
         """m.vbox with two disks, each a chain of VDIs; {drive: disks}."""

@@ -4,6 +4,7 @@
 #include "disk/machine.hpp"
 #include "format/ova/ovf.hpp"
 #include "format/proxmox/proxmox.hpp"
+#include "format/proxmox/sqlite.hpp"
 #include "format/proxmox/storage.hpp"
 #include "format/vmx/dictionary.hpp"
 #include "format/vmx/vmx.hpp"
@@ -12,6 +13,11 @@
 #include "temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <map>
 
 using namespace vdisk;
 using namespace vdisk::test;
@@ -131,6 +137,39 @@ BOOST_AUTO_TEST_CASE(volumes_are_where_their_storages_keep_them) {
     BOOST_TEST(inside.snapshot == "one");
     BOOST_TEST(inside.format == "qcow2");
     BOOST_TEST(proxmox::place_of({}, "gone:100/a.qcow2", "").where.windows);
+}
+
+BOOST_AUTO_TEST_CASE(rows_of_a_database_are_read_and_damage_is_told) {
+    const char* const source = std::getenv("abs_top_srcdir");
+    BOOST_REQUIRE(source != nullptr);
+    std::ifstream in(std::string(source) + "/tests/fuzz/corpus/fuzz_pmxcfs/deep", std::ios::binary);
+    const std::string stored{std::istreambuf_iterator<char>(in), {}};
+    BOOST_REQUIRE(stored.size() > 4096);
+    const auto read = [&](std::string bytes, std::vector<std::string>& problems) {
+        const auto* start = reinterpret_cast<const std::byte*>(bytes.data());
+        auto database = sqlite::Database::open(
+            std::make_shared<MemorySource>(std::vector<std::byte>(start, start + bytes.size()), "m"), nullptr,
+            Limits{});
+        BOOST_REQUIRE(database.has_value());
+        std::map<std::int64_t, std::string> names;
+        const auto got = database.value().read(
+            "tree", Limits{}, [&](const sqlite::Row& row) { names.emplace(row.id, row.text(6)); }, problems);
+        return got.has_value() ? names.size() : 0;
+    };
+    std::vector<std::string> problems;
+    BOOST_TEST(read(stored, problems) == 66U);
+    BOOST_TEST(problems.empty());
+    // A page of rows that is none any more costs its rows, and is told.
+    for (std::size_t page = 512; page < stored.size(); page += 512) {
+        if (stored[page] != 0x0D) continue;
+        std::string damaged = stored;
+        damaged[page] = 0;
+        const std::size_t left = read(damaged, problems);
+        BOOST_TEST(left > 0U);
+        BOOST_TEST(left < 66U);
+        BOOST_TEST(problems.size() == 1U);
+        problems.clear();
+    }
 }
 
 BOOST_AUTO_TEST_CASE(checkpoints_are_sorted_into_a_tree_whatever_their_parents_are) {

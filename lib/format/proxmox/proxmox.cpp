@@ -118,10 +118,9 @@ NetworkAdapter adapter_of(const std::string& key, std::string_view value) {
     return adapter;
 }
 
-void describe(const Section& now, const OpenContext& context, Machine& machine) {
+void describe(const Section& now, const fs::path& file, Machine& machine) {
     machine.name = now.text("name");
     machine.encrypted = Machine::kNotTold;
-    const fs::path file = context.file ? context.file->path() : fs::path();
     if (const std::string stem = file.stem(); parse_number<std::uint32_t>(stem)) machine.id = stem;
     machine.system = now.text("ostype");
     machine.firmware = now.text("bios") == "ovmf" ? "UEFI" : "BIOS";
@@ -208,27 +207,39 @@ Match probe(std::span<const std::byte> head, const ByteSource& /*source*/) {
     return telling >= kEnough || (drive && telling > 0) ? Match::sure : Match::no;
 }
 
-Result<Machine> read(const ByteSource& source, const OpenContext& context) {
-    VDISK_TRY(text, read_settings(source, context.limits));
+Result<Machine> machine_of(std::string_view text, const fs::path& file, const Storages& storages,
+                           const Limits& limits) {
     Machine machine;
     const std::vector<Section> sections = parse(text, machine.notes);
-    const Storages storages = read_storages(context, machine);
-    describe(sections.front(), context, machine);
-    const std::size_t most = context.limits.machine_media;
+    describe(sections.front(), file, machine);
+    const std::size_t most = limits.machine_media;
     machine.drives = drives_of(sections.front(), storages, false, most);
     machine.unattached = drives_of(sections.front(), storages, true, most);
     machine.parent = sections.front().text("parent");
+    const std::string name = printable(utf8(file));
     std::size_t media = machine.drives.size() + machine.unattached.size();
-    VDISK_CHECK(check_media(media, source.name(), context.limits));
+    VDISK_CHECK(check_media(media, name, limits));
     for (const Section& section : sections) {
         // What is not in force yet, and what belongs to the machine's templates.
         if (section.name.empty() || section.name == "PENDING" || section.name.find(':') != std::string::npos) continue;
         machine.checkpoints.push_back(state_of(section, storages, most));
         media += 1 + machine.checkpoints.back().drives.size();
-        VDISK_CHECK(check_media(media, source.name(), context.limits));
+        VDISK_CHECK(check_media(media, name, limits));
     }
     machine.sort_checkpoints();
     return machine;
+}
+
+Result<Machine> read(const ByteSource& source, const OpenContext& context) {
+    VDISK_TRY(text, read_settings(source, context.limits));
+    Machine found;
+    const Storages storages = read_storages(context, found);
+    VDISK_TRY(machine, machine_of(text, context.file ? context.file->path() : fs::path(std::string(source.name())),
+                                  storages, context.limits));
+    machine.facts.update(found.facts);
+    machine.files = std::move(found.files);
+    machine.problems.insert(machine.problems.begin(), found.problems.begin(), found.problems.end());
+    return std::move(machine);
 }
 
 } // namespace vdisk::proxmox

@@ -5,12 +5,17 @@
 #include "format/libvirt/libvirt.hpp"
 #include "format/ova/ovf_machine.hpp"
 #include "format/parallels/machine.hpp"
+#include "format/proxmox/pmxcfs.hpp"
 #include "format/proxmox/proxmox.hpp"
+#include "format/proxmox/sqlite.hpp"
 #include "format/utm/utm.hpp"
 #include "format/vbox/described.hpp"
 #include "format/vmx/vmx.hpp"
+#include "open/machine/cluster.hpp"
 #include "open/machine/hyperv.hpp"
 #include "open/machine/machine_file.hpp"
+
+#include <array>
 
 namespace vdisk {
 namespace {
@@ -32,6 +37,8 @@ Result<Machine> read_vbox(const ByteSource& source, const OpenContext& context) 
                     parsed.damage);
     return machine;
 }
+
+constexpr std::array kSqlite{Signature{.magic = sqlite::kMagic, .least_size = 512}};
 
 // What all rows do with what their reader has read.
 template<const Format& format, Result<Machine> (*read)(const ByteSource&, const OpenContext&)>
@@ -84,6 +91,13 @@ const Format kOvfFormat{.name = "ovf",
                         .probe = ova::probe_ovf,
                         .open = open_machine<kOvfFormat, ova::read_ovf>,
                         .is_machine = true};
+
+const Format kPmxcfsFormat{.name = "pmxcfs",
+                           .description = "Proxmox VE cluster (config.db), by the volumes of its machines",
+                           .probe = proxmox::probe_cluster,
+                           .open = cluster::open,
+                           .signatures = kSqlite,
+                           .is_machine = true};
 
 const Format kPvsFormat{.name = "pvs",
                         .description = "Parallels machine (.pvm, config.pvs), by the disks that it names",

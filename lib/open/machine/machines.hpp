@@ -12,6 +12,7 @@ extern const Format kLibvirtFormat;
 extern const Format kProxmoxFormat;
 extern const Format kHypervFormat;
 extern const Format kOvfFormat;
+extern const Format kPmxcfsFormat;
 extern const Format kPvsFormat;
 extern const Format kUtmFormat;
 
