@@ -885,6 +885,12 @@ NamedChain chain_of(OpenedFile file, std::size_t index) {
     return chain;
 }
 
+Result<OpenContext> context_for(const FilePtr& file, const OpenOptions& options) {
+    VDISK_TRY(context, context_of(file, {.path = file->path()}, FileKinds::regular_only, options));
+    context.caches = std::make_shared<Caches>(options.limits);
+    return std::move(context);
+}
+
 void find_inputs(const OpenedFile& file, const OpenOptions& options) {
     std::set<FileIdentity> seen;
     std::vector<OpenedFile> level = open_named(file, options, seen);

@@ -107,6 +107,10 @@ struct NamedChain {
 /// Follows the chain of disk number `index` of `file` as far as it goes. Reads nothing of the disks.
 [[nodiscard]] NamedChain chain_of(OpenedFile file, std::size_t index);
 
+/// The context in which a format would open `file`: for who reads a file that is no disk and names some. Errors: as
+/// open_file().
+[[nodiscard]] Result<OpenContext> context_for(const FilePtr& file, const OpenOptions& options);
+
 /// Tells `options.inputs` of every file that `file` leads to, and those in turn, by names and selectors, as far as they
 /// can be followed: for who writes something without having opened the disks. Needs no key.
 void find_inputs(const OpenedFile& file, const OpenOptions& options);

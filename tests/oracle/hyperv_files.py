@@ -5,6 +5,7 @@ import hashlib
 import json
 
 import harness
+import hyperv_machine
 from harness import outcome, run
 
 FOLDER = harness.FIXTURES / "hyperv"
@@ -94,6 +95,77 @@ class Fixtures(harness.FolderTest):
             for name in entry["findings"]:
                 self.assertIn(name, err)
 
+    def host(self):
+        """A host's folder: web01 and web02 with three checkpoints each, the list of both, and what is no configuration."""
+        host = self.folder / "host"
+        for number, name in enumerate(("web01", "web02")):
+            hyperv_machine.machine(host, ("first", "second", "third"), ".vmcx", name=name, id=f"M{number}", more=hyperv_machine.logical_id(f"M{number}") if number else ())
+        hyperv_machine.write_vmcx(host / "data.vmcx", [("/Configurations/VirtualMachines/M0", "string", "C:\\VMs\\web01\\Virtual Machines\\M0.vmcx")])
+        (host / "notes.txt").write_text("nothing")
+        (host / "again").symlink_to(host)
+        return host
+
+    def told(self, *words, status=0):
+        """The objects that hvconfig prints, a line each, and what it says."""
+        code, out, said = outcome(HVCONFIG, *words, cwd=self.folder)
+        self.assertEqual(code, status, said)
+        return [json.loads(line) for line in out.splitlines()], said
+
+    def test_disks_of_a_folder_are_its_machines_with_their_checkpoints(self):
+        self.host()
+        expected = [("first", None, 0), ("second", "first", 1), ("third", "second", 2)]
+        objects, said = self.told("disks", "--json", "host")
+        self.assertEqual(said, "")
+        self.assertEqual([each["file"] for each in objects], ["host/data.vmcx", "host/web01/Virtual Machines/M0.vmcx", "host/web02/Virtual Machines/M1.vmcx"])
+        self.assertEqual([listed["id"] for listed in objects[0]["listed"]], ["M0"])
+        for number, each in enumerate(objects[1:]):
+            self.assertEqual(each["name"], f"web0{number + 1}")
+            self.assertEqual([(point["name"], point.get("after"), point["depth"]) for point in each["checkpoints"]], expected)
+            self.assertEqual([point["file"] for point in each["checkpoints"]], [f"host/web0{number + 1}/Snapshots/M{number}-S{at}.vmcx" for at in range(3)])
+            self.assertNotIn(each["drives"][0]["file"], [point["drives"][0]["file"] for point in each["checkpoints"]])
+        lines = run(HVCONFIG, "disks", "host", cwd=self.folder).decode().splitlines()
+        self.assertEqual([line for line in lines if "machine: " in line][:5],
+                         ["listed machine: M0 C:\\VMs\\web01\\Virtual Machines\\M0.vmcx", "machine: web01", "  machine: first", "    machine: second", "      machine: third"])
+
+    def test_checkpoints_in_a_folder_without_their_machine_stand_alone(self):
+        objects, _ = self.told("disks", "--json", str(self.host() / "web01" / "Snapshots"))
+        self.assertEqual([(each["name"], each["checkpoints"]) for each in objects], [("first", []), ("second", []), ("third", [])])
+
+    def test_files_that_are_given_together_are_told_together(self):
+        place = self.host() / "web02"
+        files = [place / "Snapshots/M1-S2.vmcx", place / "Virtual Machines/M1.vmcx", FOLDER / "vm-realistic.vmcx"]
+        objects, _ = self.told("disks", "--json", *files)
+        self.assertEqual([(each["name"], [point["name"] for point in each["checkpoints"]]) for each in objects], [("web02", ["third"]), ("Lagerverwaltung (Test)", [])])
+        for command in ("info", "verify"):
+            objects, _ = self.told(command, "--json", *files)
+            self.assertEqual([each["file"] for each in objects], [str(file) for file in files])
+            self.assertEqual({**objects[2]}, json.loads(run(HVCONFIG, command, "--json", files[2])))
+            text = run(HVCONFIG, command, *files).decode()
+            self.assertEqual(sorted(files, key=lambda file: text.index(f"{file}")), files)
+
+    def test_a_damaged_file_in_a_folder_costs_only_itself(self):
+        host = self.host()
+        (host / "web01/Snapshots/M0-S1.vmcx").write_bytes(bytes(20000))
+        for command in ("disks", "info", "verify"):
+            objects, said = self.told(command, "--json", "host", status=1)
+            self.assertEqual(said, "hvconfig: host/web01/Snapshots/M0-S1.vmcx: not a HyperVStorage file\n")
+            self.assertEqual(sum(1 + len(each.get("checkpoints", [])) for each in objects), 8)
+        self.assertEqual([(point["name"], point.get("after")) for point in self.told("disks", "--json", "host", status=1)[0][1]["checkpoints"]],
+                         [("first", None), ("third", "first")])
+        file = host / "web02/Virtual Machines/M1.vmcx"
+        file.write_bytes(file.read_bytes().replace("web02".encode("utf-16le"), "web03".encode("utf-16le"), 1))
+        objects, said = self.told("disks", "--json", "host", status=1)
+        self.assertIn("host/web02/Virtual Machines/M1.vmcx: offset ", said)
+        self.assertEqual(len(objects), 3)
+
+    def test_a_folder_without_anything_to_read_is_an_error(self):
+        for name in ("empty", "broken"):
+            (self.folder / name).mkdir()
+        (self.folder / "broken/a.vmcx").write_bytes(bytes(20000))
+        for command in ("disks", "info", "verify"):
+            self.assertRegex(self.told(command, "empty", status=2)[1], r"^hvconfig: empty: has no file that ends in .vmcx")
+            self.assertEqual(self.told(command, "broken", status=2)[1], "hvconfig: broken/a.vmcx: not a HyperVStorage file\n")
+
     def test_verify_lists_each_finding_with_its_offset(self):
         for entry, path, expected in self.each():
             if expected is None or "tree" not in expected:
@@ -102,7 +174,6 @@ class Fixtures(harness.FolderTest):
             self.assertEqual(status, 1 if entry["findings"] else 0)
             for name in entry["findings"]:
                 self.assertRegex(out.decode(), rf"(?m)^offset \d+: {name}: ")
-
 
     def test_best_effort_and_no_replay_give_the_other_trees(self):
         for entry, path, expected in self.each():

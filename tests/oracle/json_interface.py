@@ -161,6 +161,9 @@ class JsonInterface(harness.FolderTest):
                 self.check(definition, HVCONFIG, command, "--json", path, statuses=anyway)
             self.check("hvconfig_diff", HVCONFIG, "diff", "--json", path, files[0], statuses=anyway)
             self.check("hvconfig_memory", HVCONFIG, "memory", "--json", "--force", path, "out", statuses=anyway)
+        for command, definition in (("info", "hvconfig_facts"), ("disks", "hvconfig_facts"), ("verify", "hvconfig_verify")):
+            for line in outcome(HVCONFIG, command, "--json", *files[:3])[1].splitlines():
+                jsonschema.Draft7Validator({"$ref": f"#/definitions/{definition}", "definitions": SCHEMA["definitions"]}).validate(json.loads(line))
         told = self.check("hvconfig_get", HVCONFIG, "get", "--json", FIXTURES / "hyperv" / "vm-realistic.vmcx", "/configuration/properties")
         self.assertTrue(any(key["path"].endswith("/name") for key in told["keys"]), told)
 

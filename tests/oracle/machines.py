@@ -13,6 +13,7 @@ import unittest
 import uuid
 
 import harness
+import hyperv_machine
 from harness import VDISK, outcome, run
 from vdi_builder import Vdi
 
@@ -368,56 +369,36 @@ class Machines(harness.FolderTest):
                 info = self.assert_states(self.moved() / "m/m.vbox", drives)
                 self.assertEqual(info["network_adapters"], [{"name": "adapter 1", "model": "82540EM", "mac_address": "52:54:00:12:34:56", "network": "NAT"}])
 
-    def hyperv(self, ids):
-        """web01 of Hyper-V 2012 in folders of its own, with two disks and a configuration for each checkpoint; {drive: images}."""
-        drives = {}
-        for slot, folder in enumerate(("Virtual Hard Disks", "More Disks")):
-            place = self.host / "web01" / folder
-            place.mkdir(parents=True)
-            for image in (harness.FIXTURES / "disks/avhdx-chain4").iterdir():
-                run("zstd", "-dq", image, "-o", place / image.name.removesuffix(".zst"))
-            lengths = {image.name: len(json.loads(run(VDISK, "info", "--json", image)).get("chain", [1])) for image in place.iterdir()}
-            drives[f"SCSI-0-{slot}"] = [(folder, name) for name in sorted(lengths, key=lengths.get)]
-
-        def configuration(id, name, kind, state, seconds):
-            created = ((11644473600 + seconds) * 10**7).to_bytes(8, "little").hex()
-            disks = "".join(f'<drive{slot}><pathname type="string">C:\\VMs\\web01\\{images[state][0]}\\{images[state][1]}</pathname><type type="string">VHD</type></drive{slot}>'
-                            for slot, images in enumerate(drives.values()))
-            text = (f'<?xml version="1.0" encoding="UTF-16" standalone="yes"?>\n<configuration><_d422512d-2bf2-4752-809d-7b82b5fcb1b4_><VDEVVersion type="integer">512</VDEVVersion>'
-                    f'<controller0>{disks}<drive2><pathname type="string"></pathname><type type="string">ISO</type></drive2></controller0></_d422512d-2bf2-4752-809d-7b82b5fcb1b4_>'
-                    '<_1bc9500e-ad4b-426e-ad70-d04cbeb2033b_><FriendlyName type="string">Network Adapter</FriendlyName><MacAddress type="string">52-54-00-12-34-56</MacAddress>'
-                    '<SwitchName type="string">lan</SwitchName></_1bc9500e-ad4b-426e-ad70-d04cbeb2033b_><global_settings><owner><sid type="string">S-1-5-21-1</sid></owner></global_settings>'
-                    f'<properties><creation_time type="bytes">{created}</creation_time><global_id type="string">{id}</global_id><name type="string">{name}</name><subtype type="integer">0</subtype>'
-                    f'<type_id type="string">{kind}</type_id></properties><settings>{ids}<memory><bank><size type="integer">2048</size></bank></memory>'
-                    '<processors><count type="integer">2</count></processors></settings></configuration>')
-            return text.encode("utf-16")
-
-        for folder in ("Virtual Machines", "Snapshots"):
-            (self.host / "web01" / folder).mkdir()
-        (self.host / "web01/Virtual Machines/M.xml").write_bytes(configuration("M", "web01", "Virtual Machines", 3, 1700000000))
-        for number, name in enumerate(CHECKPOINTS):
-            (self.host / f"web01/Snapshots/S{number}.xml").write_bytes(configuration(f"S{number}", name, "Snapshots", number, 1700000001 + number))
-        return drives
-
     def test_hyperv(self):
-        for ids in ("", '<global><logical_id type="string">M</logical_id></global>'):
-            with self.subTest(ids):
-                shutil.rmtree(self.copy, ignore_errors=True)
-                shutil.rmtree(self.host, ignore_errors=True)
-                images = self.hyperv(ids)
-                copy = self.moved() / "web01"
-                drives = {drive: [run(VDISK, "export", copy / folder / name, "-") for folder, name in states] for drive, states in images.items()}
-                self.assertEqual(len(set(drives["SCSI-0-0"])), 4)
-                info = self.assert_states(copy / "Virtual Machines/M.xml", drives)
-                self.assertEqual((info["machine"], info["owner"], info["firmware"]), ("web01", "S-1-5-21-1", "BIOS"))
-                self.assertEqual(info["checkpoints"][0]["time"], "2023-11-14T22:13:21Z")
-                self.assertEqual(info["drives"][2]["medium"], "none")
+        for form in (".xml", ".vmcx"):
+            for more in ((), hyperv_machine.logical_id("M")):
+                with self.subTest(form=form, more=more):
+                    shutil.rmtree(self.copy, ignore_errors=True)
+                    shutil.rmtree(self.host, ignore_errors=True)
+                    images = hyperv_machine.machine(self.host, CHECKPOINTS, form, more)
+                    copy = self.moved() / "web01"
+                    drives = {drive: [run(VDISK, "export", copy / folder / name, "-") for folder, name in states] for drive, states in images.items()}
+                    self.assertEqual(len(set(drives["SCSI-0-0"])), 4)
+                    info = self.assert_states(copy / f"Virtual Machines/M{form}", drives)
+                    self.assertEqual((info["machine"], info["owner"], info["firmware"]), ("web01", "S-1-5-21-1", "BIOS"))
+                    self.assertEqual(info["checkpoints"][0]["time"], "2023-11-14T22:13:21Z")
+                    self.assertEqual(info["drives"][2]["medium"], "none")
 
     def test_checkpoints_of_another_machine_are_not_this_ones(self):
-        self.hyperv('<global><logical_id type="string">ANOTHER</logical_id></global>')
-        machine = self.host / "web01/Virtual Machines/M.xml"
-        machine.write_bytes(machine.read_bytes().decode("utf-16").replace("ANOTHER", "M").encode("utf-16"))
-        self.assertNotIn("checkpoints", json.loads(run(VDISK, "info", "--json", machine)))
+        for form in (".xml", ".vmcx"):
+            with self.subTest(form):
+                shutil.rmtree(self.host, ignore_errors=True)
+                images = hyperv_machine.machine(self.host, CHECKPOINTS, form, hyperv_machine.logical_id("ANOTHER"))
+                machine = self.host / f"web01/Virtual Machines/M{form}"
+                files = ["\\".join(states[-1]) for states in images.values()]
+                hyperv_machine.WRITERS[form](machine, hyperv_machine.keys("M", "web01", "Virtual Machines", files, hyperv_machine.logical_id("M")))
+                self.assertNotIn("checkpoints", json.loads(run(VDISK, "info", "--json", machine)))
+
+    def test_a_damaged_checkpoint_costs_only_itself(self):
+        hyperv_machine.machine(self.host, CHECKPOINTS, ".vmcx")
+        (self.host / "web01/Snapshots/M-S1.vmcx").write_bytes(b"\x14\x20\x28\x01" + bytes(9000))
+        info = json.loads(run(VDISK, "info", "--json", self.host / "web01/Virtual Machines/M.vmcx"))
+        self.assertEqual([(each["name"], each.get("after")) for each in info["checkpoints"]], [(CHECKPOINTS[0], None), (CHECKPOINTS[2], CHECKPOINTS[0])])
 
     def test_a_hyperv_container_is_a_machine_too(self):
         machine = self.folder / "m.vmcx"

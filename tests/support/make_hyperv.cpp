@@ -2,11 +2,15 @@
 // make_hyperv SHAPE COUNT OUT: files of a size that no fixture has. SHAPE is wide (COUNT keys, 50 a node), deep (a
 // chain of COUNT nodes with a value at its end), memory (a saved state of COUNT MiB, every second one compressed), list
 // (a host's list of COUNT machines and as many checkpoints) or checkpoint (a machine's; COUNT is its version).
+// make_hyperv keys FILE OUT: the keys that FILE lists, a line each: "/path/of/the/key TYPE VALUE", where TYPE is
+// string, int, bool or hex.
 #include "hyperv_builder.hpp"
 
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <map>
+#include <sstream>
 
 namespace {
 
@@ -90,6 +94,37 @@ Forest checkpoint(std::size_t version) {
     return forest;
 }
 
+BuiltKey key_of(std::string name, const std::string& type, const std::string& value) {
+    if (type == "int") return {std::move(name), 3, little(std::stoull(value))};
+    if (type == "bool") return {std::move(name), 8, little<std::uint32_t>(value == "true" ? 1 : 0)};
+    if (type == "string") return {std::move(name), 6, utf16(value)};
+    std::vector<std::byte> bytes;
+    for (std::size_t i = 0; i + 1 < value.size(); i += 2)
+        bytes.push_back(static_cast<std::byte>(std::stoul(value.substr(i, 2), nullptr, 16)));
+    return {std::move(name), 7, bytes};
+}
+
+Forest listed(const std::string& path) {
+    Forest forest;
+    std::map<std::string, std::size_t> nodes{{"", Forest::kRoot}};
+    std::ifstream file(path);
+    for (std::string line; std::getline(file, line);) {
+        std::istringstream words(line);
+        std::string key, type, value;
+        words >> key >> type >> std::ws;
+        std::getline(words, value);
+        std::size_t parent = Forest::kRoot;
+        for (std::size_t at = key.find('/', 1); at != std::string::npos; at = key.find('/', at + 1)) {
+            const std::string node = key.substr(0, at);
+            const auto known = nodes.find(node);
+            parent = known != nodes.end() ? known->second : forest.add({node.substr(node.rfind('/') + 1)}, parent);
+            nodes.emplace(node, parent);
+        }
+        forest.add(key_of(key.substr(key.rfind('/') + 1), type, value), parent);
+    }
+    return forest;
+}
+
 Forest forest_of(const std::string& shape, std::size_t count) {
     if (shape == "wide") return wide(count);
     if (shape == "deep") return deep(count);
@@ -104,7 +139,7 @@ int main(int argc, char** argv) {
     if (argc != 4) return 2;
     const std::string shape = argv[1];
     const std::size_t count = std::strtoul(argv[2], nullptr, 10);
-    const Forest forest = forest_of(shape, count);
+    const Forest forest = shape == "keys" ? listed(argv[2]) : forest_of(shape, count);
     const BuiltFile file = HypervBuilder({.alignment = 65536, .table_bytes = 65536}).build(forest);
     std::ofstream out(argv[3], std::ios::binary);
     out.write(reinterpret_cast<const char*>(file.bytes.data()), static_cast<std::streamsize>(file.bytes.size()));

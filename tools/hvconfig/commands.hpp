@@ -32,15 +32,19 @@ struct FileArgument {
     [[nodiscard]] Result<hyperv::StoragePtr> open() const;
 };
 
+/// Adds --no-replay and --best-effort.
+void add_read_options(CommandLine& line, bool& no_replay, bool& best_effort);
+
 /// Opens a file with these options.
 [[nodiscard]] Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::ReadOptions& options);
 
 /// Prints those findings that `matters` picks as warnings, the first of them at least, and that a log was applied.
-/// Returns kDone, or kPartial if one of them is damage.
-int warn_of_findings(const hyperv::Storage& storage, const std::function<bool(const hyperv::Finding&)>& matters);
+/// Returns kDone, or kPartial if one of them is damage. `name_file`: each warning begins with the file's name.
+int warn_of_findings(const hyperv::Storage& storage, const std::function<bool(const hyperv::Finding&)>& matters,
+                     bool name_file = false);
 
 /// The same for all findings.
-int warn_of_findings(const hyperv::Storage& storage);
+int warn_of_findings(const hyperv::Storage& storage, bool name_file = false);
 
 /// The path of a key for a message; nothing if there is no key, or it is so deep that paths of all keys like it would
 /// take memory out of all proportion to the file.

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hvconfig/commands.hpp"
+#include "hvconfig/files_argument.hpp"
 
+#include "base/facts.hpp"
 #include "base/text.hpp"
+#include "common/inputs.hpp"
 #include "common/json_output.hpp"
 #include "hvconfig/text_output.hpp"
 #include "hyperv/machine.hpp"
+#include "open/machine/hyperv_relations.hpp"
+#include "open/open.hpp"
 
-#include "base/facts.hpp"
+#include <algorithm>
 
 namespace vdisk::tools {
 namespace {
@@ -66,10 +70,12 @@ Facts to_json(const Machine& machine) {
 
 class TextReport {
 public:
-    explicit TextReport(TextOutput& out) : out_(out) {}
+    explicit TextReport(TextOutput& out, std::size_t indent = 0) : out_(out), indent_(indent, ' ') {}
+
+    void file(const std::string& path) { line("file", path); }
 
     void print(const Machine& machine) {
-        if (!machine.is_there()) out_.put("no machine is configured or listed here\n");
+        if (!machine.is_there()) out_.print("{}no machine is configured or listed here\n", indent_);
         line("machine", machine.name);
         line("id", machine.id);
         line("type", type(machine));
@@ -83,23 +89,23 @@ public:
         line("nested virtualization", yes_or_no(machine.nested_virtualization));
         line("secure boot", yes_or_no(machine.secure_boot));
         for (const auto& drive : machine.drives)
-            out_.print("drive: {} {}: {} {}\n", printable(drive.controller), drive.location, printable(drive.type),
-                       drive.file.empty() ? "(no medium)" : printable(drive.file));
+            out_.print("{}drive: {} {}: {} {}\n", indent_, printable(drive.controller), drive.location,
+                       printable(drive.type), drive.file.empty() ? "(no medium)" : printable(drive.file));
         for (const auto& adapter : machine.adapters) print(adapter);
-        for (const auto& other : machine.files) out_.print("{}: {}\n", other.what, printable(other.file));
+        for (const auto& other : machine.files) out_.print("{}{}: {}\n", indent_, other.what, printable(other.file));
         for (const auto& listed : machine.listed)
-            out_.print("{}: {} {}\n", listed.checkpoint ? "listed checkpoint" : "listed machine", printable(listed.id),
-                       printable(listed.file));
-        for (const std::string& path : machine.doubtful) out_.print("in doubt: {}\n", path);
+            out_.print("{}{}: {} {}\n", indent_, listed.checkpoint ? "listed checkpoint" : "listed machine",
+                       printable(listed.id), printable(listed.file));
+        for (const std::string& path : machine.doubtful) out_.print("{}in doubt: {}\n", indent_, path);
     }
 
 private:
     void line(std::string_view title, const std::string& value) {
-        if (!value.empty()) out_.print("{}: {}\n", title, printable(value));
+        if (!value.empty()) out_.print("{}{}: {}\n", indent_, title, printable(value));
     }
 
     void print(const hyperv::NetworkAdapter& adapter) {
-        out_.print("network adapter: {} MAC {}", printable(adapter.name), printable(adapter.mac_address));
+        out_.print("{}network adapter: {} MAC {}", indent_, printable(adapter.name), printable(adapter.mac_address));
         if (adapter.mac_is_static) out_.print(" ({})", *adapter.mac_is_static ? "static" : "dynamic");
         if (!adapter.switch_name.empty()) out_.print(", switch {}", printable(adapter.switch_name));
         if (adapter.connected) out_.print(", {}", *adapter.connected ? "connected" : "not connected");
@@ -123,13 +129,73 @@ private:
     }
 
     TextOutput& out_;
+    std::string indent_;
+};
+
+// One of several files.
+struct Configured {
+    std::string path;
+    hyperv_machine::Configuration configuration;
+    hyperv_machine::Relation relation{};
+    std::size_t depth = 0; ///< below its machine
+};
+
+// Each machine with its checkpoints behind it, each of those behind the one that it was made upon.
+class Family {
+public:
+    explicit Family(std::vector<Configured>& all) : all_(all), below_(all.size()) {
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            const auto [machine, after] = all[i].relation;
+            const bool is_checkpoint = machine && *machine != i;
+            if (is_checkpoint) below_[is_descendant(i) ? *after : *machine].push_back(i);
+        }
+    }
+
+    // The members of the family whose head is `head`, that first.
+    std::vector<std::size_t> members(std::size_t head) {
+        std::vector<std::size_t> members;
+        std::vector<std::size_t> left{head};
+        while (!left.empty()) {
+            const std::size_t number = left.back();
+            left.pop_back();
+            members.push_back(number);
+            for (auto child = below_[number].rbegin(); child != below_[number].rend(); ++child) {
+                all_[*child].depth = all_[number].depth + 1;
+                left.push_back(*child);
+            }
+        }
+        return members;
+    }
+
+private:
+    // Disks that stand upon each other in a circle are nobody's.
+    bool is_descendant(std::size_t number) const {
+        auto after = all_[number].relation.after;
+        for (std::size_t steps = 0; after && steps < all_.size(); ++steps) after = all_[*after].relation.after;
+        return !after && all_[number].relation.after.has_value();
+    }
+
+    std::vector<Configured>& all_;
+    std::vector<std::vector<std::size_t>> below_;
 };
 
 struct Disks {
-    FileArgument file;
+    FilesArgument files;
     bool json = false;
 
-    int operator()() const {
+    int operator()() {
+        if (!files.several())
+            return files.for_each({".vmcx"}, [this](const FileArgument& file) { return tell_one(file); });
+        Statuses statuses;
+        statuses.add(files.for_each({".vmcx"}, [this](const FileArgument& file) { return collect(file); }));
+        if (all_.empty()) return statuses.all();
+        if (const auto related = relate(); related.has_error()) return report(related.error());
+        tell_all();
+        return statuses.all();
+    }
+
+private:
+    int tell_one(const FileArgument& file) const {
         const auto storage = file.open();
         if (storage.has_error()) return report(storage.error());
         const int status = warn_of_findings(*storage.value());
@@ -139,13 +205,84 @@ struct Disks {
         else TextReport(out).print(machine);
         return machine.doubtful.empty() ? status : kPartial;
     }
+
+    int collect(const FileArgument& file) {
+        const auto storage = file.open();
+        if (storage.has_error()) return report(storage.error());
+        const int status = warn_of_findings(*storage.value(), true);
+        all_.push_back({.path = file.path, .configuration = {.machine = hyperv::describe_machine(*storage.value())}});
+        return all_.back().configuration.machine.doubtful.empty() ? status : kPartial;
+    }
+
+    Result<void> relate() {
+        VDISK_TRY(options, OpenOptions::from_environment());
+        options.inputs = inputs();
+        std::vector<hyperv_machine::Configuration> configurations;
+        OpenContext context;
+        for (Configured& each : all_) {
+            VDISK_TRY(file, FileSource::open(each.path, FileKinds::regular_only));
+            VDISK_TRY(beside, context_for(file, options));
+            context = std::move(beside);
+            each.configuration.drives = hyperv_machine::drives_of(each.configuration.machine);
+            each.configuration.references = context.references;
+            each.configuration.is_machine = each.configuration.machine.type == "Virtual Machines";
+            configurations.push_back(each.configuration);
+        }
+        const auto relations = hyperv_machine::relate(configurations, context);
+        for (std::size_t i = 0; i < all_.size(); ++i) all_[i].relation = relations[i];
+        return ok();
+    }
+
+    void tell_all() {
+        Family family(all_);
+        TextOutput out;
+        bool first = true;
+        for (std::size_t i = 0; i < all_.size(); ++i) {
+            const auto machine = all_[i].relation.machine;
+            if (machine && *machine != i) continue; // told with its machine
+            const std::vector<std::size_t> members = family.members(i);
+            if (json) {
+                out.put(json_document(json_of(members), JsonLayout::one_line));
+                continue;
+            }
+            for (const std::size_t member : members) {
+                if (!first) out.put("\n");
+                first = false;
+                const Configured& each = all_[member];
+                TextReport report(out, std::min(2 * each.depth, kDeepestIndent));
+                report.file(each.path);
+                report.print(each.configuration.machine);
+            }
+        }
+    }
+
+    Facts json_of(const std::vector<std::size_t>& members) const {
+        Facts head = json_of(all_[members.front()]);
+        head["checkpoints"] = Facts::array();
+        for (std::size_t i = 1; i < members.size(); ++i) {
+            const Configured& checkpoint = all_[members[i]];
+            Facts facts = json_of(checkpoint);
+            facts["depth"] = checkpoint.depth - 1;
+            if (checkpoint.relation.after) facts["after"] = all_[*checkpoint.relation.after].configuration.machine.name;
+            head["checkpoints"].push_back(std::move(facts));
+        }
+        return head;
+    }
+
+    static Facts json_of(const Configured& configured) {
+        Facts facts = {{"file", printable(configured.path)}};
+        facts.update(to_json(configured.configuration.machine));
+        return facts;
+    }
+
+    std::vector<Configured> all_;
 };
 
 } // namespace
 
 Action add_disks(CommandLine& line) {
     auto action = std::make_shared<Disks>();
-    action->file.add_to(line);
+    action->files.add_to(line);
     line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };
 }

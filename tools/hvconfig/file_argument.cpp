@@ -34,6 +34,10 @@ bool is_damage(const hyperv::Finding& finding) {
 
 void FileArgument::add_to(CommandLine& line) {
     line.operand("FILE", path, "a .vmcx, .vmrs or .vsv file");
+    add_read_options(line, no_replay, best_effort);
+}
+
+void add_read_options(CommandLine& line, bool& no_replay, bool& best_effort) {
     line.flag("--no-replay", no_replay, "show the file as it lies, without the pending entries of its replay log");
     line.flag("--best-effort", best_effort,
               "read unknown format versions as the known one, go on behind damaged entries, take key tables "
@@ -68,22 +72,25 @@ std::string to_line(const hyperv::Storage& storage, const hyperv::Finding& findi
                        path ? fmt::format(" ({})", *path) : "");
 }
 
-int warn_of_findings(const hyperv::Storage& storage, const std::function<bool(const hyperv::Finding&)>& matters) {
+int warn_of_findings(const hyperv::Storage& storage, const std::function<bool(const hyperv::Finding&)>& matters,
+                     bool name_file) {
+    const std::string file = name_file ? fmt::format("{}: ", printable(storage.source()->name())) : "";
     std::size_t told = 0;
     int status = kDone;
     for (const hyperv::Finding& finding : storage.findings()) {
         if (!matters(finding)) continue;
         if (is_damage(finding)) status = kPartial;
-        if (++told <= kWarnings) warn(to_line(storage, finding));
+        if (++told <= kWarnings) warn(file + to_line(storage, finding));
     }
-    if (told > kWarnings) warn(fmt::format("and {} more; hvconfig verify lists them all", told - kWarnings));
+    if (told > kWarnings) warn(fmt::format("{}and {} more; hvconfig verify lists them all", file, told - kWarnings));
     if (storage.log_applied())
-        warn(fmt::format("{} replay log entries are applied in memory", storage.log().pending.size()));
+        warn(fmt::format("{}{} replay log entries are applied in memory", file, storage.log().pending.size()));
     return status;
 }
 
-int warn_of_findings(const hyperv::Storage& storage) {
-    return warn_of_findings(storage, [](const hyperv::Finding&) { return true; });
+int warn_of_findings(const hyperv::Storage& storage, bool name_file) {
+    return warn_of_findings(
+        storage, [](const hyperv::Finding&) { return true; }, name_file);
 }
 
 int status_of(const hyperv::Storage& storage) noexcept {

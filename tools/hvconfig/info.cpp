@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hvconfig/commands.hpp"
+#include "hvconfig/files_argument.hpp"
 
 #include "base/text.hpp"
 #include "common/json_output.hpp"
@@ -157,13 +157,23 @@ void print_text(TextOutput& out, const Facts& json, std::size_t indent) {
 }
 
 struct Info {
-    FileArgument file;
+    FilesArgument files;
     bool json = false;
 
     int operator()() const {
+        bool first = true;
+        return files.for_each({".vmcx", ".vmrs", ".vsv"}, [&](const FileArgument& file) {
+            if (!json && !first) fmt::print("\n");
+            first = false;
+            return tell(file);
+        });
+    }
+
+private:
+    int tell(const FileArgument& file) const {
         const auto storage = file.open();
         if (storage.has_value()) {
-            warn_of_findings(*storage.value());
+            warn_of_findings(*storage.value(), files.several());
             return print(describe(file.path, *storage.value()), status_of(*storage.value()));
         }
         report(storage.error());
@@ -176,10 +186,9 @@ struct Info {
         return print(describe_headers(file.path, headers.value()), kPartial);
     }
 
-private:
     int print(const Facts& facts, int status) const {
         TextOutput out;
-        if (json) out.put(json_document(facts));
+        if (json) out.put(json_document(facts, files.several() ? JsonLayout::one_line : JsonLayout::indented));
         else print_text(out, facts, 0);
         return status;
     }
@@ -189,7 +198,7 @@ private:
 
 Action add_info(CommandLine& line) {
     auto action = std::make_shared<Info>();
-    action->file.add_to(line);
+    action->files.add_to(line);
     line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };
 }

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hvconfig/json_dump.hpp"
 
-#include "common/json_output.hpp"
-
 #include "base/text.hpp"
 #include "hvconfig/commands.hpp"
 #include "hvconfig/values.hpp"
@@ -126,12 +124,13 @@ Facts header_json(const hyperv::Storage& storage) {
     return json;
 }
 
-void print_findings(const hyperv::Storage& storage, TextOutput& out) {
+void print_findings(const hyperv::Storage& storage, TextOutput& out, JsonLayout layout) {
+    const std::string_view between = layout == JsonLayout::indented ? "\n " : "";
     out.put("[");
     for (const hyperv::Finding& finding : storage.findings()) {
         Facts json{{"kind", hyperv::to_string(finding.kind)}, {"offset", finding.offset}, {"message", finding.what}};
         if (const auto path = short_path(storage, finding.key)) json["path"] = *path;
-        out.print("{}\n {}", &finding == &storage.findings().front() ? "" : ",", json.dump());
+        out.print("{}{}{}", &finding == &storage.findings().front() ? "" : ",", between, json.dump());
     }
     out.put("]");
 }
@@ -154,7 +153,7 @@ Result<void> dump_json(const hyperv::Storage& storage, std::span<const KeyId> to
         VDISK_CHECK(writer.list(keys, true));
     }
     out.put(",\n\"findings\":");
-    print_findings(storage, out);
+    print_findings(storage, out, JsonLayout::indented);
     out.put("}\n");
     return ok();
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/facts.hpp"
+#include "common/json_output.hpp"
 #include "hvconfig/text_output.hpp"
 
 namespace vdisk::tools {
@@ -16,6 +17,6 @@ namespace vdisk::tools {
 [[nodiscard]] Facts header_json(const hyperv::Storage& storage);
 
 /// Prints an array of what is wrong: kind, offset, message and, where a key is concerned, its path.
-void print_findings(const hyperv::Storage& storage, TextOutput& out);
+void print_findings(const hyperv::Storage& storage, TextOutput& out, JsonLayout layout);
 
 } // namespace vdisk::tools
