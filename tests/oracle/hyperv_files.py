@@ -199,6 +199,21 @@ class Fixtures(harness.FolderTest):
                 self.assertIn(expected["header"]["version"], err)
                 self.assertEqual(outcome(HVCONFIG, "info", path)[0], 1)
 
+    def test_each_version_before_and_after_the_known_one_is_read_with_best_effort_and_marked(self):
+        versions = {}
+        for entry, path, expected in self.each("version"):
+            versions[expected["header"]["version"]] = path
+            status, got, err = self.dump(path, "--best-effort")
+            self.assertEqual((status, got["header"]), (1, expected["header"]), err)
+            self.assert_tree(got["tree"], expected["best_effort_tree"])
+            self.assertIn(f"format-version: format version {expected['header']['version']}", err)
+            self.assertEqual([finding["kind"] for finding in got["findings"]], ["format-version"])
+        self.assertLessEqual({"0x0100", "0x0101", "0x0200", "0x0300", "0x0301"}, set(versions))
+        objects, said = self.told("disks", "--json", FOLDER / "vm-realistic.vmcx", *versions.values(), status=1)
+        self.assertEqual((len(objects), said.count("; only 0x0400 (4.0) is known")), (1, len(versions)))
+        objects, said = self.told("disks", "--best-effort", "--json", *versions.values(), status=1)
+        self.assertEqual((len(objects), said.count(": format-version: ")), (len(versions), len(versions)))
+
     def test_memory_is_rebuilt_at_its_addresses(self):
         for entry, path, expected in self.each("memory"):
             raw = self.folder / "memory.raw"
