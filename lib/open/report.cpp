@@ -34,19 +34,11 @@ bool is_size(std::string_view key) {
     return key.ends_with("size") || key.ends_with("bytes");
 }
 
-std::string scalar_text(std::string_view key, const Facts& value) {
-    if (const auto* text = value.text()) return *text;
-    if (const auto* yes = value.boolean()) return *yes ? "yes" : "no";
-    const auto* bytes = is_size(key) ? value.number() : nullptr;
-    if (bytes == nullptr) return value.dump();
-    return *bytes < 1024 ? fmt::format("{} bytes", *bytes) : fmt::format("{} bytes ({})", *bytes, human_size(*bytes));
-}
-
 void append_text(std::string& text, const Facts& facts, std::size_t indent) {
     for (const auto& [key, value] : facts.members()) {
         const std::string head = fmt::format("{:{}}{}:", "", indent, key);
         if (!value.is_nested()) {
-            text += fmt::format("{} {}\n", head, scalar_text(key, value));
+            text += fmt::format("{} {}\n", head, value_text(key, value));
         } else if (!value.empty()) {
             text += head + "\n";
             append_text(text, value, indent + 2);
@@ -57,7 +49,7 @@ void append_text(std::string& text, const Facts& facts, std::size_t indent) {
         if (element.is_nested()) {
             nested.clear();
             append_text(nested, element, indent + 2);
-        } else nested += scalar_text("", element) + "\n";
+        } else nested += value_text("", element) + "\n";
         nested[indent] = '-'; // "  key: value" becomes "- key: value"
         text += nested;
     }
@@ -104,6 +96,14 @@ bool has_parent(const OpenedFile& file) {
 
 } // namespace
 
+std::string value_text(std::string_view key, const Facts& value) {
+    if (const auto* text = value.text()) return *text;
+    if (const auto* yes = value.boolean()) return *yes ? "yes" : "no";
+    const auto* bytes = is_size(key) ? value.number() : nullptr;
+    if (bytes == nullptr) return value.dump();
+    return *bytes < 1024 ? fmt::format("{} bytes", *bytes) : fmt::format("{} bytes ({})", *bytes, human_size(*bytes));
+}
+
 Facts describe(const Disk& disk) {
     Facts facts = Facts::object();
     facts["kind"] = to_string(disk.kind);
@@ -126,7 +126,7 @@ std::string one_line(const Disk& disk) {
     line += fmt::format(", {}", shown_size(disk));
     for (const auto& [key, value] : disk.facts.members()) {
         if (value.is_nested()) continue;
-        const std::string fact = fmt::format(", {} {}", key, scalar_text(key, value));
+        const std::string fact = fmt::format(", {} {}", key, value_text(key, value));
         if (line.size() + fact.size() <= kLongestLine) line += fact;
     }
     return line;

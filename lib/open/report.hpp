@@ -22,8 +22,11 @@ namespace vdisk {
 /// as they fit.
 [[nodiscard]] std::string one_line(const Disk& disk);
 
-/// Facts as lines of text, nested ones indented. A number under a key that ends in "size" or "bytes" is shown with its
-/// unit.
+/// A value that is neither list nor object, as people read it. A number under a key that ends in "size" or "bytes" is
+/// shown with its unit.
+[[nodiscard]] std::string value_text(std::string_view key, const Facts& value);
+
+/// Facts as lines of text, nested ones indented; each value as value_text() has it.
 [[nodiscard]] std::string to_text(const Facts& facts);
 
 /// Whether what describe() told of a file says that something in it is damaged or lost.

@@ -172,7 +172,7 @@ class JsonInterface(harness.FolderTest):
         if not DIFF_FILES.exists():
             parts |= {"diff_files", "diff_files_series"}
         self.assertEqual(self.used, set(SCHEMA["definitions"]) - parts)
-        for program, without in ((VDISK, {"mount"}), (HVCONFIG, set())):
+        for program, without in ((VDISK, {"mount", "report"}), (HVCONFIG, set())):
             for command in commands_of(program) - without:
                 self.assertIn(b" --json ", run(program, command, "--help"), command)
 

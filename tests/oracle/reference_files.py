@@ -284,7 +284,7 @@ class AllOfAFolder(ReferenceTest):
             self.assertEqual(self.exported(self.references / f"disk.{name}.vdisk"), state)
         self.assertEqual(self.exported(self.references / "plain.vdisk"), (self.evidence / "plain.raw").read_bytes())
         for name in names:
-            self.assertIn(f"<td>{name}</td>", self.page())
+            self.assertIn(f'<th scope="row">{name}</th>', self.page())
         self.assertEqual({path: path.stat().st_mtime_ns for path in self.evidence.rglob("*")}, before)
 
     def test_raw_disks_that_only_their_names_tell_to_be_some(self):

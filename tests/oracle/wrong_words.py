@@ -15,7 +15,7 @@ HVCONFIG = str(BUILD / "hvconfig")
 # What each command needs besides its image. A word of capitals is made by the test.
 VDISK_COMMANDS = {
     "info": [], "ls": [], "hash": [], "config": [], "verify": [], "audit": [], "ref": [],
-    "map": [], "diff": ["SAME"], "export": ["OUT"], "leaked": ["OUT"], "bitmap": ["name"],
+    "map": [], "report": ["-o", "OUT"], "diff": ["SAME"], "export": ["OUT"], "leaked": ["OUT"], "bitmap": ["name"],
 }
 HVCONFIG_COMMANDS = {
     "info": [], "dump": [], "verify": [], "disks": [], "deleted": [],
@@ -96,10 +96,10 @@ class WrongWords(harness.FolderTest):
         for tool, command, further, image in self.each_command():
             status, error = self.say(tool, command, image, *further, "--jsno", "--more")
             self.assertEqual(status, 2)
-            self.assertIn("there is no option '--jsno'" + ("; did you mean '--json'?" if command != "mount" else " ("), error)
+            self.assertIn("there is no option '--jsno'" + (" (" if command in ("mount", "report") else "; did you mean '--json'?"), error)
             self.assertNotIn("--more", error)
             self.assertIn("there is no option '-Q'", self.say(tool, command, "-Q", image, *further)[1])
-            self.assertIn("takes no value", self.say(tool, command, "--foreground=yes" if command == "mount" else "--json=yes", image, *further)[1])
+            self.assertIn("takes no value", self.say(tool, command, {"mount": "--foreground=yes", "report": "--force=yes"}.get(command, "--json=yes"), image, *further)[1])
 
     def test_too_few_and_too_many_operands(self):
         several = {"info", "ls", "hash", "verify", "audit", "ref"}
@@ -118,6 +118,8 @@ class WrongWords(harness.FolderTest):
                          (2, "vdisk: disk.qcow2: no format is called 'qcov2'; did you mean 'qcow2'?\n"))
         self.assertIn("-f needs a value", self.say("vdisk", "info", "disk.qcow2", "-f")[1])
         self.assertIn("--algorithm can't be 'md4'", self.say("vdisk", "hash", "-a", "md5,md4", "disk.qcow2")[1])
+        self.assertIn("--given: '12' is no md5, which has 32 hexadecimal digits", self.say("vdisk", "report", "disk.qcow2", "-o", "out", "--given", "MD5=12")[1])
+        self.assertIn("--given can't be 'md4=12'", self.say("vdisk", "report", "disk.qcow2", "-o", "out", "--given", "md4=12")[1])
         self.assertIn("--snapshots and --check exclude each other", self.say("vdisk", "ref", "--check", "--snapshots", "x")[1])
 
     def test_a_file_that_is_missing(self):

@@ -141,7 +141,10 @@ int run_caught(const std::function<int()>& run) {
     }
 }
 
-int run_prepared(const std::function<int()>& run) {
+std::string typed; // what typed_command() returns
+
+int run_prepared(std::span<char* const> words, const std::function<int()>& run) {
+    for (const char* const word : words) typed += (typed.empty() ? "" : " ") + shell_quoted(word);
     system::prepare_program();
     clean_up_at_ending();
     return close_standard_output(settled(run_caught(run)));
@@ -149,14 +152,18 @@ int run_prepared(const std::function<int()>& run) {
 
 } // namespace
 
+const std::string& typed_command() noexcept {
+    return typed;
+}
+
 int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv) {
     Words words(argc, argv);
-    return run_prepared([&] { return Tool(tool, commands).run(words.all()); });
+    return run_prepared(words.all(), [&] { return Tool(tool, commands).run(words.all()); });
 }
 
 int run_program(const char* name, const char* summary, AddCommand add, int argc, char** argv) {
     Words words(argc, argv);
-    return run_prepared([&] { return run_one(name, summary, add, words.all()); });
+    return run_prepared(words.all(), [&] { return run_one(name, summary, add, words.all()); });
 }
 
 } // namespace vdisk::tools

@@ -33,6 +33,9 @@ struct ToolDescription {
     bool (*is_file)(const char* word);
 };
 
+/// The words that this process was started with, as a shell would be given them; empty before run_tool().
+[[nodiscard]] const std::string& typed_command() noexcept;
+
 /// The whole of a tool's main(): reads the command line, runs the command that was chosen, returns its exit status.
 int run_tool(const ToolDescription& tool, std::span<const CommandRow> commands, int argc, char** argv);
 

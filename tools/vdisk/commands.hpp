@@ -25,6 +25,7 @@ Action add_ls(CommandLine& line);
 Action add_map(CommandLine& line);
 Action add_mount(CommandLine& line);
 Action add_ref(CommandLine& line);
+Action add_report(CommandLine& line);
 
 /// How a command prints what it tells: as text or as JSON, for one image or several.
 struct Printing {
@@ -40,6 +41,17 @@ struct Printing {
 
 /// Prints what an audit or a verification of `file` found; returns the exit status: kPartial if anything is wrong.
 int print_report(const OpenedFile& file, const AuditReport& report, const Printing& printing);
+
+/// Where on the disks the bytes are read that the finding is about, as far as that is known beside an offset in the
+/// file: "65536 bytes at disk offset 0". Empty: not known.
+[[nodiscard]] std::string disk_ranges(const Finding& finding);
+
+/// Whether a person chose one of the disks in a file.
+[[nodiscard]] bool selects_disk(const Selector& selector) noexcept;
+
+/// The disk that was chosen, else every one but snapshots, which can be as many and as large as one likes. Error:
+/// `usage` where the one that was chosen is not there.
+[[nodiscard]] Result<std::vector<std::size_t>> chosen_disks(const OpenedFile& file);
 
 /// Adds the option --format under `names`, and what help says of images.
 void add_format(CommandLine& line, std::string& format, std::string_view names = "-f,--format");

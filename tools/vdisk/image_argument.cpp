@@ -80,8 +80,7 @@ Result<OpenOptions> ImageArgument::options(std::string_view label) const {
 // A disk that was selected and is not there is a mistake, even where the command looks at the whole file.
 Result<OpenedFile> ImageArgument::open_file(const OpenOptions& options) const {
     VDISK_TRY(file, wiped(vdisk::open_file(path, options)));
-    const Selector& selector = file.context.selector;
-    if (selector.device || selector.snapshot || selector.word) VDISK_CHECK(select_disk(file));
+    if (selects_disk(file.context.selector)) VDISK_CHECK(select_disk(file));
     tell_remarks(file.remarks());
     if (standard_output_has_content()) find_inputs(file, options);
     VDISK_CHECK(check_no_input(system::kStandardOutput, "standard output"));
@@ -99,6 +98,22 @@ Result<OpenedDisk> ImageArgument::open_disk() const {
     VDISK_TRY(disk, wiped(vdisk::open_disk(std::move(file), chosen)));
     tell_remarks(disk.remarks());
     return std::move(disk);
+}
+
+Result<std::vector<std::size_t>> chosen_disks(const OpenedFile& file) {
+    if (selects_disk(file.context.selector)) {
+        VDISK_TRY(index, select_disk(file));
+        return std::vector{index};
+    }
+    std::vector<std::size_t> chosen;
+    const auto& disks = file.disks->disks();
+    for (std::size_t i = 0; i < disks.size(); ++i)
+        if (disks[i].kind == Disk::Kind::active || disks[i].kind == Disk::Kind::device) chosen.push_back(i);
+    return chosen;
+}
+
+bool selects_disk(const Selector& selector) noexcept {
+    return selector.word || selector.device || selector.snapshot;
 }
 
 void Printing::add_to(CommandLine& line) {

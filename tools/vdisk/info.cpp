@@ -29,8 +29,7 @@ private:
         if (printing.json) printing.print_json(facts);
         else fmt::print("{}", to_text(file.value(), facts));
         const Selector& selector = file.value().context.selector;
-        const bool nothing_selected = !selector.word && !selector.device && !selector.snapshot &&
-                                      select_disk(*file.value().disks, selector).has_error();
+        const bool nothing_selected = !selects_disk(selector) && select_disk(*file.value().disks, selector).has_error();
         if (disk.has_value() || nothing_selected) return tells_damage(facts) ? kPartial : kDone;
         report(disk.error());
         return kPartial;

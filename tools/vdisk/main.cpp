@@ -43,6 +43,7 @@ constexpr std::array kCommands{
     CommandRow{"audit", "check a file's bookkeeping: contradictions, damage, unreferenced space", add_audit},
     CommandRow{"leaked", "write out the bytes of a file that nothing in it refers to", add_leaked},
     CommandRow{"ref", "write reference files, which lead to one disk each, and check them", add_ref},
+    CommandRow{"report", "write a page about an image that a case file can hold", add_report},
 };
 
 } // namespace

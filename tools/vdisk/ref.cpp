@@ -114,8 +114,7 @@ private:
 
     // The selected disk; without a selector for one, every disk or every snapshot.
     Result<std::vector<std::size_t>> choose(const OpenedFile& file) const {
-        const Selector& selector = file.context.selector;
-        if (selector.word || selector.device || selector.snapshot) {
+        if (selects_disk(file.context.selector)) {
             VDISK_TRY(index, select_disk(file));
             return std::vector{index};
         }

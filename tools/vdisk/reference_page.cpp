@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"
+#include "vdisk/page.hpp"
 
 #include <filesystem>
 #include <fstream>
@@ -13,34 +14,17 @@ namespace fs = std::filesystem;
 namespace vdisk::tools {
 namespace {
 
-constexpr std::string_view kStart = "<!DOCTYPE html>\n<!-- vdisk ref --all -->\n";
-
-// Names in an image are hostile: nothing of them may be markup. A quotation mark or an apostrophe can end an attribute.
-std::string escaped(std::string_view text) {
-    std::string safe;
-    for (const char c : text) switch (c) {
-        case '&': safe += "&amp;"; break;
-        case '<': safe += "&lt;"; break;
-        case '>': safe += "&gt;"; break;
-        case '"': safe += "&quot;"; break;
-        case '\'': safe += "&#39;"; break;
-        default: safe += c;
-        }
-    return safe;
-}
+constexpr std::string_view kMaker = "vdisk ref --all";
 
 fs::path page_in(const std::string& folder) {
     return fs::path(folder) / "index.html";
 }
 
 std::string table(const std::vector<ListedReference>& references) {
-    std::string rows;
+    HtmlTable table{.caption = "What each leads to", .heads = {"Reference file", "Disk", "Format", "Image"}};
     for (const ListedReference& each : references)
-        rows += fmt::format("<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n", escaped(each.name),
-                            escaped(each.disk), escaped(each.format), escaped(each.image));
-    return "<table>\n<thead><tr><th scope=\"col\">Reference file</th><th scope=\"col\">Disk</th>"
-           "<th scope=\"col\">Format</th><th scope=\"col\">Image</th></tr></thead>\n<tbody>\n" +
-           rows + "</tbody>\n</table>\n";
+        table.rows.push_back({escaped(each.name), escaped(each.disk), escaped(each.format), escaped(each.image)});
+    return table.html();
 }
 
 std::string list(const std::vector<std::string>& failures) {
@@ -53,16 +37,11 @@ std::string list(const std::vector<std::string>& failures) {
 } // namespace
 
 std::string reference_page(const std::vector<ListedReference>& references, const std::vector<std::string>& failures) {
-    return fmt::format(
-        "{}<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        "<meta name=\"viewport\" content=\"width=device-width\">\n<title>Reference files</title>\n<style>\n"
-        ":root {{ color-scheme: light dark; }}\nbody {{ font-family: sans-serif; margin: 2em; }}\n"
-        "table {{ border-collapse: collapse; }}\nth, td {{ border: 1px solid gray; padding: 0.3em 0.6em; "
-        "text-align: left; vertical-align: top; overflow-wrap: anywhere; }}\n</style>\n</head>\n<body>\n"
-        "<h1>Reference files</h1>\n<p>Each leads to one disk or snapshot: choose it in Autopsy, or give it to The "
-        "Sleuth Kit&#39;s programs.</p>\n{}{}</body>\n</html>\n",
-        kStart, table(references), list(failures));
+    return whole_page(
+        kMaker, "Reference files", "",
+        "<main>\n<h1>Reference files</h1>\n<p>Each leads to one disk or snapshot: choose it in Autopsy, or "
+        "give it to The Sleuth Kit&#39;s programs.</p>\n" +
+            table(references) + list(failures) + "</main>\n");
 }
 
 Result<void> check_page(const std::string& folder, bool overwrite) {
@@ -70,9 +49,10 @@ Result<void> check_page(const std::string& folder, bool overwrite) {
     std::error_code error;
     if (!fs::exists(fs::symlink_status(path, error))) return ok();
     if (!overwrite) return fail(ErrorKind::usage, "{}: is there already; --force replaces it", printable(utf8(path)));
-    std::string start(kStart.size(), '\0');
+    const std::string expected = page_start(kMaker);
+    std::string start(expected.size(), '\0');
     std::ifstream(path, std::ios::binary).read(start.data(), static_cast<std::streamsize>(start.size()));
-    if (start == kStart) return ok();
+    if (start == expected) return ok();
     return fail(ErrorKind::usage, "{}: is there and is no list of reference files, so it is not overwritten",
                 printable(utf8(path)));
 }

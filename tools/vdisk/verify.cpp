@@ -20,26 +20,12 @@ public:
                     "format '{}' has no checksums over its data: what is checked is that they can be read; 'vdisk "
                     "audit' checks the bookkeeping",
                     file_.disks->format().name);
-        VDISK_TRY(chosen, choose());
+        VDISK_TRY(chosen, chosen_disks(file_));
         for (const std::size_t index : chosen) VDISK_CHECK(read(index));
         return std::move(report_);
     }
 
 private:
-    // The selected disk, else every one but snapshots: they can be as many and as large as one likes.
-    Result<std::vector<std::size_t>> choose() const {
-        const Selector& selector = file_.context.selector;
-        if (selector.word || selector.device || selector.snapshot) {
-            VDISK_TRY(index, select_disk(file_));
-            return std::vector{index};
-        }
-        std::vector<std::size_t> chosen;
-        const auto& disks = file_.disks->disks();
-        for (std::size_t i = 0; i < disks.size(); ++i)
-            if (disks[i].kind == Disk::Kind::active || disks[i].kind == Disk::Kind::device) chosen.push_back(i);
-        return chosen;
-    }
-
     Result<void> read(std::size_t index) {
         const Disk& disk = file_.disks->disks()[index];
         const std::string name = disk.kind == Disk::Kind::active ? "" : shown_name(selecting_name(*file_.disks, disk));

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace vdisk::system {
@@ -17,6 +18,12 @@ constexpr int kStandardError = 2;
 
 /// The same, and nothing in a program that has more rights than who started it.
 [[nodiscard]] std::optional<std::string> trusted_environment(const char* name);
+
+/// Each variable of the environment whose name begins with `prefix`, as "NAME=VALUE".
+[[nodiscard]] std::vector<std::string> variables(std::string_view prefix);
+
+/// What system this is, in words: "Linux 6.1.0 x86_64".
+[[nodiscard]] std::string name_and_version();
 
 /// The folder for what programs keep for this user and can make again: by the XDG base directory specification
 /// $XDG_CACHE_HOME, else $HOME/.cache, of which a path that is not absolute is to be ignored; on Windows

@@ -15,4 +15,7 @@ namespace vdisk::system {
 /// Seconds since 1970 as year, month and so on in UTC. Of years 0 to 9999.
 [[nodiscard]] std::tm utc(std::time_t seconds) noexcept;
 
+/// Seconds since 1970 as this machine's clocks show them, with the zone: "2024-01-02T04:04:05+0100 (CET)".
+[[nodiscard]] std::string local_time(std::time_t seconds);
+
 } // namespace vdisk::system

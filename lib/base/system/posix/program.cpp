@@ -8,6 +8,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 namespace vdisk::system {
@@ -48,6 +49,19 @@ std::optional<std::string> environment(const char* name) {
 
 std::optional<std::string> trusted_environment(const char* name) {
     return value_of(::secure_getenv(name));
+}
+
+std::vector<std::string> variables(std::string_view prefix) {
+    std::vector<std::string> found;
+    for (char** each = environ; each != nullptr && *each != nullptr; ++each)
+        if (std::string_view(*each).starts_with(prefix)) found.emplace_back(*each);
+    return found;
+}
+
+std::string name_and_version() {
+    struct utsname system {};
+    if (::uname(&system) != 0) return "unknown";
+    return std::string(system.sysname) + ' ' + system.release + ' ' + system.machine;
 }
 
 std::filesystem::path cache_home() {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/system/text.hpp"
 
+#include <array>
 #include <iconv.h>
 
 namespace vdisk::system {
@@ -25,6 +26,14 @@ std::tm utc(std::time_t seconds) noexcept {
     std::tm parts{};
     ::gmtime_r(&seconds, &parts);
     return parts;
+}
+
+std::string local_time(std::time_t seconds) {
+    std::tm parts{};
+    std::array<char, 80> text{};
+    if (::localtime_r(&seconds, &parts) == nullptr) return "unknown";
+    const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S%z (%Z)", &parts);
+    return {text.data(), length};
 }
 
 } // namespace vdisk::system
