@@ -570,8 +570,8 @@ class NotWritten(OutputTest):
 class Terminal(OutputTest):
     """The screen of a terminal on which a progress bar was."""
 
-    def on_terminal(self, *command, ended_by=None):
-        """Runs a command on a terminal of its own; returns (status, all that was shown)."""
+    def on_terminal(self, *command, ended_by=None, at=rb"#"):
+        """Runs a command on a terminal of its own, and types `ended_by` once it shows `at`; returns (status, all that was shown)."""
         process, terminal = pty.fork()
         if process == 0:
             os.execv(str(command[0]), [str(word) for word in command])
@@ -580,7 +580,7 @@ class Terminal(OutputTest):
         with contextlib.suppress(OSError):  # how a terminal's end is told
             while chunk := os.read(terminal, 4096):
                 shown += chunk
-                if ended_by and b"#" in shown:
+                if ended_by and re.search(at, shown):
                     os.write(terminal, ended_by)
                     ended_by = None
         os.close(terminal)
@@ -615,6 +615,15 @@ class Terminal(OutputTest):
             _, shown = self.on_terminal(VDISK, command, path)
             for line in self.screen(shown):
                 self.assertNotRegex(line, r"\[#* *\]")
+
+    def test_a_bar_shows_rate_and_remaining_time_and_fits_the_terminal(self):
+        bar = r"exporting \[#* *\] +\d+ % [0-9.]+ [KMGT]iB/s (\d+:)?\d+:\d\d left"
+        status, shown = self.on_terminal(VDISK, "export", "-f", "raw", self.big(16 << 30), self.folder / "out.raw", ended_by=b"\x03", at=bar.encode())
+        self.assertEqual(status, -signal.SIGINT)
+        lines = re.split(r"\r\x1b\[K", shown.replace("^C", ""))
+        self.assertTrue(any(re.fullmatch(bar, line) for line in lines), lines[-3:])
+        self.assertLess(max(map(len, lines)), 80)
+        self.assertEqual(list(self.folder.glob("out.raw*")), [])
 
     def test_interrupting_wipes_the_bar(self):
         status, shown = self.on_terminal(VDISK, "export", "-f", "raw", self.big(), self.folder / "out.raw", ended_by=b"\x03")

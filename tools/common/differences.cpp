@@ -19,7 +19,7 @@ public:
         : a_(a), b_(b), content_(content), sink_(sink) {}
 
     void run() {
-        ProgressBar bar("comparing");
+        ProgressBar bar("comparing", ProgressBar::Counts::bytes);
         const std::uint64_t both = std::min(a_.size(), b_.size());
         DiskComparison comparison(a_, b_);
         while (const auto range = comparison.next()) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace vdisk::tools {
@@ -12,21 +13,32 @@ namespace vdisk::tools {
 /// end, and when a signal ends the tool. One at a time, in one thread.
 class ProgressBar {
 public:
-    explicit ProgressBar(std::string label);
+    /// What update() counts: of bytes the rate is shown, too.
+    enum class Counts : std::uint8_t { steps, bytes };
+
+    explicit ProgressBar(std::string label, Counts counts = Counts::steps);
     ~ProgressBar();
     ProgressBar(const ProgressBar&) = delete;
     ProgressBar& operator=(const ProgressBar&) = delete;
 
     void update(std::uint64_t done, std::uint64_t total);
 
+    /// The same where nobody knows how much there will be: the number alone.
+    void count(std::uint64_t done);
+
     /// Wipes whatever bar is on the terminal: before anything else is printed there. It comes back with its next
     /// update.
     static void wipe();
 
 private:
+    bool is_due();
+    static void show(const std::string& line);
+
     std::string label_;
+    Counts counts_;
     bool visible_;
     std::chrono::steady_clock::time_point started_;
+    std::optional<std::uint64_t> first_{}; ///< what was done before: work that goes on began elsewhere
     std::chrono::steady_clock::time_point last_{};
 };
 

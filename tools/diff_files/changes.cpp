@@ -2,6 +2,7 @@
 #include "diff_files/changes.hpp"
 
 #include "base/checked.hpp"
+#include "common/progress_bar.hpp"
 
 #include <algorithm>
 #include <set>
@@ -49,7 +50,10 @@ public:
         for (const auto& [path, record] : files_of(before_))
             if (!files_of(after_).contains(path)) gone_.insert(path);
         find_identities();
+        tools::ProgressBar bar("comparing files");
+        std::uint64_t done = 0;
         for (const auto& [path, record] : files_of(after_)) {
+            bar.update(done++, files_of(after_).size());
             const auto old = files_of(before_).find(path);
             if (old != files_of(before_).end()) compare(path, path, old->second, record);
             else appear(path, record);
@@ -189,7 +193,10 @@ std::vector<Area> changed_areas(FileSystem& after, const ChangedRanges& changed,
     Collector collector{after, areas};
     const TSK_FS_INFO& info = after.info();
     std::uint64_t next = info.first_block;
+    tools::ProgressBar bar("looking at changed blocks");
+    std::uint64_t done = 0;
     for (const ChangedRanges::Range& range : changed.ranges()) {
+        bar.update(done++, changed.ranges().size());
         const std::uint64_t start = std::max(range.start, after.offset());
         const std::uint64_t end = std::min(range.end, after.end());
         if (start >= end) continue;

@@ -76,8 +76,11 @@ FileSystem::FileSystem(TskDisk& disk, TSK_FS_INFO* opened) : disk_(disk), info_(
     constexpr auto kWalk = static_cast<TSK_FS_DIR_WALK_FLAG_ENUM>(
         TSK_FS_DIR_WALK_FLAG_ALLOC | TSK_FS_DIR_WALK_FLAG_RECURSE | TSK_FS_DIR_WALK_FLAG_NOORPHAN);
     const std::uint64_t failed = disk.failures();
+    tools::ProgressBar bar("listing files");
+    bar_ = &bar;
     if (::tsk_fs_dir_walk(info_, info_->root_inum, kWalk, &FileSystem::take, this) != 0) problem_ = last_tsk_error();
     else if (disk.failures() != failed) problem_ = "some of its metadata can't be read, so files may be missing";
+    bar_ = nullptr;
     ::tsk_error_reset();
 }
 
@@ -115,6 +118,7 @@ void FileSystem::add(TSK_FS_FILE& file, const std::string& path) {
     FileRecord record = record_of(*file.meta);
     if (TSK_FS_TYPE_ISFAT(info_->ftype)) record.first_block = first_block_of(file);
     files_.emplace(path, record);
+    if (bar_ != nullptr) bar_->count(files_.size());
     if (TSK_FS_TYPE_ISNTFS(info_->ftype)) add_streams(file, path, record);
 }
 

@@ -2,6 +2,7 @@
 /// The file systems on a disk and the files in them, as libtsk finds them.
 #pragma once
 
+#include "common/progress_bar.hpp"
 #include "diff_files/tsk_disk.hpp"
 
 #include <compare>
@@ -65,6 +66,7 @@ private:
     TskDisk& disk_;
     TSK_FS_INFO* info_;
     Files files_;
+    tools::ProgressBar* bar_ = nullptr; ///< while they are read
     std::string problem_;
 };
 

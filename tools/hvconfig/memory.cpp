@@ -69,7 +69,7 @@ private:
         if (json && out->is_standard_output())
             return fail(ErrorKind::usage, "OUT can't be standard output: the JSON goes there");
         const auto writer = lime ? lime_writer(*out) : raw_writer(*out);
-        ProgressBar bar("rebuilding");
+        ProgressBar bar("rebuilding", ProgressBar::Counts::bytes);
         bool anything = false;
         VDISK_TRY(losses, memory.read_all(
                               [&](std::uint64_t address, std::span<const std::byte> bytes) {

@@ -20,7 +20,7 @@ public:
     }
 
     Result<std::vector<LostRange>> run(std::uint64_t start, std::string label) {
-        ProgressBar bar(std::move(label));
+        ProgressBar bar(std::move(label), ProgressBar::Counts::bytes);
         for (std::uint64_t at = start; at < image_.size() && going_;) {
             at += copy_extent(at);
             bar.update(at - start, image_.size() - start);
@@ -101,7 +101,7 @@ Result<void> copy_file(const ByteSource& source, std::span<Sink* const> sinks, s
     BufferPool buffers(kPiece);
     std::vector<std::unique_ptr<SinkThread>> threads;
     for (Sink* sink : sinks) threads.push_back(std::make_unique<SinkThread>(*sink));
-    ProgressBar bar(std::move(label));
+    ProgressBar bar(std::move(label), ProgressBar::Counts::bytes);
     bool going = true;
     for (std::uint64_t at = 0; at < source.size() && going;) {
         const std::uint64_t length = std::min(kPiece, source.size() - at);

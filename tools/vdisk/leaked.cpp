@@ -103,7 +103,7 @@ struct Leaked {
 
     static Result<int> write(const ByteSource& source, const AuditReport& audited, Output& out) {
         Packer packer(source, out);
-        ProgressBar bar("writing");
+        ProgressBar bar("writing", ProgressBar::Counts::bytes);
         for (const HostRange& range : audited.leaked()) {
             VDISK_CHECK(packer.add(range));
             bar.update(packer.written(), audited.leaked_bytes());

@@ -191,7 +191,7 @@ private:
 
     Result<int> print_all(const Image& disk, const Files& files) const {
         const auto out = printer(disk, files);
-        ProgressBar bar("mapping");
+        ProgressBar bar("mapping", ProgressBar::Counts::bytes);
         DiskMap map(disk);
         int status = kDone;
         out->begin();
@@ -225,7 +225,7 @@ private:
         if (offset >= from->size() && !files.is_compressed(*from))
             return fail(ErrorKind::usage, "--file-offset is {}, but {} ends at {}", offset, from->name(), from->size());
         const auto out = printer(disk, files);
-        ProgressBar bar("searching");
+        ProgressBar bar("searching", ProgressBar::Counts::bytes);
         DiskMap map(disk);
         bool found = false;
         bool lost = false;

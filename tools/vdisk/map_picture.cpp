@@ -53,7 +53,8 @@ Shares heights_of(const Shares& shares, std::uint64_t bytes) {
                                                          static_cast<double>(kHeight)));
     const auto largest = std::ranges::max_element(heights);
     const std::uint64_t others = total(heights) - *largest;
-    if (total(shares) == bytes || *largest + others > kHeight) *largest = kHeight - std::min(others, kHeight - kLeastHeight);
+    if (total(shares) == bytes || *largest + others > kHeight)
+        *largest = kHeight - std::min(others, kHeight - kLeastHeight);
     return heights;
 }
 
@@ -208,7 +209,7 @@ public:
     DiskPicture(const Image& disk, const std::vector<std::string>& names)
         : names_(names), size_(disk.size()), all_(size_, kParts * kColumnsOfStrip),
           parts_((all_.count() + kColumnsOfStrip - 1) / kColumnsOfStrip) {
-        ProgressBar bar("mapping");
+        ProgressBar bar("mapping", ProgressBar::Counts::bytes);
         DiskMap map(disk);
         while (const auto run = map.next_run()) {
             add(*run);
