@@ -632,6 +632,114 @@ class Terminal(OutputTest):
         self.assertEqual([path.name for path in self.folder.iterdir()], ["evidence"])
 
 
+class Continued(OutputTest):
+    """An export that is ended, and goes on."""
+
+    def setUp(self):
+        super().setUp()
+        self.out = self.folder / "out.raw"
+        self.partial, self.state = self.folder / "out.raw.partial", self.folder / "out.raw.partial.state"
+
+    def disk(self, name="disk.qcow2"):
+        """460 MiB of many patterns, more than an export writes until it notes where it is; what is lost of it lies near its start."""
+        image = self.evidence / name
+        run("qemu-img", "create", "-q", "-f", "qcow2", image, 480 * MIB)
+        run("qemu-io", *(word for at in range(0, 460, 4) for word in ("-c", f"write -q -P {1 + (at // 4 + len(name)) % 250} {at}M 4M")), image)
+        harness.lose_cluster(image, 2 * MIB)
+        return image
+
+    def interrupted(self, image, number=signal.SIGINT, *options):
+        """Ends an export once it has noted that something is written; returns how much."""
+        with subprocess.Popen([VDISK, "export", "--continue", *options, image, self.out], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            wait_for(lambda: self.state.exists() and json.loads(self.state.read_text())["written"] > 0 or process.poll() is not None)
+            process.send_signal(number)
+            process.communicate()
+        self.assertEqual(process.returncode, -number)
+        self.assertFalse(self.out.exists())
+        return json.loads(self.state.read_text())["written"]
+
+    def export(self, image, *options, status=1):
+        got, out, said = outcome(VDISK, "export", "--continue", *options, image, self.out)
+        self.assertEqual(got, status, said)
+        return out.decode(), said
+
+    def test_it_goes_on_where_it_was_and_tells_all_that_is_lost(self):
+        image = self.disk()
+        whole = self.folder / "whole.raw"
+        told = outcome(VDISK, "export", "--hash", "sha256", image, whole)
+        for number in (signal.SIGINT, signal.SIGKILL):
+            written = self.interrupted(image, number)
+            self.assertGreater(written, 0)
+            with open(self.partial, "r+b") as file:  # what came after the last note
+                file.seek(written)
+                file.write(b"not the disk's")
+            out, said = self.export(image, "--hash", "sha256")
+            self.assertIn(f"goes on at byte {written}\n", said)
+            self.assertEqual(out.replace(str(self.out), "F"), told[1].decode().replace(str(whole), "F"))
+            self.assertEqual([line for line in said.splitlines() if "goes on" not in line], told[2].splitlines())
+            self.assert_same_file(self.out, whole)
+            self.assertEqual([path.name for path in self.folder.glob("out*")], ["out.raw"])
+            self.out.unlink()
+
+    def refuses_to_go_on(self, image, *words, options=()):
+        before = state_of(self.folder)
+        said = self.export(image, *options, status=2)[1]
+        self.assertEqual(state_of(self.folder), before, said)
+        for word in words:
+            self.assertIn(word, said)
+
+    def test_what_is_not_the_same_is_refused(self):
+        image, other = self.disk(), self.disk("other.qcow2")
+        self.interrupted(image)
+        self.refuses_to_go_on(other, "out.raw.partial.state", "is of another export", "disk.qcow2")
+        state = self.state.read_text()
+        written = json.loads(state)["written"]
+        for at in (written - 1, 0):
+            with open(self.partial, "r+b") as file:
+                file.seek(at)
+                kept = file.read(1)
+                file.seek(at)
+                file.write(bytes([kept[0] ^ 1]))
+            self.refuses_to_go_on(image, "out.raw.partial: has other bytes than the disk")
+            with open(self.partial, "r+b") as file:
+                file.seek(at)
+                file.write(kept)
+        for wrong, word in (("{}", "is not the state of an export"), (state.replace('"written": ', '"written": 9'), "bytes were written"), (state[:-20], "is not the state"),
+                            (state.replace('"size": ', '"size": 1'), "disk was")):
+            self.state.write_text(wrong)
+            self.refuses_to_go_on(image, word)
+        self.state.write_text(state)
+        os.utime(image, ns=(0, 0))
+        self.refuses_to_go_on(image, "modified at 0 ns")
+        self.state.unlink()
+        self.refuses_to_go_on(image, "no state beside it")
+        shutil.copy(self.partial, self.folder / "copy")
+        self.partial.unlink()
+        os.link(self.folder / "copy", self.partial)
+        self.refuses_to_go_on(image, "no regular file of one name")
+
+    def test_no_other_file_is_taken_for_one(self):
+        image = self.evidence / "small.qcow2"
+        run("qemu-img", "create", "-q", "-f", "qcow2", image, MIB)
+        self.partial.symlink_to(image)
+        self.refuses_to_go_on(image, "out.raw.partial")
+        self.partial.unlink()
+        self.partial.write_text("mine")
+        self.refuses_to_go_on(image, "out.raw.partial")
+        self.partial.unlink()
+        os.mkfifo(self.partial)
+        self.assertEqual(outcome(VDISK, "export", "--continue", image, self.out, timeout=60)[0], 2)
+        self.partial.unlink()
+        self.assertIn("only a file can be continued", outcome(VDISK, "export", "--continue", image, "-")[2])
+        self.export(image, status=0)
+        self.assert_same_file(self.out, self.raw_of(image))
+
+    def raw_of(self, image):
+        raw = self.folder / "expected.raw"
+        run("qemu-img", "convert", "-O", "raw", image, raw)
+        return raw
+
+
 class Others(OutputTest):
     """Images that other programs are at."""
 

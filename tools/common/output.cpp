@@ -47,6 +47,8 @@ Result<std::unique_ptr<Output>> Output::open(const OutputRequest& request) {
         return status && !status->is_regular() ? open_special(request, status->is_block_device()) : open_file(request);
     }();
     if (opened.has_error()) return opened;
+    if (request.kept && !opened.value()->file_)
+        return fail(ErrorKind::usage, "{}: is no file, and only a file can be continued", printable(request.path));
     if (request.out_of_order && !opened.value()->seekable_)
         return fail(ErrorKind::usage, "{}: is written out of order, which only a file can be", printable(request.path));
     if (opened.value()->seekable_) VDISK_CHECK(opened.value()->check_room(request));
@@ -91,7 +93,9 @@ Result<std::unique_ptr<Output>> Output::open_file(const OutputRequest& request) 
         path = fs::canonical(path, error);
         if (error) return fail(ErrorKind::io, "{}: is a link that leads nowhere", printable(request.path));
     }
-    VDISK_TRY(file, UnfinishedFile::create(path, request.overwrite));
+    if (request.kept) VDISK_CHECK(check_no_input(fs::path(path) += ".partial"));
+    VDISK_TRY(file, request.kept ? UnfinishedFile::keep(path, request.overwrite)
+                                 : UnfinishedFile::create(path, request.overwrite));
     std::unique_ptr<Output> output(new Output(file->descriptor(), printable(request.path)));
     output->file_ = std::move(file);
     output->seekable_ = true;
@@ -140,6 +144,44 @@ Result<void> Output::skip(std::uint64_t length) {
 
 Result<void> Output::rewrite(std::uint64_t offset, std::span<const std::byte> bytes) {
     if (!system::write_at(descriptor_, bytes.data(), bytes.size(), offset)) return failed("writing");
+    return ok();
+}
+
+fs::path Output::kept_path() const {
+    return file_->kept_path();
+}
+
+FileIdentity Output::identity() const {
+    const auto status = system::status_of(descriptor_);
+    return status ? status->identity : FileIdentity{};
+}
+
+Result<std::uint64_t> Output::left() const {
+    const auto size = system::size_of(descriptor_);
+    if (!size) return failed("looking at it");
+    return *size;
+}
+
+Result<void> Output::read(std::uint64_t offset, std::span<std::byte> out) const {
+    while (!out.empty()) {
+        const std::int64_t got = system::read_at(descriptor_, out.data(), out.size(), offset);
+        if (got < 0) return failed("reading");
+        if (got == 0) return fail(ErrorKind::truncated, "{}: ends at {}", name_, offset);
+        out = out.subspan(static_cast<std::size_t>(got));
+        offset += static_cast<std::uint64_t>(got);
+    }
+    return ok();
+}
+
+Result<void> Output::go_on_at(std::uint64_t offset) {
+    if (!system::set_size(descriptor_, offset)) return failed("setting the size");
+    if (!system::skip(descriptor_, offset)) return failed("seeking");
+    return ok();
+}
+
+Result<void> Output::flush(std::uint64_t size) {
+    if (!system::set_size(descriptor_, size)) return failed("setting the size");
+    if (!system::flush(descriptor_) && !system::is_no_matter()) return failed("flushing");
     return ok();
 }
 

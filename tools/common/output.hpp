@@ -4,6 +4,7 @@
 
 #include "common/sink.hpp"
 #include "common/unfinished_file.hpp"
+#include "io/file_source.hpp"
 
 namespace vdisk::tools {
 
@@ -13,6 +14,7 @@ struct OutputRequest {
     bool overwrite = false;    ///< a file that is there, or a block device
     std::uint64_t size = 0;    ///< bytes that will be written, as far as that is known before
     bool out_of_order = false; ///< whether rewrite() is needed
+    bool kept = false;         ///< what an interruption leaves stays as "PATH.partial", and is taken up by the next one
 };
 
 /// Where bytes go, one after the other. A file is sparse, stands beside its final name until finish(), and is removed
@@ -34,6 +36,18 @@ public:
 
     /// Writes over what is there at `offset`, for what is known only later.
     Result<void> rewrite(std::uint64_t offset, std::span<const std::byte> bytes);
+
+    /// Of one that is kept: its path until it has its own name, and which file it is.
+    [[nodiscard]] std::filesystem::path kept_path() const;
+    [[nodiscard]] FileIdentity identity() const;
+    /// How many bytes an earlier run left, and what they are. Errors: `io`.
+    [[nodiscard]] Result<std::uint64_t> left() const;
+    [[nodiscard]] Result<void> read(std::uint64_t offset, std::span<std::byte> out) const;
+    /// Leaves the first `offset` bytes as they are and goes on behind them. Call it before anything is written. Errors:
+    /// `io`.
+    [[nodiscard]] Result<void> go_on_at(std::uint64_t offset);
+    /// Puts all that was written, `size` bytes with the hole at their end, on the disk. Errors: `io`.
+    [[nodiscard]] Result<void> flush(std::uint64_t size);
 
     /// Sets a file's size, which a hole at its end needs, puts everything on the disk, and gives a file its name. Call
     /// it once, last.

@@ -13,6 +13,7 @@ constexpr std::size_t kMostKept = kMostWaiting + 2;
 
 Result<void> take(Sink& sink, const Piece& piece) {
     try {
+        if (piece.lost) return sink.lose(piece.length, *piece.lost);
         return piece.bytes ? sink.write(std::span(*piece.bytes).first(static_cast<std::size_t>(piece.length)))
                            : sink.skip(piece.length);
     } catch (const std::exception& error) { // the standard library's: no memory
@@ -21,6 +22,10 @@ Result<void> take(Sink& sink, const Piece& piece) {
 }
 
 } // namespace
+
+Result<void> Sink::lose(std::uint64_t length, const std::string& /*why*/) {
+    return skip(length);
+}
 
 BufferPool::BufferPool(std::size_t bytes) : free_(std::make_shared<Free>()), bytes_(bytes) {
     free_->buffers.reserve(kMostKept);

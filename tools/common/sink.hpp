@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <span>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,12 +26,15 @@ public:
     [[nodiscard]] virtual Result<void> write(std::span<const std::byte> bytes) = 0;
     /// `length` zeros.
     [[nodiscard]] virtual Result<void> skip(std::uint64_t length) = 0;
+    /// `length` bytes that can't be read, as `why` tells: zeros, for who does not tell them apart.
+    [[nodiscard]] virtual Result<void> lose(std::uint64_t length, const std::string& why);
 };
 
 /// What goes to every sink: bytes, or a run of zeros.
 struct Piece {
     std::shared_ptr<const std::vector<std::byte>> bytes; ///< null: zeros
     std::uint64_t length = 0;
+    std::shared_ptr<const std::string> lost{}; ///< why bytes can't be read, in whose place the zeros are
 };
 
 /// Buffers of one size that come back when the last piece made of them is gone. Thread-safe.

@@ -19,9 +19,16 @@ public:
     /// For a file at `path`; with `replacing`, one that may be there: a regular file that the user could write to,
     /// whose permissions the new one gets. Errors: `io`.
     static Result<std::unique_ptr<UnfinishedFile>> create(const std::filesystem::path& path, bool replacing);
+    /// The same, but called "NAME.partial", and left where it is if it does not come to commit(): then the next call
+    /// takes it up with what is in it. Errors: `io`, also where another process has it; `usage` where what has that
+    /// name is no regular file of one name that the user owns.
+    static Result<std::unique_ptr<UnfinishedFile>> keep(const std::filesystem::path& path, bool replacing);
     ~UnfinishedFile();
     UnfinishedFile(const UnfinishedFile&) = delete;
     UnfinishedFile& operator=(const UnfinishedFile&) = delete;
+
+    /// Where keep() has it.
+    [[nodiscard]] std::filesystem::path kept_path() const;
 
     [[nodiscard]] int descriptor() const noexcept { return descriptor_.get(); }
 
@@ -34,12 +41,14 @@ private:
         : path_(std::move(path)), folder_(std::move(folder)) {}
     Result<void> look_at_replaced();
     Result<void> make();
+    Result<void> take_up();
     Result<void> rename();
 
     std::filesystem::path path_;
     Descriptor folder_;
     Descriptor descriptor_;
     std::string name_{}; ///< its own, in the folder; empty: there is no such file
+    bool kept_ = false;
     struct Replaced {
         FileIdentity identity;
         std::uint32_t permissions;

@@ -72,7 +72,7 @@ private:
         if (!lost_.empty() && lost_.back().offset + lost_.back().length == at) lost_.back().length += length;
         else lost_.push_back({at, length, why});
         giving_ = giving_ && on_loss_ == OnLoss::zeros;
-        return give({.bytes = nullptr, .length = length});
+        return give({.bytes = nullptr, .length = length, .lost = std::make_shared<const std::string>(why)});
     }
 
     std::uint64_t give(Piece piece) {

@@ -4,6 +4,7 @@
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"
+#include "vdisk/continued_output.hpp"
 #include "vdisk/copy.hpp"
 #include "vdisk/hashes.hpp"
 
@@ -15,6 +16,7 @@ struct Export {
     std::string output;
     bool overwrite = false;
     bool vm_state = false;
+    bool continued = false;
     std::vector<std::string> algorithms{};
     Printing printing{};
 
@@ -35,22 +37,57 @@ private:
     struct Source {
         OpenedDisk disk{}; ///< without an image where it is no disk
         OpenedState bytes{};
+        Disk described{}; ///< which disk of its file it is
     };
 
     Result<Source> open_source(const OpenedFile& file, const OpenOptions& options) const {
         if (vm_state) {
             VDISK_TRY(state, open_saved_state(file));
-            return Source{.bytes = std::move(state)};
+            VDISK_TRY(index, select_disk(file));
+            return Source{.bytes = std::move(state), .described = file.disks->disks()[index]};
         }
         VDISK_TRY(disk, vdisk::open_disk(file, options));
         tell_remarks(disk.remarks());
         const OpenedState bytes{.image = disk.image, .start = GuestOffset{0}, .size = disk.image->size()};
-        return Source{.disk = std::move(disk), .bytes = bytes};
+        Disk described = file.disks->disks()[disk.index];
+        return Source{.disk = std::move(disk), .bytes = bytes, .described = std::move(described)};
     }
 
     static Result<Distrust> look_at(const Source& source, std::span<const LostRange> lost) {
         if (!source.disk.image) return Distrust();
         return distrusted(source.disk, lost);
+    }
+
+    // What an earlier run wrote is hashed as it stands there.
+    static Result<void> hash_what_is_there(const Output& out, const HashSinks& hashes) {
+        VDISK_TRY(written, FileSource::open(out.kept_path(), FileKinds::regular_only));
+        return copy_file(*written, sinks_of(hashes), "hashing what is there");
+    }
+
+    // Returns what can't be read, by this run or an earlier one.
+    Result<std::vector<LostRange>> copy(const Source& from, Output& out, const HashSinks& hashes) const {
+        const Image& bytes = *from.bytes.image;
+        const std::uint64_t start = from.bytes.start.value;
+        std::vector<Sink*> sinks = sinks_of(hashes);
+        if (!continued) {
+            sinks.push_back(&out);
+            VDISK_TRY(lost, copy_disk(bytes, start, sinks, "exporting"));
+            VDISK_CHECK(out.finish(bytes.size() - start));
+            return std::move(lost);
+        }
+        const ExportSource source{bytes, start, what_is_exported(from.described, vm_state, bytes.size() - start)};
+        VDISK_TRY(kept, ContinuedOutput::take_up(out, source));
+        if (kept->done() > 0) {
+            fmt::print(stderr, "vdisk: {}: goes on at byte {}\n", printable(output), kept->done());
+            if (!hashes.empty()) VDISK_CHECK(hash_what_is_there(out, hashes));
+        }
+        std::vector<LostRange> lost = kept->lost();
+        sinks.push_back(kept.get());
+        VDISK_TRY(more, copy_disk(bytes, start + kept->done(), sinks, "exporting"));
+        lost.insert(lost.end(), more.begin(), more.end());
+        VDISK_CHECK(out.finish(bytes.size() - start));
+        kept->remove_state();
+        return lost;
     }
 
     Result<Facts> describe(std::uint64_t size, const HashSinks& hashes, std::span<const LostRange> lost,
@@ -68,16 +105,14 @@ private:
         const std::uint64_t start = from.bytes.start.value;
         const auto hashes = make_hashes(algorithms);
         if (hashes.has_error()) return report(hashes.error());
-        const auto out = Output::open({.path = output, .overwrite = overwrite, .size = source.size() - start});
+        const auto out =
+            Output::open({.path = output, .overwrite = overwrite, .size = source.size() - start, .kept = continued});
         if (out.has_error()) return report(out.error());
         if (printing.json && out.value()->is_standard_output())
             return report(fail(ErrorKind::usage, "OUT can't be standard output: the JSON goes there"));
         warn_of_writers();
-        std::vector<Sink*> sinks = sinks_of(hashes.value());
-        sinks.push_back(out.value().get());
-        const auto lost = copy_disk(source, start, sinks, "exporting");
+        const auto lost = copy(from, *out.value(), hashes.value());
         if (lost.has_error()) return report(lost.error());
-        if (auto done = out.value()->finish(source.size() - start); done.has_error()) return report(done.error());
         warn_of_lost(lost.value(), "are zeros in the output");
         const auto distrust = look_at(from, lost.value());
         if (distrust.has_error()) return report(distrust.error());
@@ -104,6 +139,8 @@ Action add_export(CommandLine& line) {
     line.flag("--vm-state", action->vm_state,
               "write the machine's RAM and devices that were saved with the selected snapshot");
     add_algorithms(line, "--hash", action->algorithms, "also print hashes of what is written");
+    line.flag("--continue", action->continued,
+              "keep what is written if this is interrupted, and go on there when the command is given again");
     line.flag("--force", action->overwrite, "overwrite OUT if it exists");
     action->printing.add_to(line);
     return [action] { return (*action)(); };

@@ -87,6 +87,7 @@ struct FileStatus {
     std::int64_t modified = 0;     ///< nanoseconds since 1970
     std::int64_t changed = 0;      ///< of the content or of anything about the file, nanoseconds since 1970
     std::uint32_t permissions = 0; ///< as chmod() takes them
+    bool of_this_user = false;     ///< belongs to the user that this process makes files as
     bool of_this_user_alone =
         false; ///< belongs to the user that this process makes files as, and no other may write to it
 
@@ -125,6 +126,10 @@ struct FileStatus {
 /// A new file in an open folder, for reading and writing. With `own`, for this user alone. Fails if there is one
 /// (is_occupied()).
 [[nodiscard]] Descriptor make_in(int folder, const std::string& name, bool own) noexcept;
+
+/// The file `name` in an open folder, or a new one, for reading and writing by this process alone; no link. Fails where
+/// another process has taken it up, as long as it has.
+[[nodiscard]] Descriptor take_up_in(int folder, const std::string& name) noexcept;
 
 /// A pipe or device at `path`, for writing; with `alone`, fails if it is in use.
 [[nodiscard]] Descriptor open_to_write(const std::filesystem::path& path, bool alone) noexcept;

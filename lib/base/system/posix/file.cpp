@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <memory>
 #include <poll.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -52,7 +53,8 @@ FileStatus status_from(const struct stat& from) {
     status.modified = nanoseconds(from.st_mtim);
     status.changed = nanoseconds(from.st_ctim);
     status.permissions = from.st_mode & kPermissions;
-    status.of_this_user_alone = from.st_uid == ::geteuid() && (from.st_mode & kWritableByOthers) == 0;
+    status.of_this_user = from.st_uid == ::geteuid();
+    status.of_this_user_alone = status.of_this_user && (from.st_mode & kWritableByOthers) == 0;
     return status;
 }
 
@@ -145,6 +147,13 @@ Descriptor open_in(int folder, const std::string& name) noexcept {
 Descriptor make_in(int folder, const std::string& name, bool own) noexcept {
     return Descriptor(
         ::openat(folder, name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, own ? 0600 : 0666));
+}
+
+Descriptor take_up_in(int folder, const std::string& name) noexcept {
+    constexpr int kFlags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    Descriptor file(::openat(folder, name.c_str(), kFlags, 0666));
+    if (file.is_open() && ::flock(file.get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return {};
+    return file;
 }
 
 Descriptor open_to_write(const std::filesystem::path& path, bool alone) noexcept {
