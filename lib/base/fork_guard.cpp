@@ -21,7 +21,7 @@ struct ForkGuards {
     }
 
     static void before_fork() noexcept {
-        mutex.lock();
+        mutex().lock();
         for (ForkGuard* guard = first; guard != nullptr; guard = guard->after_)
             if (guard->mutex_ != nullptr) guard->mutex_->lock();
     }
@@ -29,7 +29,7 @@ struct ForkGuards {
     static void unlock() noexcept {
         for (ForkGuard* guard = last; guard != nullptr; guard = guard->before_)
             if (guard->mutex_ != nullptr) guard->mutex_->unlock();
-        mutex.unlock();
+        mutex().unlock();
     }
 
     static void in_child() noexcept {
@@ -38,20 +38,23 @@ struct ForkGuards {
         unlock();
     }
 
-    static constinit std::mutex mutex; ///< guards what follows
+    /// Guards what follows. Made when the first guard is, for not everywhere can one be made without running code.
+    static std::mutex& mutex() noexcept {
+        static std::mutex one;
+        return one;
+    }
     static constinit ForkGuard* first;
     static constinit ForkGuard* last;
     static constinit bool registered;
 };
 
-constinit std::mutex ForkGuards::mutex;
 constinit ForkGuard* ForkGuards::first = nullptr;
 constinit ForkGuard* ForkGuards::last = nullptr;
 constinit bool ForkGuards::registered = false;
 
 // The system forgets the functions when the library that this is in is unloaded.
 ForkGuard::ForkGuard(std::mutex* mutex, Renew renew, void* object) : mutex_(mutex), renew_(renew), object_(object) {
-    const std::lock_guard lock(ForkGuards::mutex);
+    const std::lock_guard lock(ForkGuards::mutex());
     if (!ForkGuards::registered) {
         if (!system::at_fork(ForkGuards::before_fork, ForkGuards::unlock, ForkGuards::in_child)) throw std::bad_alloc();
         ForkGuards::registered = true;
@@ -60,7 +63,7 @@ ForkGuard::ForkGuard(std::mutex* mutex, Renew renew, void* object) : mutex_(mute
 }
 
 ForkGuard::~ForkGuard() {
-    const std::lock_guard lock(ForkGuards::mutex);
+    const std::lock_guard lock(ForkGuards::mutex());
     ForkGuards::remove(*this);
 }
 

@@ -121,7 +121,7 @@ NetworkAdapter adapter_of(const std::string& key, std::string_view value) {
 void describe(const Section& now, const fs::path& file, Machine& machine) {
     machine.name = now.text("name");
     machine.encrypted = Machine::kNotTold;
-    if (const std::string stem = file.stem(); parse_number<std::uint32_t>(stem)) machine.id = stem;
+    if (const std::string stem = utf8(file.stem()); parse_number<std::uint32_t>(stem)) machine.id = stem;
     machine.system = now.text("ostype");
     machine.firmware = now.text("bios") == "ovmf" ? "UEFI" : "BIOS";
     const std::string memory = now.text("memory");

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string_view>
 
 namespace vdisk::vma {
 namespace {
@@ -74,12 +75,11 @@ void ExtentSearch::step_over(const Error& error) {
 }
 
 Result<std::optional<std::uint64_t>> ExtentSearch::find_in(std::span<const std::byte> bytes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    constexpr std::string_view kExtent(kExtentMagic.data(), kExtentMagic.size());
     for (std::size_t from = 0; bytes.size() - from >= sizeof(RawExtent);) {
-        const void* const found =
-            ::memmem(bytes.data() + from, bytes.size() - from, kExtentMagic.data(), kExtentMagic.size());
-        if (found == nullptr) break;
-        const auto at = static_cast<std::size_t>(static_cast<const std::byte*>(found) - bytes.data());
-        if (bytes.size() - at < sizeof(RawExtent)) break;
+        const std::size_t at = text.find(kExtent, from);
+        if (at == std::string_view::npos || bytes.size() - at < sizeof(RawExtent)) break;
         RawExtent extent;
         std::memcpy(&extent, bytes.data() + at, sizeof extent);
         from = at + 1;

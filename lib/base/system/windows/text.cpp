@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/system/text.hpp"
+
+#include "base/system/windows/handles.hpp"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
+
+namespace vdisk::system {
+namespace {
+
+constexpr std::array<std::pair<std::string_view, UINT>, 10> kCodePages{{{"cp1250", 1250},
+                                                                        {"cp1251", 1251},
+                                                                        {"cp1252", 1252},
+                                                                        {"cp1253", 1253},
+                                                                        {"cp1254", 1254},
+                                                                        {"gbk", 936},
+                                                                        {"gb18030", 54936},
+                                                                        {"big5", 950},
+                                                                        {"shift_jis", 932},
+                                                                        {"euc-kr", 949}}};
+
+} // namespace
+
+std::optional<std::string> to_utf8(const std::string& text, const std::string& name) {
+    const auto* const page = std::ranges::find(kCodePages, name, &std::pair<std::string_view, UINT>::first);
+    if (page == kCodePages.end() || text.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
+        return std::nullopt;
+    if (text.empty()) return text;
+    const auto size = static_cast<int>(text.size());
+    std::wstring units(text.size() * 2, L'\0'); // no byte of those encodings becomes more
+    const int count = ::MultiByteToWideChar(page->second, MB_ERR_INVALID_CHARS, text.data(), size, units.data(),
+                                            static_cast<int>(units.size()));
+    if (count == 0) return std::nullopt;
+    units.resize(static_cast<std::size_t>(count));
+    return narrow(units);
+}
+
+std::tm utc(std::time_t seconds) noexcept {
+    std::tm parts{};
+    if (const std::tm* const own = std::gmtime(&seconds)) parts = *own; // a thread's own here
+    return parts;
+}
+
+} // namespace vdisk::system
