@@ -4,6 +4,7 @@
 #include "base/system/windows/handles.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <cwchar>
 
 namespace vdisk {
@@ -128,4 +129,24 @@ extern "C" std::size_t mbrtowc(wchar_t* out, const char* text, std::size_t count
     put(0xD800 + ((next.character - 0x10000) >> 10));
     pending = static_cast<mbstate_t>(0xDC00 + ((next.character - 0x10000) & 0x3FF));
     return 3;
+}
+
+// The C library has these in one piece with its own mbrtowc(), which would come along.
+extern "C" std::size_t mbrlen(const char* text, std::size_t count, mbstate_t* state) {
+    return mbrtowc(nullptr, text, count, state);
+}
+
+extern "C" std::size_t mbsrtowcs(wchar_t* out, const char** text, std::size_t most, mbstate_t* state) {
+    std::size_t units = 0;
+    const char* at = *text;
+    for (; out == nullptr || units < most; ++units) {
+        const std::size_t taken = mbrtowc(out == nullptr ? nullptr : out + units, at, std::strlen(at) + 1, state);
+        if (taken == 0) {
+            at = nullptr;
+            break;
+        }
+        at += taken;
+    }
+    if (out != nullptr) *text = at;
+    return units;
 }
