@@ -32,7 +32,7 @@ public:
             left.pop_back();
             std::error_code error;
             if (path == folder || fs::symlink_status(path, error).type() == fs::file_type::directory) enter(path, left);
-            else if (is_wanted(path)) found_.push_back(path.native());
+            else if (is_wanted(path)) found_.push_back(utf8(path));
             if (found_.size() > limits_.search_files)
                 return fail(ErrorKind::limit_exceeded, "{}: has more than {} files of Hyper-V: name a folder in it",
                             printable(folder), limits_.search_files);
@@ -57,7 +57,7 @@ private:
         for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
             entries.push_back(at->path());
         if (error) {
-            report(fail(ErrorKind::io, "{}: {}", printable(folder.native()), error.message()));
+            report(fail(ErrorKind::io, "{}: {}", printable(utf8(folder)), error.message()));
             ++unread_;
         }
         std::ranges::sort(entries, std::greater());

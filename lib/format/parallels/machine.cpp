@@ -226,10 +226,10 @@ private:
         if (text.has_error() || !document.load_buffer(text.value().data(), text.value().size()) ||
             !document.child(kRoot)) {
             machine_.problems.push_back(
-                text.has_error() ? text.error().what : fmt::format("{}: is no whole XML", printable(path.native())));
+                text.has_error() ? text.error().what : fmt::format("{}: is no whole XML", printable(utf8(path))));
             return machine_.drives;
         }
-        machine_.files.push_back(printable(path.native()));
+        machine_.files.push_back(printable(utf8(path)));
         return Hardware(document.child(kRoot)).drives();
     }
 

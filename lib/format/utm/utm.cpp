@@ -74,7 +74,7 @@ private:
         const pugi::xml_node information = value_of(root_, "Information");
         machine_.encrypted = Machine::kNotTold;
         machine_.name = text_of(information ? information : root_, "Name");
-        if (machine_.name.empty()) machine_.name = file.parent_path().stem().native();
+        if (machine_.name.empty()) machine_.name = utf8(file.parent_path().stem());
         machine_.id = text_of(information, "UUID");
         if (machine_.id.empty()) machine_.id = text_of(system_, "SystemUUID");
         machine_.notes = text_of(information ? information : value_of(root_, "Info"), "Notes");
