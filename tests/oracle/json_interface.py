@@ -27,6 +27,13 @@ def commands_of(program):
     return set(re.findall(r"^  ([a-z]+) ", section, re.MULTILINE)) - {"help"}
 
 
+def sampled(value):
+    """The same with the ends of long lists alone: thousands of rows of one map are made by one line of code."""
+    if isinstance(value, list):
+        return [sampled(each) for each in (value if len(value) <= 200 else value[:100] + value[-100:])]
+    return {key: sampled(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
 @unittest.skipUnless(jsonschema, "needs python3-jsonschema")
 class JsonInterface(harness.FolderTest):
     used = set()
@@ -45,7 +52,7 @@ class JsonInterface(harness.FolderTest):
         told = json.loads(out)
         schema = {"$ref": f"#/definitions/{definition}", "definitions": SCHEMA["definitions"]}
         with self.subTest(command=[str(word) for word in command]):
-            jsonschema.Draft7Validator(schema).validate(told)
+            jsonschema.Draft7Validator(schema).validate(sampled(told))
             for each in told if isinstance(told, list) else [told]:
                 self.assertEqual(next(iter(each)), "vdisk_json")
         return told
