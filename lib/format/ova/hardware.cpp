@@ -71,8 +71,9 @@ std::string without_braces(std::string_view text) {
 
 class System {
 public:
-    System(const std::vector<OvfDisk>& disks, const std::map<std::string, pugi::xml_node>& files, Machine& machine)
-        : disks_(disks), files_(files), machine_(machine) {
+    System(const std::vector<OvfDisk>& disks, const std::map<std::string, pugi::xml_node>& files, std::size_t most,
+           Machine& machine)
+        : disks_(disks), files_(files), most_(most), machine_(machine) {
         for (const OvfDisk& disk : disks) {
             by_name_.emplace("disk/" + disk.id, &disk);
             by_name_.emplace(disk.id, &disk); // as some writers have it
@@ -164,6 +165,7 @@ private:
             machine_.memory = bytes_of(child_text(item, "VirtualQuantity"), child_text(item, "AllocationUnits"));
             break;
         case Resource::ethernet:
+            if (machine_.adapters.size() > most_) return;
             machine_.adapters.push_back({.name = child_text(item, "ElementName"),
                                          .model = child_text(item, "ResourceSubType"),
                                          .mac = mac_address(child_text(item, "Address")),
@@ -181,6 +183,7 @@ private:
     }
 
     void add_drive(const pugi::xml_node& item, Drive::Kind kind) {
+        if (machine_.drives.size() > most_) return;
         Drive drive{.kind = kind};
         const auto controller = controllers_.find(child_text(item, "Parent"));
         if (controller != controllers_.end()) {
@@ -248,6 +251,7 @@ private:
 
     const std::vector<OvfDisk>& disks_;
     const std::map<std::string, pugi::xml_node>& files_;
+    std::size_t most_; ///< drives, and adapters
     Machine& machine_;
     std::map<std::string, Controller> controllers_; ///< by InstanceID
     std::map<std::string, const OvfDisk*> by_name_;
@@ -260,8 +264,8 @@ private:
 } // namespace
 
 void describe_system(const pugi::xml_node& system, const std::vector<OvfDisk>& disks,
-                     const std::map<std::string, pugi::xml_node>& files, Machine& machine) {
-    System(disks, files, machine).read(system);
+                     const std::map<std::string, pugi::xml_node>& files, std::size_t most, Machine& machine) {
+    System(disks, files, most, machine).read(system);
 }
 
 } // namespace vdisk::ova

@@ -83,10 +83,10 @@ Result<Ovf> Ovf::parse(std::string_view xml, std::string_view source, const Limi
     if (systems.size() > 1)
         ovf.machine.problems.push_back(fmt::format(
             "describes {} machines: the first is told, and the disks of the others by their ids", systems.size()));
-    describe_system(systems.empty() ? pugi::xml_node() : systems.front(), ovf.disks, files, ovf.machine);
-    if (ovf.machine.drives.size() > limits.search_files)
-        return fail(ErrorKind::limit_exceeded, "{}: has {} drives, the limit is {}", source, ovf.machine.drives.size(),
-                    limits.search_files);
+    describe_system(systems.empty() ? pugi::xml_node() : systems.front(), ovf.disks, files, limits.machine_media,
+                    ovf.machine);
+    VDISK_CHECK(check_media(ovf.machine.drives.size() + ovf.machine.unattached.size() + ovf.machine.adapters.size(),
+                            source, limits));
     return ovf;
 }
 

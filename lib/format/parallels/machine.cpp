@@ -59,7 +59,8 @@ std::function<std::string(const FileSource&)> in_bundle(const std::string& name)
 
 class Hardware {
 public:
-    explicit Hardware(const pugi::xml_node& machine) : hardware_(machine.child("Hardware")) {}
+    // Stops at the first drive beyond `most`.
+    Hardware(const pugi::xml_node& machine, std::size_t most) : hardware_(machine.child("Hardware")), most_(most) {}
 
     std::vector<Drive> drives() {
         for (const pugi::xml_node& node : hardware_.children("Hdd")) add(node, Drive::Kind::disk, "hdd");
@@ -71,6 +72,7 @@ public:
 private:
     void add(const pugi::xml_node& node, Drive::Kind kind, std::string_view word) {
         constexpr std::array<std::string_view, 3> kInterfaces{"IDE", "SCSI", "SATA"};
+        if (drives_.size() > most_) return;
         if (!is_set(node, "Enabled", true) && kind != Drive::Kind::disk) return;
         Drive drive{.kind = kind};
         drive.controller = word_for(said(node, "InterfaceType"), kInterfaces);
@@ -106,6 +108,7 @@ private:
     }
 
     pugi::xml_node hardware_;
+    std::size_t most_;
     std::vector<Drive> drives_;
     std::set<std::string> names_;
 };
@@ -121,7 +124,7 @@ NetworkAdapter adapter_of(const pugi::xml_node& node) {
     return adapter;
 }
 
-void describe(const pugi::xml_node& node, Machine& machine) {
+void describe(const pugi::xml_node& node, std::size_t most, Machine& machine) {
     const pugi::xml_node identity = node.child("Identification"), settings = node.child("Settings"),
                          hardware = node.child("Hardware");
     machine.name = said(identity, "VmName");
@@ -145,7 +148,8 @@ void describe(const pugi::xml_node& node, Machine& machine) {
         !linked.empty())
         machine.facts["linked clone of"] = printable(linked);
     for (const pugi::xml_node& adapter : hardware.children("NetworkAdapter"))
-        if (is_set(adapter, "Enabled", true)) machine.adapters.push_back(adapter_of(adapter));
+        if (machine.adapters.size() <= most && is_set(adapter, "Enabled", true))
+            machine.adapters.push_back(adapter_of(adapter));
 }
 
 // The tree of Snapshots.xml; the drives of each as its own settings say, where these were kept.
@@ -185,9 +189,7 @@ private:
             pending.pop_back();
             const std::string id = same_guid(next.node.attribute("guid").value());
             if (!id.empty()) add(next, id); // the first, of no snapshot, holds all others
-            if (drives_ > context_.limits.search_files)
-                return fail(ErrorKind::limit_exceeded, "{}: names {} disks, the limit is {}", file->name(), drives_,
-                            context_.limits.search_files);
+            VDISK_CHECK(check_media(drives_, file->name(), context_.limits));
             push(pending, next.node, id);
         }
         return ok();
@@ -225,12 +227,12 @@ private:
         pugi::xml_document document;
         if (text.has_error() || !document.load_buffer(text.value().data(), text.value().size()) ||
             !document.child(kRoot)) {
-            machine_.problems.push_back(
-                text.has_error() ? text.error().what : fmt::format("{}: is no whole XML", printable(utf8(path))));
+            machine_.problems.push_back(text.has_error() ? text.error().what
+                                                         : fmt::format("{}: is no whole XML", printable(utf8(path))));
             return machine_.drives;
         }
         machine_.files.push_back(printable(utf8(path)));
-        return Hardware(document.child(kRoot)).drives();
+        return Hardware(document.child(kRoot), context_.limits.machine_media).drives();
     }
 
     const OpenContext& context_;
@@ -254,8 +256,9 @@ Result<Machine> read_machine(const ByteSource& source, const OpenContext& contex
     Machine machine;
     if (!parsed)
         machine.problems.push_back(fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description()));
-    describe(root, machine);
-    machine.drives = Hardware(root).drives();
+    describe(root, context.limits.machine_media, machine);
+    machine.drives = Hardware(root, context.limits.machine_media).drives();
+    VDISK_CHECK(check_media(machine.drives.size() + machine.adapters.size(), source.name(), context.limits));
     Checkpoints(context, machine).read();
     machine.sort_checkpoints();
     return machine;

@@ -56,8 +56,8 @@ std::string format_of(std::string_view image) {
 
 class Reader {
 public:
-    Reader(const pugi::xml_node& root, Machine& machine)
-        : root_(root), system_(value_of(root, "System")), machine_(machine) {}
+    Reader(const pugi::xml_node& root, std::size_t most, Machine& machine)
+        : root_(root), system_(value_of(root, "System")), most_(most), machine_(machine) {}
 
     void read(const std::filesystem::path& file) {
         describe(file);
@@ -66,6 +66,9 @@ public:
             add_drive(drive, {"Data", "Images"});
         for (const pugi::xml_node& drive : value_of(root_, "Drives").children("dict")) add_old_drive(drive);
     }
+
+    // Of all kinds, and adapters: reading stops at the first one beyond the limit.
+    [[nodiscard]] std::size_t media() const noexcept { return images_ + machine_.adapters.size(); }
 
 private:
     using Folders = std::initializer_list<const char*>;
@@ -96,11 +99,13 @@ private:
     }
 
     void read_adapters() {
-        for (const pugi::xml_node& node : value_of(root_, "Network").children("dict"))
+        for (const pugi::xml_node& node : value_of(root_, "Network").children("dict")) {
+            if (machine_.adapters.size() > most_) return;
             machine_.adapters.push_back({.name = fmt::format("net{}", machine_.adapters.size()),
                                          .model = text_of(node, "Hardware"),
                                          .mac = mac_address(text_of(node, "MacAddress")),
                                          .network = text_of(node, "Mode")});
+        }
         const pugi::xml_node old = value_of(root_, "Networking");
         if (!old || !truth_of(old, "NetworkEnabled").value_or(true)) return;
         machine_.adapters.push_back({.name = "net0",
@@ -126,6 +131,7 @@ private:
 
     // `type` is in capitals in newer layouts. What is no drive is a kernel, or a firmware's image.
     void add(Drive drive, const std::string& type, const std::string& image, Folders folders) {
+        if (images_++ > most_) return;
         const std::string kind = lower(type);
         if (!kind.empty() && kind != "disk" && kind != "cd") {
             if (kind != "none")
@@ -154,6 +160,8 @@ private:
 
     pugi::xml_node root_;
     pugi::xml_node system_;
+    std::size_t images_ = 0;
+    std::size_t most_; ///< images, and adapters; reading stops at the first one beyond
     Machine& machine_;
     std::set<std::string> names_;
 };
@@ -188,8 +196,9 @@ Result<Machine> read(const ByteSource& source, const OpenContext& context) {
     Machine machine;
     if (!parsed)
         machine.problems.push_back(fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description()));
-    Reader(root, machine)
-        .read(context.file ? std::filesystem::absolute(context.file->path()) : std::filesystem::path(source.name()));
+    Reader reader(root, context.limits.machine_media, machine);
+    reader.read(context.file ? std::filesystem::absolute(context.file->path()) : std::filesystem::path(source.name()));
+    VDISK_CHECK(check_media(reader.media(), source.name(), context.limits));
     return machine;
 }
 
