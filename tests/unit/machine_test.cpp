@@ -9,6 +9,7 @@
 #include "format/vmx/dictionary.hpp"
 #include "format/vmx/vmx.hpp"
 #include "io/memory_source.hpp"
+#include "open/machine/hyperv_relations.hpp"
 #include "open/registry.hpp"
 #include "temporary_folder.hpp"
 
@@ -237,6 +238,27 @@ BOOST_AUTO_TEST_CASE(an_ovf_tells_of_one_machine_and_of_items_that_hold_for_all)
     BOOST_TEST(several.machine.memory.value() == std::uint64_t{2} << 30);
     BOOST_TEST(several.machine.problems.size() == 1U);
     BOOST_TEST(several.machine.firmware == ""); // the standard has no word for it
+}
+
+BOOST_AUTO_TEST_CASE(a_checkpoint_of_hyperv_is_of_the_machine_that_lists_it_or_whose_id_it_has) {
+    using namespace vdisk::hyperv_machine;
+    const auto configured = [](const std::string& id, const std::string& machine, std::vector<std::string> list = {}) {
+        return hyperv_machine::Configuration{
+            .machine = {.id = id, .logical_id = machine, .checkpoints = std::move(list)},
+            .is_machine = id.starts_with("M")};
+    };
+    const std::vector<hyperv_machine::Configuration> all{configured("C1", "M2"),   configured("M1", "M1", {"c1", ""}),
+                                                         configured("M2", ""),     configured("C2", "m2"),
+                                                         configured("C3", ""),     configured("C4", "C4"),
+                                                         configured("C5", "GONE"), configured("", "")};
+    std::vector<std::optional<std::size_t>> machines;
+    for (const Relation& relation : relate(all, {})) {
+        machines.push_back(relation.machine);
+        BOOST_TEST(!relation.after);
+    }
+    using Numbers = std::vector<std::optional<std::size_t>>;
+    BOOST_TEST((machines == Numbers{1, 1, 2, 2, {}, {}, {}, {}}));
+    BOOST_TEST(relate({}, {}).empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
