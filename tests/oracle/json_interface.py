@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import unittest
+import uuid
 
 try:
     import jsonschema
@@ -14,6 +15,7 @@ except ImportError:
 import harness
 import tsk
 import vma_writer
+import vmgs
 from harness import BUILD, FIXTURES, SOURCE, VDISK, outcome, run
 
 HVCONFIG = str(BUILD / "hvconfig")
@@ -171,6 +173,11 @@ class JsonInterface(harness.FolderTest):
         for command, definition in (("info", "hvconfig_facts"), ("disks", "hvconfig_facts"), ("verify", "hvconfig_verify")):
             for line in outcome(HVCONFIG, command, "--json", *files[:3])[1].splitlines():
                 jsonschema.Draft7Validator({"$ref": f"#/definitions/{definition}", "definitions": SCHEMA["definitions"]}).validate(json.loads(line))
+        state = self.folder / "m.vmgs"
+        for image in (vmgs.state({1: vmgs.variable("db", str(uuid.uuid4()), b"x"), 3: b"tpm"}, {3}, algorithm=1, keys=(b"n" * 12, None)), vmgs.old_state(b"state")):
+            state.write_bytes(image)
+            told = self.check("hvconfig_guest_state", HVCONFIG, "guest-state", "--json", state)
+        self.check("hvconfig_guest_state_extract", HVCONFIG, "guest-state", "--json", "--force", "--extract", "0", "-o", self.folder / "out", state)
         told = self.check("hvconfig_get", HVCONFIG, "get", "--json", FIXTURES / "hyperv" / "vm-realistic.vmcx", "/configuration/properties")
         self.assertTrue(any(key["path"].endswith("/name") for key in told["keys"]), told)
 

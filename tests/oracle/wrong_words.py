@@ -19,7 +19,7 @@ VDISK_COMMANDS = {
 }
 HVCONFIG_COMMANDS = {
     "info": [], "dump": [], "verify": [], "disks": [], "deleted": [],
-    "get": ["/configuration"], "diff": ["OTHER"], "memory": ["OUT"],
+    "get": ["/configuration"], "diff": ["OTHER"], "memory": ["OUT"], "guest-state": [],
 }
 if b"\n  mount " in run(VDISK, "--help"):
     VDISK_COMMANDS["mount"] = ["FOLDER"]

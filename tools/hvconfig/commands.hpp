@@ -4,6 +4,7 @@
 
 #include "common/tool.hpp"
 #include "hyperv/storage.hpp"
+#include "io/file_source.hpp"
 
 #include <functional>
 
@@ -17,6 +18,7 @@ Action add_diff(CommandLine& line);
 Action add_disks(CommandLine& line);
 Action add_deleted(CommandLine& line);
 Action add_memory(CommandLine& line);
+Action add_guest_state(CommandLine& line);
 
 /// A HyperVStorage file on the command line: FILE, --no-replay and --best-effort.
 struct FileArgument {
@@ -34,6 +36,12 @@ struct FileArgument {
 
 /// Adds --no-replay and --best-effort.
 void add_read_options(CommandLine& line, bool& no_replay, bool& best_effort);
+
+/// Opens a file to read. It becomes an input of this run. Errors: `usage` where standard output leads into it.
+[[nodiscard]] Result<FilePtr> open_input(const std::string& path);
+
+/// The error of a file of another format, with what that is and which tool reads it.
+[[nodiscard]] Error with_the_right_tool(Error error, const std::string& path);
 
 /// Opens a file with these options.
 [[nodiscard]] Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::ReadOptions& options);

@@ -16,16 +16,6 @@ namespace {
 constexpr std::size_t kWarnings = 20;
 constexpr std::size_t kDeepestPath = 256;
 
-// A disk that was given by mistake is named, with the tool that reads it.
-Error with_the_right_tool(Error error, const std::string& path) {
-    if (error.kind != ErrorKind::not_this_format) return error;
-    const auto format = identify_file(path);
-    if (format.has_value() && format.value() != nullptr)
-        error.what +=
-            fmt::format(" but '{}' ({}): 'vdisk info' reads it", format.value()->name, format.value()->description);
-    return error;
-}
-
 bool is_damage(const hyperv::Finding& finding) {
     return finding.kind != hyperv::FindingKind::dirty;
 }
@@ -48,11 +38,25 @@ Result<hyperv::StoragePtr> FileArgument::open() const {
     return open_storage(path, options());
 }
 
-Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::ReadOptions& options) {
+Error with_the_right_tool(Error error, const std::string& path) {
+    if (error.kind != ErrorKind::not_this_format) return error;
+    const auto format = identify_file(path);
+    if (format.has_value() && format.value() != nullptr)
+        error.what +=
+            fmt::format(" but '{}' ({}): 'vdisk info' reads it", format.value()->name, format.value()->description);
+    return error;
+}
+
+Result<FilePtr> open_input(const std::string& path) {
     inputs()->add(std::filesystem::path(path));
     VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
     inputs()->add(file);
     VDISK_CHECK(check_no_input(system::kStandardOutput, "standard output"));
+    return std::move(file);
+}
+
+Result<hyperv::StoragePtr> open_storage(const std::string& path, const hyperv::ReadOptions& options) {
+    VDISK_TRY(file, open_input(path));
     auto storage = hyperv::Storage::open(file, options);
     if (storage.has_error()) return with_the_right_tool(std::move(storage).error(), path);
     return storage;

@@ -15,7 +15,7 @@ bool names_file(const char* word) {
 
 constexpr ToolDescription kTool{
     .name = "hvconfig",
-    .summary = "Reads Hyper-V's configuration and state files: .vmcx, .vmrs, .vsv. Never writes to them.",
+    .summary = "Reads Hyper-V's configuration and state files: .vmcx, .vmrs, .vsv, .vmgs. Never writes to them.",
     .operand = "FILE",
     .default_command = "info",
     .add_notes = nullptr,
@@ -30,6 +30,8 @@ constexpr std::array kCommands{
     CommandRow{"diff", "compare the keys of two files", add_diff},
     CommandRow{"disks", "list the machine's disks, network adapters and main settings", add_disks},
     CommandRow{"deleted", "recover deleted and replaced keys", add_deleted},
+    CommandRow{"guest-state", "list what firmware and TPM keep in a .vmgs file, or extract a part of it",
+               add_guest_state},
     CommandRow{"memory", "rebuild the guest's memory from a saved state", add_memory},
 };
 
