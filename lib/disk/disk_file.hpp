@@ -52,9 +52,10 @@ constexpr const char* kFactSize = "virtual size";
 
 /// How a layer names the one below it. The walker in open.hpp follows it; a format only says how to look.
 struct ParentLink {
-    std::string described; ///< for messages: "backing file 'base.qcow2'", "parent {uuid}"
-    std::string format;    ///< the parent's format as the child states it; empty: to be detected
-    std::string_view key;  ///< of a selector, by which a person names the parent: "backing" or "parent"
+    std::string described;   ///< for messages: "backing file 'base.qcow2'", "parent {uuid}"
+    std::string format;      ///< the parent's format as the child states it; empty: to be detected
+    std::string_view key;    ///< of a selector, by which a person names the parent: "backing" or "parent"
+    bool shares_key = false; ///< the key file that a person gave for the child is the parent's too
     /// Finds and opens it. Called at most once.
     std::function<Result<FoundFile>(const References&)> locate;
     /// Looks at the parent's facts(), to which kFactSize was added, once it is open and says what does not fit; may be

@@ -6,6 +6,7 @@
 #include "base/text.hpp"
 #include "io/pipe.hpp"
 
+#include <algorithm>
 #include <condition_variable>
 #include <cstdlib>
 #include <map>
@@ -82,7 +83,48 @@ std::string path_of(const SecretFile& secret, const OpenContext& context) {
     return selected ? *selected : system::environment(secret.variable).value_or("");
 }
 
+// How many bytes at the end of a passphrase an editor or another system may have put there: a newline, or CR LF.
+std::vector<std::size_t> line_endings(std::span<const std::byte> passphrase) {
+    std::vector<std::size_t> lengths;
+    const std::size_t size = passphrase.size();
+    if (size >= 1 && passphrase[size - 1] == std::byte{'\n'}) lengths.push_back(1);
+    if (size >= 2 && lengths.size() == 1 && passphrase[size - 2] == std::byte{'\r'}) lengths.push_back(2);
+    return lengths;
+}
+
+// What may be why a passphrase is refused that looks right in an editor.
+std::string oddities(std::span<const std::byte> passphrase) {
+    const auto begins = [&](std::initializer_list<unsigned char> bytes) {
+        return passphrase.size() >= bytes.size() &&
+               std::ranges::equal(bytes, passphrase.first(bytes.size()),
+                                  [](unsigned char a, std::byte b) { return std::byte{a} == b; });
+    };
+    if (passphrase.empty()) return "; it is empty";
+    if (begins({0xEF, 0xBB, 0xBF})) return "; it begins with a byte order mark";
+    if (begins({0xFF, 0xFE}) || begins({0xFE, 0xFF})) return "; it is UTF-16";
+    switch (line_endings(passphrase).size()) {
+    case 1: return ", neither as it is nor without the newline at its end";
+    case 2: return ", neither as it is nor without the newline or the CR LF at its end";
+    default: return "";
+    }
+}
+
 } // namespace
+
+Result<std::shared_ptr<const SectorCipher>>
+try_passphrase(const Passphrase& given, std::string_view what_is_wrong,
+               const std::function<Result<std::shared_ptr<const SectorCipher>>(std::span<const std::byte>)>& open) {
+    const std::span<const std::byte> passphrase(given.bytes);
+    VDISK_TRY(cipher, open(passphrase));
+    for (const std::size_t end : line_endings(passphrase)) {
+        if (cipher) break;
+        VDISK_TRY(without, open(passphrase.first(passphrase.size() - end)));
+        cipher = without;
+    }
+    if (!cipher)
+        return fail(ErrorKind::usage, "the passphrase of {} {}{}", given.file, what_is_wrong, oddities(passphrase));
+    return std::move(cipher);
+}
 
 bool is_given(const SecretFile& secret, const OpenContext& context) {
     return !path_of(secret, context).empty();

@@ -5,6 +5,8 @@
 #include "codec/secret.hpp"
 #include "disk/format.hpp"
 
+#include <functional>
+
 namespace vdisk {
 
 /// A passphrase or a key, and what to call its file in a message.
@@ -31,6 +33,13 @@ constexpr SecretFile kPassphraseFile{"passphrase file", &Selector::passphrase_fi
 
 /// What kKeyFile holds. Errors: `usage` where it is not given, else as read_secret().
 [[nodiscard]] Result<Passphrase> read_passphrase(const OpenContext& context);
+
+/// What `open` makes of the passphrase; if that is null and a newline or CR LF ends the passphrase, what it makes of
+/// the rest, as an editor or another system may have put that there. Errors: `usage` if all is null: "the passphrase of
+/// ... WHAT_IS_WRONG", with what may be why; those of `open`.
+[[nodiscard]] Result<std::shared_ptr<const SectorCipher>>
+try_passphrase(const Passphrase& given, std::string_view what_is_wrong,
+               const std::function<Result<std::shared_ptr<const SectorCipher>>(std::span<const std::byte>)>& open);
 
 /// QEMU's old method: AES-128 in CBC mode over sectors that the disk numbers, keyed by the passphrase's first 16 bytes,
 /// or fewer and zeros. It can't tell a wrong passphrase from the right one.

@@ -493,10 +493,11 @@ Result<OpenedFile> open_as_named(const FoundFile& found, const std::string& form
     return open_found(found.file, std::move(meant), expected, options, std::move(caches));
 }
 
-// What a person said of a machine's disk is meant for its image. Of other files it is meant for themselves.
-Selector keys_for_medium(const OpenedFile& child) {
+// What a person said of a machine's disk is meant for its image, and of some images for their parents too. Of other
+// files it is meant for themselves.
+Selector keys_below(const ParentLink& link, const OpenedFile& child) {
     Selector keys;
-    if (!child.disks->format().is_machine) return keys;
+    if (!child.disks->format().is_machine && !link.shares_key) return keys;
     keys.key_file = child.context.selector.key_file;
     keys.passphrase_file = child.context.selector.passphrase_file;
     return keys;
@@ -510,7 +511,7 @@ Result<OpenedParent> open_parent(const ParentLink& link, const OpenedFile& child
     FoundFile& found = located.value();
     OpenOptions below = options_below(child, options);
     if (!found.registry.empty()) below.registry = found.registry;
-    auto file = open_as_named(found, found.format.empty() ? link.format : found.format, false, keys_for_medium(child),
+    auto file = open_as_named(found, found.format.empty() ? link.format : found.format, false, keys_below(link, child),
                               below, child.context.caches);
     if (file.has_error()) return not_raw(std::move(file).error(), link);
     return OpenedParent{

@@ -20,32 +20,6 @@ struct RawEncryptionPointer {
 };
 static_assert(sizeof(RawEncryptionPointer) == 16);
 
-// How many bytes at the end of a passphrase an editor or another system may have put there: a newline, or CR LF.
-std::vector<std::size_t> line_endings(std::span<const std::byte> passphrase) {
-    std::vector<std::size_t> lengths;
-    const std::size_t size = passphrase.size();
-    if (size >= 1 && passphrase[size - 1] == std::byte{'\n'}) lengths.push_back(1);
-    if (size >= 2 && lengths.size() == 1 && passphrase[size - 2] == std::byte{'\r'}) lengths.push_back(2);
-    return lengths;
-}
-
-// What may be why a passphrase is refused that looks right in an editor.
-std::string oddities(std::span<const std::byte> passphrase) {
-    const auto begins = [&](std::initializer_list<unsigned char> bytes) {
-        return passphrase.size() >= bytes.size() &&
-               std::ranges::equal(bytes, passphrase.first(bytes.size()),
-                                  [](unsigned char a, std::byte b) { return std::byte{a} == b; });
-    };
-    if (passphrase.empty()) return "; it is empty";
-    if (begins({0xEF, 0xBB, 0xBF})) return "; it begins with a byte order mark";
-    if (begins({0xFF, 0xFE}) || begins({0xFE, 0xFF})) return "; it is UTF-16";
-    switch (line_endings(passphrase).size()) {
-    case 1: return ", neither as it is nor without the newline at its end";
-    case 2: return ", neither as it is nor without the newline or the CR LF at its end";
-    default: return "";
-    }
-}
-
 // The part of the file where the LUKS header and its key material lie.
 Result<std::shared_ptr<const ByteSource>> luks_area(const Header& header, const SourcePtr& file) {
     VDISK_TRY(area, encryption_area(header, *file));
@@ -54,17 +28,10 @@ Result<std::shared_ptr<const ByteSource>> luks_area(const Header& header, const 
 
 Result<Encryption> open_luks(const ByteSource& area, const Passphrase& key, const OpenContext& context) {
     VDISK_TRY(luks, LuksHeader::parse(area));
-    const std::span<const std::byte> passphrase(key.bytes);
-    VDISK_TRY(cipher, luks.unlock(area, passphrase, context.limits, context.progress));
-    for (const std::size_t end : line_endings(passphrase)) {
-        if (cipher) break;
-        VDISK_TRY(without,
-                  luks.unlock(area, passphrase.first(passphrase.size() - end), context.limits, context.progress));
-        cipher = without;
-    }
-    if (!cipher)
-        return fail(ErrorKind::usage, "the passphrase of {} opens none of the LUKS key slots{}", key.file,
-                    oddities(passphrase));
+    VDISK_TRY(cipher,
+              try_passphrase(key, "opens none of the LUKS key slots", [&](std::span<const std::byte> passphrase) {
+                  return luks.unlock(area, passphrase, context.limits, context.progress);
+              }));
     return Encryption{std::move(cipher), Encryption::Numbering::host};
 }
 

@@ -32,10 +32,23 @@ void push_children(std::vector<Pending<Above>>& pending, const pugi::xml_node& n
     std::reverse(pending.begin() + first, pending.end());
 }
 
+std::string_view property_of(const pugi::xml_node& disk, std::string_view name) {
+    for (const pugi::xml_node& property : disk.children("Property"))
+        if (property.attribute("name").value() == name) return property.attribute("value").value();
+    return "";
+}
+
 bool is_encrypted(const pugi::xml_node& disk) {
     for (const pugi::xml_node& property : disk.children("Property"))
         if (std::string_view(property.attribute("name").value()).starts_with("CRYPT/")) return true;
     return false;
+}
+
+std::shared_ptr<const MediumKey> key_of(const pugi::xml_node& disk) {
+    const std::string_view store = property_of(disk, "CRYPT/KeyStore");
+    if (store.empty()) return nullptr;
+    return std::make_shared<const MediumKey>(
+        MediumKey{std::string(property_of(disk, "CRYPT/KeyId")), std::string(store)});
 }
 
 // Locations of images of removable media.
@@ -54,18 +67,22 @@ void read_media(const pugi::xml_node& registry, std::size_t most, Machine& machi
     struct Above {
         Uuid uuid;
         bool encrypted;
+        std::shared_ptr<const MediumKey> key;
     };
     std::vector<Pending<Above>> pending;
     push_children(pending, registry.child("HardDisks"), "HardDisk", Above{});
     while (!pending.empty() && machine.media.size() <= most) {
         const auto [disk, above] = pending.back();
         pending.pop_back();
+        std::shared_ptr<const MediumKey> key = key_of(disk);
+        if (!key) key = above.key;
         const Medium medium{.uuid = uuid_of(disk),
                             .parent = above.uuid,
                             .location = disk.attribute("location").value(),
                             .format = disk.attribute("format").value(),
-                            .encrypted = above.encrypted || is_encrypted(disk)};
-        push_children(pending, disk, "HardDisk", Above{medium.uuid, medium.encrypted});
+                            .encrypted = above.encrypted || is_encrypted(disk),
+                            .key = std::move(key)};
+        push_children(pending, disk, "HardDisk", Above{medium.uuid, medium.encrypted, medium.key});
         machine.media.push_back(medium);
     }
 }

@@ -7,9 +7,16 @@
 #include "disk/machine.hpp"
 
 #include <filesystem>
+#include <memory>
 #include <vector>
 
 namespace vdisk::vbox {
+
+/// What an encrypted medium is enciphered with, as stored.
+struct MediumKey {
+    std::string id;    ///< what its password is called
+    std::string store; ///< for KeyStore::parse()
+};
 
 /// One HardDisk of the media registry.
 struct Medium {
@@ -18,7 +25,8 @@ struct Medium {
     std::string
         location;       ///< as stored: perhaps relative to the XML file, perhaps a Windows path; empty if beyond Limits
     std::string format; ///< as stored: "VDI", "VMDK", ...
-    bool encrypted = false; ///< its blocks are enciphered, which the image itself does not tell
+    bool encrypted = false;                 ///< its blocks are enciphered, which the image itself does not tell
+    std::shared_ptr<const MediumKey> key{}; ///< with which, where that is known; its own or the nearest ancestor's
 };
 
 /// A medium at a controller's port.

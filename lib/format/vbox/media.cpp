@@ -53,7 +53,9 @@ std::string objection(const FileSource& file, const Medium& medium, std::string_
 // Why the medium can't be read, whatever file it is.
 std::string problem_of(const Machine& machine, const Medium& medium) {
     const std::string named = fmt::format("{}: medium {}", printable(utf8(machine.file)), to_string(medium.uuid));
-    if (medium.encrypted) return fmt::format("{} is encrypted, which is not supported", named);
+    if (medium.encrypted && format_of(medium) != "vdi")
+        return fmt::format("{} is encrypted and has format '{}', which is not supported", named,
+                           printable(medium.format));
     if (format_of(medium).empty() && lower(medium.format) != "qcow")
         return fmt::format("{} has format '{}', which is not supported", named, printable(medium.format));
     return "";

@@ -12,9 +12,9 @@ namespace vdisk::vbox {
 /// must have the medium's UUID. `controller`, `port` and `name` are left to the caller.
 [[nodiscard]] Drive drive_of(const Machine& machine, const Medium& medium);
 
-/// Opens the file of a medium of `machine` through the gate. Errors: `unsupported` for formats that are not read here
-/// and for enciphered media, `usage` for what the policy forbids, `io` for what is not there, telling each path that
-/// was tried.
+/// Opens the file of a medium of `machine` through the gate. Errors: `unsupported` for formats that are not read here,
+/// and for enciphered media of another format than VDI, `usage` for what the policy forbids, `io` for what is not
+/// there, telling each path that was tried.
 [[nodiscard]] Result<FoundFile> open_medium(const Machine& machine, const Medium& medium, const References& gate);
 
 } // namespace vdisk::vbox

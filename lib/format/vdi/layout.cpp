@@ -54,7 +54,9 @@ Mapping BlockLayout::decode(std::uint32_t entry, std::uint64_t block) const {
         return Extent::unreadable(length, fail_at(start, ErrorKind::corrupt,
                                                   "{}: block map entry {} is {:#010x}, beyond what a file can hold",
                                                   table_.source().name(), block, entry));
-    return Extent::stored(length, HostOffset{*host});
+    Extent stored = Extent::stored(length, HostOffset{*host});
+    stored.enciphered = enciphered_;
+    return stored;
 }
 
 } // namespace vdisk::vdi

@@ -21,6 +21,9 @@ public:
     BlockLayout(Header header, std::vector<std::uint32_t> shared, SourcePtr file, CachesPtr caches)
         : header_(std::move(header)), shared_(std::move(shared)), table_(std::move(file), std::move(caches)) {}
 
+    /// Has the stored blocks go through the layer's Encryption. Before the first map().
+    void set_enciphered() noexcept { enciphered_ = true; }
+
     [[nodiscard]] std::uint64_t disk_size() const noexcept override { return header_.disk_size; }
     [[nodiscard]] Result<Mapping> map(GuestOffset at, std::uint64_t wanted) const override;
 
@@ -31,6 +34,7 @@ private:
     Header header_;
     std::vector<std::uint32_t> shared_;
     CachedTable table_;
+    bool enciphered_ = false;
 };
 
 } // namespace vdisk::vdi

@@ -40,16 +40,16 @@ public:
         return nearby_.not_found();
     }
 
-    Result<void> refuse_encrypted() {
+    std::optional<MediumEncryption> encryption() {
         for (const fs::path& path : registries()) {
             const FilePtr file = nearby_.open_once(path);
             if (!file) continue;
             const auto machine = vbox::Machine::parse(*file, path, limits_);
             const vbox::Medium* const medium = machine.has_value() ? machine.value().find(search_.uuid) : nullptr;
             if (medium != nullptr && medium->encrypted)
-                return fail(ErrorKind::unsupported, "is encrypted, as {} says, which is not supported", file->name());
+                return MediumEncryption{.settings = std::string(file->name()), .key = medium->key};
         }
-        return ok();
+        return std::nullopt;
     }
 
 private:
@@ -125,8 +125,9 @@ Result<FoundFile> find_parent(const ParentSearch& search, const References& gate
     return Searcher(search, gate, limits).run();
 }
 
-Result<void> refuse_encrypted(const ParentSearch& search, const References& gate, const Limits& limits) {
-    return Searcher(search, gate, limits).refuse_encrypted();
+std::optional<MediumEncryption> find_encryption(const ParentSearch& search, const References& gate,
+                                                const Limits& limits) {
+    return Searcher(search, gate, limits).encryption();
 }
 
 } // namespace vdisk::vdi

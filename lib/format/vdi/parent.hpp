@@ -3,7 +3,10 @@
 #pragma once
 
 #include "disk/references.hpp"
+#include "format/vbox/machine.hpp"
 #include "format/vdi/header.hpp"
+
+#include <optional>
 
 namespace vdisk::vdi {
 
@@ -20,9 +23,16 @@ struct ParentSearch {
 /// was looked at.
 [[nodiscard]] Result<FoundFile> find_parent(const ParentSearch& search, const References& gate, const Limits& limits);
 
-/// Whether a VirtualBox settings file in the image's folder or in the one above it, of those that the policy lets be
-/// opened, says that the blocks of the image with `search.uuid` are enciphered, which the image itself does not tell:
-/// `unsupported` then. What can't be read of such files says nothing.
-[[nodiscard]] Result<void> refuse_encrypted(const ParentSearch& search, const References& gate, const Limits& limits);
+/// How an image is encrypted, which the image itself does not tell.
+struct MediumEncryption {
+    std::string settings;                       ///< the file that says so, safe to show
+    std::shared_ptr<const vbox::MediumKey> key; ///< null: it does not say with what
+};
+
+/// What the VirtualBox settings files in the image's folder and in the one above it, those that the policy lets be
+/// opened, say of the image with `search.uuid`; nothing where none says that it is encrypted. What can't be read of
+/// such files says nothing.
+[[nodiscard]] std::optional<MediumEncryption> find_encryption(const ParentSearch& search, const References& gate,
+                                                              const Limits& limits);
 
 } // namespace vdisk::vdi

@@ -3,6 +3,8 @@
 
 #include "base/parse.hpp"
 #include "base/text.hpp"
+#include "disk/passphrase.hpp"
+#include "format/vbox/key_store.hpp"
 #include "format/vdi/audit.hpp"
 #include "format/vdi/consistency.hpp"
 #include "format/vdi/layout.hpp"
@@ -30,8 +32,10 @@ public:
     const Format& format() const noexcept override { return kVdiFormat; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
     std::vector<std::string_view> keys() const override {
-        if (header_.has_parent()) return {"parent", "backing", "block-size", "map-offset", "data-offset", "size"};
-        return {"block-size", "map-offset", "data-offset", "size"};
+        std::vector<std::string_view> keys{"block-size", "map-offset", "data-offset", "size"};
+        if (header_.has_parent()) keys.insert(keys.end(), {"parent", "backing"});
+        if (context_.selector.key_file && find_encryption()) keys.push_back("key-file");
+        return keys;
     }
     Result<Layer> layer(std::size_t index) const override;
     std::vector<ParentLink> links() const override {
@@ -43,12 +47,45 @@ public:
 
 private:
     std::optional<ParentLink> parent_link() const;
+    std::optional<MediumEncryption> find_encryption() const {
+        return vdi::find_encryption({.uuid = header_.uuid_create, .registry = context_.registry}, *context_.references,
+                                    context_.limits);
+    }
 
     Header header_;
     SourcePtr source_;
     OpenContext context_;
     std::vector<Disk> disks_;
 };
+
+// Sectors are numbered on the disk. Blocks that are not stored are zeros, although VirtualBox deciphers these too: no
+// guest has written what comes of that.
+Result<Encryption> open_encryption(const MediumEncryption& found, const OpenContext& context) {
+    if (!found.key)
+        return fail(ErrorKind::unsupported, "is encrypted, as {} says, which does not say with what key",
+                    found.settings);
+    auto store = vbox::KeyStore::parse(found.key->store);
+    if (store.has_error()) return std::move(store).error().in(found.settings);
+    VDISK_TRY(password, read_passphrase(context));
+    const std::string wrong =
+        fmt::format("is not the password of '{}', as {} calls it", printable(found.key->id), found.settings);
+    VDISK_TRY(cipher, try_passphrase(password, wrong, [&](std::span<const std::byte> passphrase) {
+                  return store.value().unlock(passphrase, context.limits, context.progress);
+              }));
+    return Encryption{std::move(cipher), Encryption::Numbering::guest};
+}
+
+Facts describe_encryption(const MediumEncryption& found) {
+    Facts facts{{"method", "VirtualBox"}};
+    if (found.key) {
+        const auto store = vbox::KeyStore::parse(found.key->store);
+        if (store.has_value()) facts = store.value().facts();
+        else facts["error"] = store.error().what;
+        facts["password id"] = printable(found.key->id);
+    }
+    facts["told by"] = found.settings;
+    return facts;
+}
 
 Result<Layer> VdiFile::layer(std::size_t /*index*/) const {
     const Selector& selector = context_.selector;
@@ -58,10 +95,16 @@ Result<Layer> VdiFile::layer(std::size_t /*index*/) const {
     }
     LostPieces lost;
     VDISK_TRY(shared, find_shared_blocks(header_, *source_, context_.limits, lost));
-    const ParentSearch own{.uuid = header_.uuid_create, .registry = context_.registry};
-    if (auto plain = refuse_encrypted(own, *context_.references, context_.limits); plain.has_error())
-        return std::move(plain).error().in(source_->name());
-    Layer layer(std::make_shared<const BlockLayout>(header_, std::move(shared), source_, context_.caches), {source_});
+    const auto layout = std::make_shared<BlockLayout>(header_, std::move(shared), source_, context_.caches);
+    Encryption encryption;
+    if (const auto found = find_encryption()) {
+        auto opened = open_encryption(*found, context_);
+        if (opened.has_error()) return std::move(opened).error().in(source_->name());
+        encryption = std::move(opened).value();
+        layout->set_enciphered();
+    }
+    Layer layer(layout, {source_});
+    layer.encryption = std::move(encryption);
     layer.parent = parent_link();
     lost.tell(layer.remarks);
     if (selector.block_size) // else all four are missing
@@ -104,6 +147,7 @@ std::optional<ParentLink> VdiFile::parent_link() const {
     ParentLink link;
     link.described = fmt::format("parent {}", to_string(header_.uuid_linkage));
     link.key = "parent";
+    link.shares_key = true;
     link.locate = [header = header_, registry = context_.registry,
                    limits = context_.limits](const References& references) -> Result<FoundFile> {
         if (header.uuid_linkage.is_null())
@@ -136,6 +180,7 @@ Facts VdiFile::facts() const {
     if (!header_.uuid_linkage.is_null()) facts["parent UUID"] = to_string(header_.uuid_linkage);
     if (!header_.uuid_parent_modify.is_null())
         facts["parent's modification UUID"] = to_string(header_.uuid_parent_modify);
+    if (const auto found = find_encryption()) facts["encryption"] = describe_encryption(*found);
     if (const auto found = find_contradictions(header_, *source_, context_.limits);
         found.has_value() && !found.value().empty())
         facts["damage"] = found.value();
