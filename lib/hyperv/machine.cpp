@@ -114,6 +114,9 @@ private:
         machine_.most_memory_mib = number(at("/configuration/settings/memory/bank/limit"));
         machine_.dynamic_memory = truth(at("/configuration/settings/memory/bank/dynamic_memory_enabled"));
         machine_.processors = number(at("/configuration/settings/processors/count"));
+        machine_.tpm = truth(at("/configuration/security/settings/tpm_enabled"));
+        machine_.shielded = truth(at("/configuration/security/settings/shielding_requested"));
+        machine_.encrypted_state = truth(at("/configuration/security/settings/encrypt_state_migration"));
         machine_.nested_virtualization = truth(at("/configuration/settings/processors/nested_virtualization/enabled"));
     }
 

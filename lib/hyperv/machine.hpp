@@ -65,6 +65,9 @@ struct Machine {
     std::optional<std::int64_t> processors;
     std::optional<bool> nested_virtualization;
     std::optional<bool> secure_boot;
+    std::optional<bool> tpm{};             ///< a virtual one
+    std::optional<bool> shielded{};        ///< shielding is asked for
+    std::optional<bool> encrypted_state{}; ///< saved states and the traffic of migrations are to be encrypted
     std::vector<Drive> drives;
     std::vector<NetworkAdapter> adapters;
     std::vector<OtherFile> files;

@@ -394,6 +394,17 @@ class Machines(harness.FolderTest):
                 hyperv_machine.WRITERS[form](machine, hyperv_machine.keys("M", "web01", "Virtual Machines", files, hyperv_machine.logical_id("M")))
                 self.assertNotIn("checkpoints", json.loads(run(VDISK, "info", "--json", machine)))
 
+    def test_what_hyperv_says_of_tpm_and_encryption(self):
+        machine = self.folder / "m.vmcx"
+        for told, tpm, encrypted in ((hyperv_machine.security(True, True, True), True, "saved states and migration; the machine is shielded"),
+                                     (hyperv_machine.security(True, False, True), True, "saved states and migration"),
+                                     (hyperv_machine.security(False, False, False), False, "no"), ((), None, "not told")):
+            hyperv_machine.write_vmcx(machine, hyperv_machine.keys("M", "web01", "Virtual Machines", ["a.vhdx"], told))
+            info = json.loads(run(VDISK, "info", "--json", f"{machine}", status=None))
+            self.assertEqual((info.get("tpm"), info["machine_encrypted"]), (tpm, encrypted))
+            disks = json.loads(run(harness.BUILD / "hvconfig", "disks", "--json", machine))
+            self.assertEqual(disks["tpm"], tpm)
+
     def test_a_damaged_checkpoint_costs_only_itself(self):
         hyperv_machine.machine(self.host, CHECKPOINTS, ".vmcx")
         (self.host / "web01/Snapshots/M-S1.vmcx").write_bytes(b"\x14\x20\x28\x01" + bytes(9000))

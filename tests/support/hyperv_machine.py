@@ -72,6 +72,11 @@ def logical_id(id):
     return [("/configuration/settings/global/logical_id", "string", id)]
 
 
+def security(tpm, shielded, encrypted_state):
+    return [(f"/configuration/security/settings/{name}", "bool", str(value).lower())
+            for name, value in (("tpm_enabled", tpm), ("shielding_requested", shielded), ("encrypt_state_migration", encrypted_state))]
+
+
 def machine(host, checkpoints, form, more=(), name="web01", id="M"):
     """The machine `name` in a folder of its own below `host`, with two disks and a checkpoint for each name in `checkpoints`;
     {drive: [(folder, file) at each checkpoint and now]}."""

@@ -41,6 +41,9 @@ Facts to_json(const Machine& machine) {
     json["processors"] = known(machine.processors);
     json["nested_virtualization"] = known(machine.nested_virtualization);
     json["secure_boot"] = known(machine.secure_boot);
+    json["tpm"] = known(machine.tpm);
+    json["shielded"] = known(machine.shielded);
+    json["encrypted_state"] = known(machine.encrypted_state);
     json["drives"] = Facts::array();
     for (const auto& drive : machine.drives)
         json["drives"].push_back({{"controller", drive.controller},
@@ -88,6 +91,9 @@ public:
         line("processors", machine.processors ? fmt::format("{}", *machine.processors) : "");
         line("nested virtualization", yes_or_no(machine.nested_virtualization));
         line("secure boot", yes_or_no(machine.secure_boot));
+        line("TPM", yes_or_no(machine.tpm));
+        line("shielded", yes_or_no(machine.shielded));
+        line("encrypted state", yes_or_no(machine.encrypted_state));
         for (const auto& drive : machine.drives)
             out_.print("{}drive: {} {}: {} {}\n", indent_, printable(drive.controller), drive.location,
                        printable(drive.type), drive.file.empty() ? "(no medium)" : printable(drive.file));

@@ -31,6 +31,13 @@ Result<hyperv::Machine> describe(const SourcePtr& source, const Limits& limits) 
     return hyperv::describe_xml(text, source->name(), limits);
 }
 
+// In the words of Machine::encrypted. What the guest encrypts itself no setting tells.
+std::string encrypted_of(const hyperv::Machine& from) {
+    if (!from.encrypted_state && !from.shielded) return std::string(Machine::kNotTold);
+    if (from.shielded.value_or(false)) return "saved states and migration; the machine is shielded";
+    return from.encrypted_state.value_or(false) ? "saved states and migration" : "";
+}
+
 class Reader {
 public:
     explicit Reader(const OpenContext& context) : context_(context) {}
@@ -51,7 +58,8 @@ public:
 private:
     void describe_to_all(const hyperv::Machine& from) {
         machine_.name = from.name;
-        machine_.encrypted = Machine::kNotTold;
+        machine_.tpm = from.tpm;
+        machine_.encrypted = encrypted_of(from);
         machine_.id = from.id;
         machine_.owner = from.owner;
         machine_.notes = from.notes;
