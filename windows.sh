@@ -97,11 +97,12 @@ lzo() {
 # ciphers are left out.
 crypto() {
     source_of openssl
-    mkdir -p windows
+    rm -rf windows
+    mkdir windows
     cd windows
     perl ../Configure mingw64 --cross-compile-prefix=$host- --prefix=/nowhere no-shared no-tests no-dso no-engine no-module no-legacy no-async \
         no-ssl no-tls no-dtls no-sock no-comp no-cms no-ct no-ocsp no-ts no-srp no-psk no-gost no-idea no-seed no-camellia no-aria \
-        no-sm2 no-sm3 no-sm4 no-rc2 no-rc4 no-cast no-bf no-des no-md4 no-mdc2 no-whirlpool no-blake2 no-siphash no-poly1305 no-chacha \
+        no-sm2 no-sm3 no-sm4 no-rc2 no-rc4 no-cast no-bf no-des no-md4 no-mdc2 no-whirlpool no-siphash no-poly1305 no-chacha \
         no-dsa no-dh no-ec no-autoload-config no-ui-console no-filenames no-cmp no-rfc3779 no-nextprotoneg
     make -j"$jobs" build_generated
     make -j"$jobs" libcrypto.a
@@ -161,5 +162,32 @@ names_in() { # PATTERN FILE...: a .def file of the functions that the headers de
     echo EXPORTS
     grep -ohE "\\b$pattern[a-z0-9_]*\\(" "$@" | tr -d '(' | sort -u
 }
-names_in vdisk_ lib/capi/vdisk.h | grep -vE 'vdisk_(progress)$' > "$objects/vdisk.def"
+names_in vdisk_ lib/capi/vdisk.h > "$objects/vdisk.def"
 link_dll vdisk "$objects/vdisk.def" -Wl,--out-implib,"$build/libvdisk.dll.a"
+for source in door error libraries_windows wide; do
+    $host-gcc -std=gnu11 -O2 -Wall -Wextra -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1 -I. -Ilib/capi -c -o "$objects/$source.o" "vhdi_door/$source.c"
+done
+names_in libvhdi_ vhdi_door/exports.h vhdi_door/wide.h > "$objects/libvhdi.def"
+link_dll libvhdi "$objects/libvhdi.def" "$objects/door.o" "$objects/error.o" "$objects/libraries_windows.o" "$objects/wide.o"
+
+# --- What a person unzips.
+
+version=$(sed -n 's/^#define PACKAGE_VERSION "\(.*\)"/\1/p' "$build/config.h")
+zip=tsk-vdisk-$version-windows.zip
+folder=$out/tsk-vdisk
+rm -rf "$folder" "${out:?}/$zip"
+mkdir "$folder"
+cp "$build/vdisk.exe" "$build/hvconfig.exe" "$build/vdisk.dll" "$build/libvhdi.dll" "$build/libvdisk.dll.a" lib/capi/vdisk.h "$folder/"
+sed 's/$/\r/' windows/README.txt > "$folder/README.txt"
+{
+    cat LICENSE
+    for name in libzstd libdeflate lzo2 pugixml openssl; do
+        printf '\n\n==== %s ====\n\n' "$name"
+        cat "$out/sources/$name"-*/debian/copyright
+    done
+    for name in libz-mingw-w64-dev mingw-w64-common gcc-mingw-w64-base libfmt-dev libboost-dev libxxhash-dev nlohmann-json3-dev; do
+        [ ! -e "/usr/share/doc/$name/copyright" ] || { printf '\n\n==== %s ====\n\n' "$name" && cat "/usr/share/doc/$name/copyright"; }
+    done
+} | sed 's/$/\r/' > "$folder/COPYING.txt"
+(cd "$out" && zip -q -r -X "$zip" tsk-vdisk)
+echo "build-windows/$zip"

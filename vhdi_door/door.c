@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { kReadFlag = 1, kWriteFlag = 2, kSectorBytes = 512, kAsciiCodepage = 20127, kLookMilliseconds = 50 };
 
@@ -98,7 +97,7 @@ static int is_one_of(const char* format, const char* first, const char* second) 
 
 /* Whether `path` has a selector: it names no file as it stands. */
 static int has_selector(const char* path) {
-    return strchr(path, '#') != NULL && access(path, F_OK) != 0;
+    return strchr(path, '#') != NULL && !door_file_exists(path);
 }
 
 /* A VMDK by its plain name is libvmdk's, which the same programs ask too: two that open it would make libtsk refuse it.

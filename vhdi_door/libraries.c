@@ -6,6 +6,7 @@
 
 #include <gnu/libc-version.h>
 #include <pthread.h>
+#include <unistd.h>
 
 /* `tsk-vdisk enable` writes paths over these placeholders in its copy of the file. Where it has not, the library was
    preloaded for one program, and what it needs is found beside it. */
@@ -63,6 +64,10 @@ static void load_vdisk(void) {
 const struct door_vdisk* door_vdisk(void) {
     pthread_once(&vdisk_loaded, load_vdisk);
     return have_vdisk ? &vdisk : NULL;
+}
+
+int door_file_exists(const char* path) {
+    return access(path, F_OK) == 0;
 }
 
 /* Bound to its own functions before all others: it exports those that it calls, and such calls must not come here. */

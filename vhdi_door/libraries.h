@@ -22,6 +22,9 @@ struct door_vdisk {
    libvhdi. */
 const struct door_vdisk* door_vdisk(void);
 
+/* Whether there is a file of that name. */
+int door_file_exists(const char* path);
+
 /* The function `name` of the libvhdi in whose place this library stands; NULL where there is none. */
 typedef void door_function(void);
 door_function* door_real(const char* name);
