@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # ./test.sh: installs what the tests need, builds in build-test, runs every test, has clang-tidy and cppcheck look through the
-# sources, and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 10 unless that is set. Beside all that it builds and runs
+# sources, and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 6 unless that is set. Beside all that it builds and runs
 # the unit tests under the address, undefined-behaviour and thread sanitizers (under the last, those with threads). Says what each
 # part took.
 # ./test.sh TEST...: these alone, as ./test.sh tests/oracle/tsk_tools.py
@@ -77,7 +77,7 @@ sanitized() {
 
 fuzz() {
     rm -rf build-fuzz/results
-    ./fuzz.sh "${FUZZ_SECONDS:-10}"
+    ./fuzz.sh "${FUZZ_SECONDS:-6}"
 }
 
 # For the most part one long test after the other, each on one processor: the rest has the other ones.

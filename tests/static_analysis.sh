@@ -11,7 +11,7 @@ if ! command -v clang-format > /dev/null || ! command -v clang-tidy > /dev/null 
     exit 77
 fi
 jobs=$(nproc)
-find lib tools tsk_plugin nbdkit -name '*.cpp' | sort > "$build/analysed"
+find lib tools tsk_plugin nbdkit -name '*.cpp' -not -path '*/windows/*' | sort > "$build/analysed"
 failed=0
 
 find lib tools tsk_plugin vhdi_door nbdkit tests bench '(' -name '*.[ch]pp' -o -name '*.[ch]' ')' -print0 |
