@@ -16,7 +16,7 @@ constexpr std::uint64_t kShortRun = 16U << 20;
 // Memory that each thread adds to Limits::stream_cache_bytes.
 constexpr std::uint64_t kBytesByThread = 16U << 20;
 // Blocks beside those ahead of the reader: what it reads, and what it has read, which goes first only when it is older.
-constexpr std::uint64_t kBlocksBeside = 4;
+constexpr std::uint64_t kBlocksBeside = 2;
 // Windows that are too large to have several of them in memory.
 constexpr std::uint32_t kLargeWindowLog = 24;
 constexpr std::size_t kDropped = 1U << 20;
