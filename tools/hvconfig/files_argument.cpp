@@ -22,7 +22,7 @@ bool is_folder(const std::string& path) {
 // Walks a folder without recursion: folders may be as deep as a path can be long.
 class FolderWalk {
 public:
-    explicit FolderWalk(std::initializer_list<std::string_view> extensions) : extensions_(extensions) {}
+    FolderWalk(std::initializer_list<std::string_view> extensions) : extensions_(extensions) {}
 
     // The files wanted, or an error if there is none or there are too many.
     Result<std::vector<std::string>> run(const std::string& folder) {
@@ -91,8 +91,9 @@ int FilesArgument::for_each(std::initializer_list<std::string_view> extensions,
             FolderWalk walk(extensions);
             auto found = walk.run(path);
             if (found.has_error() || walk.unread() > 0) statuses.add(kFailed);
-            files = found.has_error() ? std::vector<std::string>{} : std::move(found).value();
+            files.clear();
             if (found.has_error()) report(found.error());
+            else files = std::move(found).value();
         }
         for (const std::string& file : files)
             statuses.add(act({.path = file, .no_replay = no_replay, .best_effort = best_effort}));
