@@ -63,6 +63,9 @@ Result<void> Storage::recognise() const {
         return fail(ErrorKind::not_this_format,
                     "{}: not a HyperVStorage file but XML text, as Windows Server 2008 to 2012 configure machines with",
                     name);
+    if (as_text(std::span(head).first(got)).starts_with("GUESTRTS"))
+        return fail(ErrorKind::not_this_format,
+                    "{}: not a HyperVStorage file but a guest state, which 'hvconfig guest-state' reads", name);
     if (const HeaderCopy* header = headers_.current()) {
         if (raw_->size() <= kRootObjectTable)
             return fail_at(kRootObjectTable, ErrorKind::truncated,

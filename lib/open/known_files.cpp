@@ -57,6 +57,7 @@ constexpr std::array kKnown{
     KnownFile{.what = "a Hyper-V configuration or saved state",
               .signature = {.magic = "\x14\x20\x28\x01"sv},
               .advice = kHvconfig},
+    KnownFile{.what = "a Hyper-V guest state", .signature = {.magic = "GUESTRTS"sv}, .advice = kHvconfig},
     KnownFile{.what = "a saved state of VirtualBox", .signature = {.magic = "\x7FVirtualBox SavedState"sv}},
     KnownFile{.what = "a saved state of QEMU", .signature = {.magic = "QEVM"sv}},
     KnownFile{.what = "a saved state of libvirt", .signature = {.magic = "LibvirtQemudSave"sv}},

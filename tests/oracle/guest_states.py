@@ -96,6 +96,15 @@ class GuestStates(harness.FolderTest):
         self.assertEqual(len(told["uefi_variables"]), 2)
         self.assertIn("UEFI variables: the record at offset", said)
 
+    def test_each_tool_names_the_other(self):
+        self.path.write_bytes(vmgs.state(self.files))
+        code, _, said = outcome(harness.VDISK, "info", self.path)
+        self.assertEqual((code, said.count("\n")), (2, 1))
+        self.assertIn("m.vmgs: is a Hyper-V guest state, which is not read here; hvconfig reads it", said)
+        run("qemu-img", "create", "-q", "-f", "qcow2", self.folder / "disk.qcow2", "1M")
+        self.assertIn("'vdisk info' reads it", outcome(HVCONFIG, "guest-state", self.folder / "disk.qcow2")[2])
+        self.assertIn("not a HyperVStorage file but a guest state, which 'hvconfig guest-state' reads", outcome(HVCONFIG, "info", self.path)[2])
+
     def test_the_old_version_has_one_file(self):
         content = self.random_bytes(3000)
         told, _ = self.told(vmgs.old_state(content))
