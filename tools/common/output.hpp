@@ -4,7 +4,6 @@
 
 #include "common/sink.hpp"
 #include "common/unfinished_file.hpp"
-#include "io/file_source.hpp"
 
 namespace vdisk::tools {
 

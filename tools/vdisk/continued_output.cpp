@@ -58,8 +58,8 @@ Facts what_is_exported(const Disk& disk, bool vm_state, std::uint64_t size) {
     std::size_t number = 0;
     for (const FilePtr& file : inputs()->open())
         what[fmt::format("file {}", ++number)] =
-            fmt::format("{}, inode {}, {} bytes, modified at {} ns", printable(utf8(file->path().filename())),
-                        file->identity().inode, file->size(), file->modified());
+            fmt::format("{}, inode {}, {} bytes{}", printable(utf8(file->path().filename())), file->identity().inode,
+                        file->size(), file->is_regular() ? fmt::format(", modified at {} ns", file->modified()) : "");
     return what;
 }
 

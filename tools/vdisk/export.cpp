@@ -4,9 +4,12 @@
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"
+#include "io/file_source.hpp"
 #include "vdisk/continued_output.hpp"
 #include "vdisk/copy.hpp"
+#include "vdisk/hash_list.hpp"
 #include "vdisk/hashes.hpp"
+#include "vdisk/qcow2_output.hpp"
 
 namespace vdisk::tools {
 namespace {
@@ -17,10 +20,17 @@ struct Export {
     bool overwrite = false;
     bool vm_state = false;
     bool continued = false;
+    std::string written_as = "raw";
+    std::optional<std::string> compression{};
     std::vector<std::string> algorithms{};
     Printing printing{};
 
     int operator()() const {
+        if (compression && !is_qcow2())
+            return report(fail(ErrorKind::usage, "--compression is one of qcow2: say -O qcow2"));
+        if (is_qcow2() && (vm_state || continued))
+            return report(
+                fail(ErrorKind::usage, "-O qcow2 and --{} exclude each other", vm_state ? "vm-state" : "continue"));
         const auto options = image.options();
         if (options.has_error()) return report(options.error());
         const auto file = image.open_file(options.value());
@@ -33,6 +43,8 @@ struct Export {
     }
 
 private:
+    bool is_qcow2() const { return written_as == "qcow2"; }
+
     // A disk, or a part of what was saved with one.
     struct Source {
         OpenedDisk disk{}; ///< without an image where it is no disk
@@ -53,6 +65,9 @@ private:
         return Source{.disk = std::move(disk), .bytes = bytes, .described = std::move(described)};
     }
 
+    // Hashes are of the disk's bytes, which are those of the file only where it is raw.
+    std::string hashed_name() const { return is_qcow2() ? label_of({"", true, output, ""}) : output; }
+
     static Result<Distrust> look_at(const Source& source, std::span<const LostRange> lost) {
         if (!source.disk.image) return Distrust();
         return distrusted(source.disk, lost);
@@ -69,6 +84,13 @@ private:
         const Image& bytes = *from.bytes.image;
         const std::uint64_t start = from.bytes.start.value;
         std::vector<Sink*> sinks = sinks_of(hashes);
+        if (is_qcow2()) {
+            Qcow2Output qcow2(out, bytes.size(), compression == "zstd" ? Codec::zstd : Codec::deflate);
+            sinks.push_back(&qcow2);
+            VDISK_TRY(lost, copy_disk(bytes, start, sinks, "exporting"));
+            VDISK_CHECK(qcow2.finish());
+            return std::move(lost);
+        }
         if (!continued) {
             sinks.push_back(&out);
             VDISK_TRY(lost, copy_disk(bytes, start, sinks, "exporting"));
@@ -105,8 +127,11 @@ private:
         const std::uint64_t start = from.bytes.start.value;
         const auto hashes = make_hashes(algorithms);
         if (hashes.has_error()) return report(hashes.error());
-        const auto out =
-            Output::open({.path = output, .overwrite = overwrite, .size = source.size() - start, .kept = continued});
+        const auto out = Output::open({.path = output,
+                                       .overwrite = overwrite,
+                                       .size = is_qcow2() ? 0 : source.size() - start,
+                                       .out_of_order = is_qcow2(),
+                                       .kept = continued});
         if (out.has_error()) return report(out.error());
         if (printing.json && out.value()->is_standard_output())
             return report(fail(ErrorKind::usage, "OUT can't be standard output: the JSON goes there"));
@@ -114,6 +139,9 @@ private:
         const auto lost = copy(from, *out.value(), hashes.value());
         if (lost.has_error()) return report(lost.error());
         warn_of_lost(lost.value(), "are zeros in the output");
+        if (is_qcow2() && Qcow2Output::size_for(source.size()) != source.size())
+            warn(fmt::format("{}: has {} bytes of zeros behind the disk's {}, as QEMU counts whole sectors",
+                             printable(output), Qcow2Output::size_for(source.size()) - source.size(), source.size()));
         const auto distrust = look_at(from, lost.value());
         if (distrust.has_error()) return report(distrust.error());
         warn_of_distrusted(distrust.value());
@@ -123,7 +151,7 @@ private:
             const auto facts = describe(source.size() - start, hashes.value(), lost.value(), distrust.value());
             if (facts.has_error()) return report(facts.error());
             printing.print_json(facts.value());
-        } else if (auto printed = print_hashes(told, hashes.value(), output); printed.has_error())
+        } else if (auto printed = print_hashes(told, hashes.value(), hashed_name()); printed.has_error())
             return report(printed.error());
         return lost.value().empty() && !changed ? kDone : kPartial;
     }
@@ -135,7 +163,12 @@ Action add_export(CommandLine& line) {
     auto action = std::make_shared<Export>();
     action->image.add_to(line);
     action->image.add_threads_to(line);
-    line.operand("OUT", action->output, "the raw file to write, '-' for standard output");
+    line.operand("OUT", action->output, "the file to write; '-' for standard output, if it is raw");
+    line.option("-O,--output-format", "FORMAT", action->written_as, "what OUT is, raw if not given")
+        .one_of({"raw", "qcow2"});
+    line.option("--compression", "METHOD", action->compression,
+                "of a qcow2, zlib if not given; QEMU reads zstd from 5.1 on")
+        .one_of({"zlib", "zstd"});
     line.flag("--vm-state", action->vm_state,
               "write the machine's RAM and devices that were saved with the selected snapshot");
     add_algorithms(line, "--hash", action->algorithms, "also print hashes of what is written");

@@ -30,7 +30,7 @@ constexpr ToolDescription kTool{
 constexpr std::array kCommands{
     CommandRow{"info", "tell what an image is and which files it is read from", add_info},
     CommandRow{"ls", "list the disks in a file", add_ls},
-    CommandRow{"export", "write a disk out as a raw, sparse file", add_export},
+    CommandRow{"export", "write a disk out as a raw, sparse file, or as a compressed qcow2", add_export},
     CommandRow{"map", "tell where each run of a disk lies in its files, and back", add_map},
     CommandRow{"diff", "tell which ranges of two disks differ", add_diff},
 #ifdef HAVE_FUSE
