@@ -3,12 +3,14 @@
 
 #include "base/checked.hpp"
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 
 namespace vdisk {
 namespace {
@@ -41,6 +43,14 @@ std::string below_drive(std::string_view name) {
     return path.starts_with('/') ? path : "/" + path;
 }
 
+// Of a path of Windows what can be looked for in a copy of its folders; and, on Windows, the path itself.
+BackingName windows_path(std::string_view name) {
+    BackingName path{.paths = {below_drive(name)}, .windows = true};
+    // Never a share: an image must not make this machine ask another one, which it would tell who is asking.
+    if (system::kHasDrives && is_letter(name.front())) path.here = {std::string(name)};
+    return path;
+}
+
 // QEMU takes what is behind "file:" as it is; others write URIs.
 Result<BackingName> parse_uri(std::string_view name) {
     std::string_view path = name.substr(std::string_view("file:").size());
@@ -59,7 +69,11 @@ Result<BackingName> parse_uri(std::string_view name) {
         std::ranges::any_of(parsed.paths, [](const std::string& each) { return each.find('\0') != std::string::npos; }))
         return fail(ErrorKind::corrupt, "'{}' is no name of a file", printable(name));
     if (is_windows(path.starts_with('/') ? path.substr(1) : path)) {
-        for (std::string& each : parsed.paths) each = below_drive(each.starts_with('/') ? each.substr(1) : each);
+        for (std::string& each : parsed.paths) {
+            BackingName own = windows_path(each.starts_with('/') ? each.substr(1) : each);
+            each = std::move(own.paths.front());
+            std::ranges::move(own.here, std::back_inserter(parsed.here));
+        }
         parsed.windows = true;
     }
     return parsed;
@@ -154,6 +168,7 @@ private:
         VDISK_TRY(inner, parse_backing_name(name));
         parsed_.paths = std::move(inner.paths);
         parsed_.windows = inner.windows;
+        parsed_.here = inner.here;
         return ok();
     }
 
@@ -191,7 +206,7 @@ Result<BackingName> parse_json(std::string_view name) {
 } // namespace
 
 BackingName host_path(std::string_view path) {
-    if (is_windows(path)) return BackingName{.paths = {below_drive(path)}, .windows = true};
+    if (is_windows(path)) return windows_path(path);
     if (path.starts_with('/') || path.find('\\') == std::string_view::npos)
         return BackingName{.paths = {std::string(path)}};
     std::string slashes(path);
@@ -202,7 +217,7 @@ BackingName host_path(std::string_view path) {
 Result<BackingName> parse_backing_name(std::string_view name) {
     if (name.starts_with("json:")) return parse_json(name);
     if (name.starts_with("file:")) return parse_uri(name);
-    if (is_windows(name)) return BackingName{.paths = {below_drive(name)}, .windows = true};
+    if (is_windows(name)) return windows_path(name);
     if (const std::string_view protocol = protocol_of(name); !protocol.empty())
         return fail(ErrorKind::unsupported, "'{}' is not opened: protocol '{}:' names no local file", printable(name),
                     printable(protocol));

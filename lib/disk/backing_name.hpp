@@ -21,8 +21,9 @@ struct Window {
 struct BackingName {
     /// The paths that it can mean, the likeliest first, with '/' between folders: never empty.
     std::vector<std::string> paths;
-    bool windows = false; ///< the path is one of Windows: its folders are no folders here
-    std::string format{}; ///< the format that the name states; may be empty
+    bool windows = false;            ///< the path is one of Windows, of which `paths` have what is below its drive
+    std::vector<std::string> here{}; ///< on Windows: the same as `paths`, with their drives; may be empty
+    std::string format{};            ///< the format that the name states; may be empty
     std::optional<Window> window{};
 };
 

@@ -32,7 +32,7 @@ std::optional<fs::path> resolve_below(const fs::path& root, const fs::path& name
     for (std::size_t links = 0; !ahead.empty();) {
         const fs::path part = std::move(ahead.back());
         ahead.pop_back();
-        if (part.empty() || part == "." || part == "/") continue;
+        if (part.empty() || part == "." || part.has_root_path()) continue;
         if (part == "..") {
             done = done.parent_path();
             continue;
@@ -89,6 +89,13 @@ Result<void> check_name(std::string_view name, const Limits& limits) {
                     limits.name_bytes);
     if (name.find('\0') != std::string_view::npos) return fail(ErrorKind::corrupt, "the name has a NUL byte in it");
     return ok();
+}
+
+// The path of this machine that the name's path number `i` is; empty if it is none.
+fs::path own_path(const BackingName& name, std::size_t i) {
+    if (system::kHasDrives) return i < name.here.size() ? fs::path(name.here[i]) : fs::path();
+    const fs::path path(name.paths[i]);
+    return path.is_absolute() && !name.windows ? path : fs::path();
 }
 
 Remark also_fits(std::string_view name, std::string_view path) {
@@ -187,10 +194,11 @@ void References::add_evidence(const fs::path& name, const fs::path& own, const F
 
 std::vector<References::Candidate> References::candidates(const BackingName& name, const Folders& folders) const {
     std::vector<Candidate> list;
-    for (const std::string& text : name.paths) {
-        const fs::path path(text);
-        const bool absolute = path.is_absolute();
-        if (!absolute)
+    for (std::size_t i = 0; i < name.paths.size(); ++i) {
+        const fs::path path(name.paths[i]);
+        const fs::path own = own_path(name, i);
+        const bool absolute = path.has_root_directory();
+        if (!absolute && !path.has_root_name())
             for (const fs::path& folder : folders) {
                 const bool beside = !path.has_parent_path();
                 list.push_back({folder / path, "", beside ? kinds_in(folder) : FileKinds::regular_only});
@@ -200,14 +208,13 @@ std::vector<References::Candidate> References::candidates(const BackingName& nam
             if (const auto below = resolve_below(root_->folder, path))
                 list.push_back({*below, "below the evidence's root", FileKinds::regular_only});
         }
-        const bool here = absolute && !name.windows;
-        add_evidence(path, here ? path : fs::path(), folders, list);
-        if (here) list.push_back({path, "", FileKinds::regular_only});
+        add_evidence(path, own, folders, list);
+        if (!own.empty()) list.push_back({own, "", FileKinds::regular_only});
     }
     // This machine's own file is that, wherever the search came to it.
     for (Candidate& each : list)
-        for (const std::string& text : name.paths)
-            if (!name.windows && fs::path(text).is_absolute() && is_named(each.path, text)) {
+        for (std::size_t i = 0; i < name.paths.size(); ++i)
+            if (const fs::path own = own_path(name, i); !own.empty() && is_named(each.path, own)) {
                 each.how.clear();
                 each.guessed = false;
             }

@@ -12,4 +12,14 @@ namespace vdisk {
 /// path is taken for UTF-8 there, bytes that are none for characters that no file's name has.
 [[nodiscard]] std::string utf8(const std::filesystem::path& path);
 
+namespace system {
+
+/// Whether paths begin with a drive or a share here, and one of Windows is a path of this system.
+#ifdef _WIN32
+constexpr bool kHasDrives = true;
+#else
+constexpr bool kHasDrives = false;
+#endif
+
+} // namespace system
 } // namespace vdisk
