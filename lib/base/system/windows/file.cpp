@@ -197,25 +197,26 @@ bool may_write(const ACCESS_ALLOWED_ACE& entry) noexcept {
            (entry.Mask & kWriting) != 0;
 }
 
-// Administrators and the system may always.
-bool is_of_this_user_alone(HANDLE handle) noexcept {
+// Notes whose the file is. Administrators and the system may always write.
+void add_rights(HANDLE handle, FileStatus& status) noexcept {
     PSID owner = nullptr;
     PACL rights = nullptr;
     PSECURITY_DESCRIPTOR descriptor = nullptr;
     if (::GetSecurityInfo(handle, SE_FILE_OBJECT, OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION, &owner,
                           nullptr, &rights, nullptr, &descriptor) != ERROR_SUCCESS)
-        return false;
+        return;
     const std::unique_ptr<void, FreeLocal> freeing(descriptor);
-    if (owner == nullptr || rights == nullptr || !is_this_user(owner)) return false;
+    status.of_this_user = owner != nullptr && is_this_user(owner);
+    if (!status.of_this_user || rights == nullptr) return; // without a list all may do all
     for (DWORD i = 0; i < rights->AceCount; ++i) {
         void* found = nullptr;
-        if (::GetAce(rights, i, &found) == 0) return false;
+        if (::GetAce(rights, i, &found) == 0) return;
         auto* const entry = static_cast<ACCESS_ALLOWED_ACE*>(found);
         if (!may_write(*entry)) continue;
         auto* const sid = reinterpret_cast<PSID>(&entry->SidStart);
-        if (::EqualSid(sid, owner) == 0 && !is_well_known(sid) && !is_this_user(sid)) return false;
+        if (::EqualSid(sid, owner) == 0 && !is_well_known(sid) && !is_this_user(sid)) return;
     }
-    return true;
+    status.of_this_user_alone = true;
 }
 
 std::optional<std::uint64_t> device_size(HANDLE device) noexcept {
@@ -259,7 +260,7 @@ std::optional<FileStatus> status_of_handle(HANDLE handle) noexcept {
     status.links = info.nNumberOfLinks;
     status.modified = nanoseconds(times.LastWriteTime);
     status.changed = nanoseconds(times.ChangeTime);
-    status.of_this_user_alone = is_of_this_user_alone(handle);
+    add_rights(handle, status);
     return status;
 }
 
@@ -483,6 +484,21 @@ Descriptor make_in(int folder, const std::string& name, bool own) noexcept {
     if (handle != INVALID_HANDLE_VALUE && !own)
         ::DeviceIoControl(handle, FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &got, nullptr);
     return as_descriptor(handle);
+}
+
+Descriptor take_up_in(int folder, const std::string& name) noexcept {
+    const HANDLE handle =
+        opened(name_in(folder, name), GENERIC_READ | GENERIC_WRITE, OPEN_ALWAYS,
+               FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_READ | FILE_SHARE_DELETE);
+    Descriptor found = as_descriptor(handle);
+    const auto status = found.is_open() ? status_of(found.get()) : std::nullopt;
+    if (status && status->kind == Kind::link) {
+        note_refusal(EINVAL);
+        return {};
+    }
+    DWORD got = 0;
+    if (status) ::DeviceIoControl(handle, FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &got, nullptr);
+    return found;
 }
 
 // Drives and volumes are never written to.

@@ -4,6 +4,7 @@
 #include "base/system/windows/handles.hpp"
 
 #include <cstdio>
+#include <cstring>
 #include <fcntl.h>
 #include <io.h>
 #include <shellapi.h>
@@ -49,6 +50,31 @@ std::optional<std::string> environment(const char* name) {
 
 std::optional<std::string> trusted_environment(const char* name) {
     return environment(name);
+}
+
+std::vector<std::string> variables(std::string_view prefix) {
+    std::vector<std::string> found;
+    wchar_t* const all = ::GetEnvironmentStringsW();
+    for (const wchar_t* each = all; each != nullptr && *each != L'\0'; each += std::wstring_view(each).size() + 1) {
+        std::string variable = narrow(each);
+        if (variable.starts_with(prefix)) found.push_back(std::move(variable));
+    }
+    ::FreeEnvironmentStringsW(all);
+    return found;
+}
+
+// What GetVersionEx() says depends on what a program declares of itself; the system's library has the truth.
+std::string name_and_version() {
+    const HMODULE library = ::GetModuleHandleW(L"ntdll.dll");
+    const FARPROC found = library == nullptr ? nullptr : ::GetProcAddress(library, "RtlGetVersion");
+    if (found == nullptr) return "Windows";
+    LONG(WINAPI * get_version)(OSVERSIONINFOW*) = nullptr;
+    std::memcpy(&get_version, &found, sizeof found);
+    OSVERSIONINFOW version{};
+    version.dwOSVersionInfoSize = sizeof version;
+    if (get_version(&version) != 0) return "Windows";
+    return "Windows " + std::to_string(version.dwMajorVersion) + '.' + std::to_string(version.dwMinorVersion) + '.' +
+           std::to_string(version.dwBuildNumber) + (sizeof(void*) == 8 ? " x86_64" : " x86");
 }
 
 std::filesystem::path cache_home() {

@@ -3,8 +3,11 @@
 
 #include "base/system/windows/handles.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <limits>
 #include <utility>
 
@@ -42,6 +45,24 @@ std::tm utc(std::time_t seconds) noexcept {
     std::tm parts{};
     if (const std::tm* const own = std::gmtime(&seconds)) parts = *own; // a thread's own here
     return parts;
+}
+
+std::string local_time(std::time_t seconds) {
+    const std::tm* const local = std::localtime(&seconds); // a thread's own here
+    if (local == nullptr) return "unknown";
+    const std::tm parts = *local;
+    const std::tm world = utc(seconds);
+    // The zone's distance by the two clocks: they are less than a day apart.
+    const int days = parts.tm_year != world.tm_year ? parts.tm_year - world.tm_year : parts.tm_yday - world.tm_yday;
+    const int minutes = (days * 24 + parts.tm_hour - world.tm_hour) * 60 + parts.tm_min - world.tm_min;
+    TIME_ZONE_INFORMATION zone{};
+    const DWORD season = ::GetTimeZoneInformation(&zone);
+    const bool summer = parts.tm_isdst > 0 && season != TIME_ZONE_ID_INVALID;
+    std::array<char, 40> text{};
+    const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+    return fmt::format("{}{}{:02}{:02} ({})", std::string_view(text.data(), length), minutes < 0 ? '-' : '+',
+                       std::abs(minutes) / 60, std::abs(minutes) % 60,
+                       narrow(summer ? zone.DaylightName : zone.StandardName));
 }
 
 } // namespace vdisk::system
