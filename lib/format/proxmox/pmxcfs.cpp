@@ -72,8 +72,12 @@ Result<SourcePtr> log_beside(const OpenContext& context, Cluster& cluster) {
 
 } // namespace
 
-Match probe_cluster(std::span<const std::byte> head, const ByteSource& /*source*/) {
-    const std::string words = lower(as_text(head));
+// The names of tables stand at the end of the first page, which may be longer than what is given of a file's start.
+Match probe_cluster(std::span<const std::byte> /*head*/, const ByteSource& source) {
+    constexpr std::uint64_t kLargestPage = 65536;
+    const auto page = read_bytes(source, 0, std::min(source.size(), kLargestPage), "first page");
+    if (page.has_error()) return Match::no;
+    const std::string words = lower(as_text(page.value()));
     return words.find("create table") != std::string::npos && words.find("tree") != std::string::npos &&
                    words.find("inode") != std::string::npos && words.find("writer") != std::string::npos
                ? Match::sure
