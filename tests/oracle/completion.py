@@ -21,7 +21,7 @@ def help_of(*command):
 def commands_in(text):
     """What a help text shows below its heading of commands, two or four columns in."""
     section = re.search(r"^(?:Commands:|  COMMAND)\n(.*?)(?:^\S|^$|\Z)", text, re.MULTILINE | re.DOTALL).group(1)
-    return set(re.findall(r"^ {2,4}([a-z]+) ", section, re.MULTILINE))
+    return set(re.findall(r"^ {2,4}([a-z-]+) ", section, re.MULTILINE))
 
 
 def options_in(text):

@@ -26,7 +26,7 @@ MIB = 1 << 20
 
 def commands_of(program):
     section = re.search(r"^Commands:\n(.*?)^\n?$", run(program, "--help").decode(), re.MULTILINE | re.DOTALL).group(1)
-    return set(re.findall(r"^  ([a-z]+) ", section, re.MULTILINE)) - {"help"}
+    return set(re.findall(r"^  ([a-z-]+) ", section, re.MULTILINE)) - {"help"}
 
 
 def sampled(value):
