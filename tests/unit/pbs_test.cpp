@@ -298,7 +298,7 @@ BOOST_AUTO_TEST_CASE(a_catalog_lists_paths_with_sizes_and_times) {
     BOOST_TEST(listed.problem == "");
     BOOST_TEST(listed.text == "d                                     etc\n"
                               "l                                     bin\n"
-                              "f            300 2024-05-01T11:06:42Z etc/pass\\nwd\n"
+                              "f            300 2024-05-01T11:06:42Z etc/pass\\x0awd\n"
                               "f              0 1969-12-31T23:59:59Z etc/old\n");
 }
 
