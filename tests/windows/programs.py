@@ -30,6 +30,7 @@ class Wine(unittest.TestCase):
     def setUpClass(cls):
         # Kept: Wine takes seconds to make one.
         cls.environment = {**os.environ, "WINEPREFIX": str(SOURCE / "build-windows" / "wine"), "WINEDEBUG": "-all", "VDISK_CACHE_DIR": "none"}
+        subprocess.run(["wine64", "wineboot", "-i"], env=cls.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=120)
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-windows-"))
 
     @classmethod
@@ -77,8 +78,8 @@ class Files(Wine):
     def test_the_libraries_export_what_their_headers_declare(self):
         for name, prefix, header in (("vdisk.dll", "vdisk_", "lib/capi/vdisk.h"), ("libvhdi.dll", "libvhdi_", "vhdi_door/exports.h")):
             text = subprocess.run(["x86_64-w64-mingw32-objdump", "-p", MADE / name], check=True, stdout=subprocess.PIPE).stdout.decode()
-            table = text.split("[Ordinal/Name Pointer] Table")[1]
-            exported = set(re.findall(r"\[ *\d+\].*?(\w+)\n", table))
+            table = text.split("[Ordinal/Name Pointer] Table")[1].split("\n\n")[0]
+            exported = set(re.findall(r"\[ *\d+\].*?(\w+)$", table, re.M))
             declared = set(re.findall(rf"\b({prefix}\w+)\(", (SOURCE / header).read_text()))
             self.assertTrue(declared)
             self.assertEqual({each for each in exported if not each.endswith("_wide")}, declared)
@@ -174,11 +175,13 @@ class Cache(Wine):
         image = self.folder / "kept.vma.zst"
         shutil.copy(FIXTURES / "vma" / "05-guest-writes.vma.zst", image)
         os.utime(image, (1600000000, 1600000000))
-        kept = self.folder / "local"
-        kept.mkdir()
         time.sleep(2)  # what has changed just now is not indexed
-        environment = {**self.environment, "LOCALAPPDATA": self.name(kept)}
+        environment = {**self.environment}
         environment.pop("VDISK_CACHE_DIR")
+        # Wine says itself where %LOCALAPPDATA% is.
+        local = subprocess.run(["wine64", "cmd", "/c", "echo %LOCALAPPDATA%"], env=environment, stdout=subprocess.PIPE, check=True).stdout.decode().strip()
+        kept = pathlib.Path(self.environment["WINEPREFIX"], "drive_c", *local.split("\\")[1:])
+        shutil.rmtree(kept / "tsk-vdisk", ignore_errors=True)
         told = [subprocess.run(["wine64", MADE / "vdisk.exe", "ls", self.name(image)], env=environment, stdout=subprocess.PIPE, check=True).stdout
                 for _ in range(2)]
         self.assertEqual(told[0], told[1])

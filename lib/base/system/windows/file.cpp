@@ -10,6 +10,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <cxxabi.h>
 #include <fcntl.h>
 #include <io.h>
 #include <memory>
@@ -334,6 +335,13 @@ bool go_to(HANDLE handle, std::uint64_t place, DWORD from) noexcept {
 bool done(BOOL result) noexcept {
     if (result == 0) note_refusal();
     return result != 0;
+}
+
+// libgcc keeps thread_local objects in memory that it frees when a thread ends, and libstdc++ destroys the objects
+// then: whichever has been used first goes first. So this comes before all others, and objects are whole when they are
+// destroyed.
+[[gnu::constructor(101)]] void destroy_before_memory_goes() {
+    abi::__cxa_thread_atexit([](void*) {}, nullptr, nullptr);
 }
 
 } // namespace
