@@ -24,7 +24,8 @@ bool is_device(std::string_view name) {
 
 // Whether the name leads down from the descriptor's folder.
 bool leads_down(const fs::path& name) {
-    return !name.is_absolute() && name.has_parent_path() && std::ranges::find(name, fs::path("..")) == name.end();
+    // "/etc" has no drive, so on Windows it is not absolute, and leads out of a folder all the same.
+    return !name.has_root_path() && name.has_parent_path() && std::ranges::find(name, fs::path("..")) == name.end();
 }
 
 Result<FoundFile> open_beside(const fs::path& name, const References& gate) {
