@@ -40,8 +40,9 @@ LZOP = {"lzop -1": ["lzop", "-1"], "lzop -9": ["lzop", "-9"], "lzop --crc32": ["
 
 
 def real_bytes(size):
-    """Files of this machine, one after the other: what compresses like disks do."""
-    taken = bytearray()
+    """Files of this machine, one after the other: what compresses like disks do. None of them is at the beginning, where a whole file
+    would be taken for what it is."""
+    taken = bytearray(512)
     for root, folders, names in os.walk("/usr/lib"):
         folders.sort()
         for name in sorted(names):
