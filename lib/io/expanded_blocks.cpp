@@ -16,6 +16,33 @@ constexpr std::size_t kMostQueued = 1024;
 
 } // namespace
 
+std::shared_ptr<Block> BlockPool::take(std::size_t size) {
+    if (size > bytes_ || size < bytes_ / 2) return std::make_shared<Block>(size);
+    std::unique_ptr<Block> block(new Block(take_memory(), size));
+    return {block.release(), [pool = shared_from_this()](Block* used) {
+                pool->give_back(std::move(used->bytes_));
+                delete used;
+            }};
+}
+
+std::unique_ptr<std::byte[]> BlockPool::take_memory() {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!spare_.empty()) {
+            auto memory = std::move(spare_.back());
+            spare_.pop_back();
+            return memory;
+        }
+        spare_.reserve(most_); // giving back must not fail
+    }
+    return std::make_unique_for_overwrite<std::byte[]>(bytes_);
+}
+
+void BlockPool::give_back(std::unique_ptr<std::byte[]> memory) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (spare_.size() < most_) spare_.push_back(std::move(memory));
+}
+
 ExpandedBlocks::ExpandedBlocks(const Options& options)
     : at_once_(options.at_once), large_bytes_(options.large_bytes), thread_limit_(options.helpers),
       cache_(options.cache_bytes, options.large_bytes != 0 ? 1 : BlockCache::kShards) {}

@@ -48,8 +48,32 @@ public:
     void shrink(std::size_t size) noexcept { size_ = size; }
 
 private:
+    friend class BlockPool;
+    Block(std::unique_ptr<std::byte[]> bytes, std::size_t size) : bytes_(std::move(bytes)), size_(size) {}
+
     std::unique_ptr<std::byte[]> bytes_;
     std::size_t size_;
+};
+
+/// Memory of large blocks, used again: fresh pages cost a third of what decoding into them does. Thread-safe; usable in
+/// a child of fork().
+class BlockPool : public std::enable_shared_from_this<BlockPool> {
+public:
+    /// For blocks of up to `bytes`, of which the memory of at most `spare` waits to be used.
+    BlockPool(std::size_t bytes, std::size_t spare) : bytes_(bytes), most_(spare) {}
+
+    /// A block of `size` bytes. One of less than half the pool's size, or of more than it, has memory of its own.
+    [[nodiscard]] std::shared_ptr<Block> take(std::size_t size);
+
+private:
+    std::unique_ptr<std::byte[]> take_memory();
+    void give_back(std::unique_ptr<std::byte[]> memory) noexcept;
+
+    const std::size_t bytes_;
+    const std::size_t most_;
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<std::byte[]>> spare_;
+    ForkGuard fork_{&mutex_};
 };
 
 using BlockPtr = std::shared_ptr<const Block>;

@@ -39,6 +39,7 @@ bool is_alone(const std::vector<Segment>& segments, std::size_t number) {
 
 IndexedStream::IndexedStream(Parts parts)
     : parts_(std::move(parts)), room_(room_for(parts_.index, parts_.limits)),
+      pool_(std::make_shared<BlockPool>(static_cast<std::size_t>(room_.unit), room_.helpers)),
       blocks_({.cache_bytes = std::max<std::size_t>(parts_.limits.stream_cache_bytes,
                                                     room_.ahead > 0 ? room_.ahead + kBlocksBeside * room_.unit : 0),
                .helpers = room_.helpers,
@@ -177,7 +178,7 @@ Result<BlockPtr> IndexedStream::expand_run(const Run& run) const {
     const Segment whole = as_segment(run);
     VDISK_TRY(window, window_of(whole));
     VDISK_TRY(reader, parts_.codec.make_reader(*parts_.packed, whole, window));
-    auto plain = std::make_shared<Block>(static_cast<std::size_t>(whole.length));
+    auto plain = pool_->take(static_cast<std::size_t>(whole.length));
     VDISK_CHECK(reader->read(plain->room()));
     for (std::size_t i = run.first; i <= run.last; ++i) {
         const Segment& segment = parts_.index.segments[i];
@@ -191,7 +192,7 @@ Result<BlockPtr> IndexedStream::expand_run(const Run& run) const {
 Result<BlockPtr> IndexedStream::expand_alone(const Segment& segment) const {
     VDISK_TRY(window, window_of(segment));
     VDISK_TRY(packed, read_bytes(*parts_.packed, segment.packed, segment.packed_length, "compressed bytes"));
-    auto plain = std::make_shared<Block>(static_cast<std::size_t>(segment.length));
+    auto plain = pool_->take(static_cast<std::size_t>(segment.length));
     VDISK_CHECK(parts_.codec.expand({segment, packed, window}, plain->room()));
     VDISK_CHECK(verify(plain->room(), segment));
     return BlockPtr(std::move(plain));
@@ -290,7 +291,7 @@ Result<BlockPtr> IndexedStream::advance_to(PlacedReader& reader, std::size_t num
 }
 
 Result<std::shared_ptr<Block>> IndexedStream::decode_next(PlacedReader& reader, const Segment& segment) const {
-    auto plain = std::make_shared<Block>(static_cast<std::size_t>(segment.length));
+    auto plain = pool_->take(static_cast<std::size_t>(segment.length));
     VDISK_CHECK(reader.reader->read(plain->room()));
     reader.at += plain->size();
     return plain;

@@ -108,6 +108,7 @@ private:
     ForkGuard readers_fork_{&readers_mutex_};
     mutable std::atomic<std::uint64_t> decoded_{0};
     mutable std::atomic<bool> spoilt_{false};
+    std::shared_ptr<BlockPool> pool_;
     mutable ExpandedBlocks blocks_; ///< its threads use all of the above
 };
 
