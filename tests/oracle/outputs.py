@@ -18,6 +18,7 @@ import unittest
 
 import harness
 import vma_writer
+import vmgs
 from harness import VDISK, outcome, run, sha256_file
 from vdi_builder import Vdi, settings
 
@@ -513,9 +514,12 @@ class NotWritten(OutputTest):
         vma_writer.write(archive, [("drive-scsi0", raw)], configs=[("qemu-server.conf", b"cores: 2\n")])
         disk = {"info": [top], "ls": [top], "audit": [top], "hash": [top], "verify": [archive], "export": [top, "-"], "bitmap": [top, "changes"],
                 "map": [top], "diff": [top, raw],
-                "config": [archive], "leaked": ["--force", top, self.folder / "leaked"], "ref": ["--force", "-d", self.folder / "refs", top]}
+                "config": [archive], "leaked": ["--force", top, self.folder / "leaked"], "ref": ["--force", "-d", self.folder / "refs", top],
+                "report": ["-o", "-", top]}
         saved = SAVED_STATE
-        machine = {"dump": [saved], "get": [saved, "/configuration"], "info": [saved], "verify": [saved], "diff": [saved, harness.FIXTURES / "hyperv" / "types.vmcx"],
+        guest = self.evidence / "machine.vmgs"
+        guest.write_bytes(vmgs.state({7: b"an identifier..."}))
+        machine = {"guest-state": [guest], "dump": [saved], "get": [saved, "/configuration"], "info": [saved], "verify": [saved], "diff": [saved, harness.FIXTURES / "hyperv" / "types.vmcx"],
                    "disks": [saved], "deleted": [saved], "memory": [saved, "-"]}
         key = next(line.split(" ")[0].split("=")[0].rstrip(":") for line in run(HVCONFIG, "dump", "--output-format", "flat", saved).decode().splitlines())
         machine["get"] = [saved, key]
@@ -537,7 +541,7 @@ class NotWritten(OutputTest):
     def names(self, tool):
         """The commands that help lists, but for help itself."""
         listed = run(tool, "--help").decode().split("\nCommands:\n")[1].split("\n\n")[0]
-        return [name for name in re.findall(r"^  ([a-z]+) ", listed, re.MULTILINE) if name != "help"]
+        return [name for name in re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE) if name != "help"]
 
     def test_a_full_device(self):
         for command in self.commands():
