@@ -201,7 +201,7 @@ class CompressedStreams(harness.FolderTest):
         packed = self.compress(["gzip", "-1"], plain)
         self.settle()
         self.cache.mkdir()
-        for options in ("size=64k", "ro"):
+        for options in ("size=16k", "ro"):
             if outcome("mount", "-t", "tmpfs", "-o", options, "tmpfs", self.cache)[0] != 0:
                 self.skipTest("no mounts here")
             try:
