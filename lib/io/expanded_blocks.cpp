@@ -44,8 +44,8 @@ void BlockPool::give_back(std::unique_ptr<std::byte[]> memory) noexcept {
 }
 
 ExpandedBlocks::ExpandedBlocks(const Options& options)
-    : at_once_(options.at_once), large_bytes_(options.large_bytes), thread_limit_(options.helpers),
-      cache_(options.cache_bytes, options.large_bytes != 0 ? 1 : BlockCache::kShards) {}
+    : at_once_(options.at_once), thread_limit_(options.helpers),
+      cache_(options.cache_bytes, options.few ? 1 : BlockCache::kShards) {}
 
 // The reader expands too, so one thread less than there may be.
 ExpandedBlocks::ExpandedBlocks(const Limits& limits)
@@ -72,14 +72,14 @@ void ExpandedBlocks::forget_threads(void* clusters) noexcept {
     self.threads_.clear();
     self.thread_limit_ = 0;
     for (const auto& [key, job] : self.jobs_) job->state = Job::State::queued;
-    self.cache_.reserve(-static_cast<std::ptrdiff_t>(self.running_ * self.large_bytes_));
+    self.cache_.forget_reservations();
     self.running_ = 0;
 }
 
-Result<BlockPtr> ExpandedBlocks::get(const BlockKey& key, const Expand& expand) {
+Result<BlockPtr> ExpandedBlocks::get(const BlockKey& key, const Expand& expand, std::size_t bytes) {
     if (BlockPtr cached = cache_.get(key)) return cached;
     for (bool again = false;; again = true) {
-        const Claim claimed = claim(key, expand);
+        const Claim claimed = claim(key, expand, bytes);
         if (claimed.block) return claimed.block;
         if (claimed.ours) return run(key, *claimed.job);
         const auto& result = wait_for(*claimed.job);
@@ -89,7 +89,7 @@ Result<BlockPtr> ExpandedBlocks::get(const BlockKey& key, const Expand& expand) 
 
 BlockPtr ExpandedBlocks::find(const BlockKey& key) {
     if (BlockPtr cached = cache_.get(key)) return cached;
-    const Claim claimed = claim(key, nullptr);
+    const Claim claimed = claim(key, nullptr, 0);
     if (claimed.block || !claimed.job) return claimed.block;
     if (claimed.ours) {
         const auto made = run(key, *claimed.job);
@@ -111,20 +111,19 @@ bool ExpandedBlocks::begin(Job& job, std::unique_lock<std::mutex>& lock) {
     if (job.state != Job::State::queued) return false;
     job.state = Job::State::running;
     ++running_;
-    cache_.reserve(static_cast<std::ptrdiff_t>(large_bytes_));
     return true;
 }
 
 // The block if it was done since the caller looked, or else its job, which is made if there is none and `expand` is
 // given. One that nobody has begun becomes the caller's.
-ExpandedBlocks::Claim ExpandedBlocks::claim(const BlockKey& key, const Expand& expand) {
+ExpandedBlocks::Claim ExpandedBlocks::claim(const BlockKey& key, const Expand& expand, std::size_t bytes) {
     std::unique_lock lock(mutex_);
     auto found = jobs_.find(key);
     if (found == jobs_.end()) {
         if (cache_.holds(key))
             if (BlockPtr done = cache_.get(key)) return {.block = std::move(done)};
         if (!expand) return {};
-        found = jobs_.emplace(key, std::make_shared<Job>(Job::State::queued, expand)).first;
+        found = jobs_.emplace(key, std::make_shared<Job>(expand, bytes)).first;
     }
     const JobPtr job = found->second;
     const bool ours = begin(*job, lock);
@@ -155,7 +154,6 @@ ExpandedBlocks::JobPtr ExpandedBlocks::take_queued(BlockKey& key) {
         if (found == jobs_.end() || found->second->state != Job::State::queued) continue; // its reader was faster
         found->second->state = Job::State::running;
         ++running_;
-        cache_.reserve(static_cast<std::ptrdiff_t>(large_bytes_));
         return found->second;
     }
     return nullptr;
@@ -169,9 +167,13 @@ void ExpandedBlocks::run_ahead(const BlockKey& key, Job& job) {
     }
 }
 
-Result<BlockPtr> ExpandedBlocks::expand(const BlockKey& key, const Expand& expand) {
+Result<BlockPtr> ExpandedBlocks::expand(const BlockKey& key, const Job& job) {
+    const auto expanded = [&] {
+        const BlockCache::Reservation room(cache_, job.bytes);
+        return job.expand();
+    };
     try {
-        VDISK_TRY(block, expand());
+        VDISK_TRY(block, expanded());
         put(key, block);
         return block;
     } catch (const std::exception& error) { // the standard library's: no memory
@@ -201,14 +203,13 @@ Result<BlockPtr> ExpandedBlocks::run(const BlockKey& key, Job& job) {
             job.state = Job::State::done;
             jobs_.erase(key);
             --running_;
-            cache_.reserve(-static_cast<std::ptrdiff_t>(large_bytes_));
         }
         finished_.notify_all();
         if (at_once_ != std::numeric_limits<std::size_t>::max()) queued_.notify_one();
         job.expand = nullptr; // who else holds the job wants its result only
     };
     try {
-        result.emplace(expand(key, job.expand));
+        result.emplace(expand(key, job));
     } catch (...) {
         finish();
         throw;
@@ -217,13 +218,13 @@ Result<BlockPtr> ExpandedBlocks::run(const BlockKey& key, Job& job) {
     return *job.result;
 }
 
-void ExpandedBlocks::prepare(const BlockKey& key, Expand expand) {
+void ExpandedBlocks::prepare(const BlockKey& key, Expand expand, std::size_t bytes) {
     if (!has_threads() || cache_.holds(key)) return;
     {
         const std::lock_guard lock(mutex_);
         if (threads_.empty()) start_threads();
         if (threads_.empty() || queue_.size() >= kMostQueued || jobs_.contains(key) || cache_.holds(key)) return;
-        jobs_.emplace(key, std::make_shared<Job>(Job::State::queued, std::move(expand)));
+        jobs_.emplace(key, std::make_shared<Job>(std::move(expand), bytes));
         queue_.push_back(key);
     }
     queued_.notify_one();

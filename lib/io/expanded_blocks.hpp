@@ -92,7 +92,7 @@ public:
         std::size_t cache_bytes = 0;
         std::size_t helpers = 0;                                       ///< threads that expand ahead of readers
         std::size_t at_once = std::numeric_limits<std::size_t>::max(); ///< blocks that are expanded at once; at least 1
-        std::size_t large_bytes = 0; ///< of a block, where few have room: those in the making count as kept
+        bool few = false; ///< so few blocks have room in the cache that they must not be spread over parts of it
     };
 
     explicit ExpandedBlocks(const Options& options);
@@ -103,7 +103,8 @@ public:
     ExpandedBlocks& operator=(const ExpandedBlocks&) = delete;
 
     /// The block, from the cache, from a thread that is at it, or expanded here.
-    [[nodiscard]] Result<BlockPtr> get(const BlockKey& key, const Expand& expand);
+    /// `bytes` of the cache are left free meanwhile.
+    [[nodiscard]] Result<BlockPtr> get(const BlockKey& key, const Expand& expand, std::size_t bytes = 0);
 
     /// The block, if it is in the cache or prepare() was asked for it, which is waited for. nullptr: nobody has it, or
     /// it could not be expanded.
@@ -113,7 +114,7 @@ public:
     void put(const BlockKey& key, BlockPtr block);
 
     /// Has it expanded in the background, if threads are allowed and have time. The first call starts the threads.
-    void prepare(const BlockKey& key, Expand expand);
+    void prepare(const BlockKey& key, Expand expand, std::size_t bytes = 0);
 
     /// Makes the cache large enough for clusters of `cluster_bytes`, of which each thread expands one while others are
     /// read at random. Returns how many bytes are worth preparing ahead of a reader.
@@ -130,9 +131,10 @@ public:
 private:
     struct Job {
         enum class State : std::uint8_t { queued, running, done };
-        Job(State begun, Expand how) : state(begun), expand(std::move(how)) {}
-        State state;
+        Job(Expand how, std::size_t large) : expand(std::move(how)), bytes(large) {}
+        State state = State::queued;
         Expand expand;
+        std::size_t bytes;
         std::optional<Result<BlockPtr>> result{};
     };
     using JobPtr = std::shared_ptr<Job>;
@@ -144,18 +146,17 @@ private:
     };
 
     static void forget_threads(void* clusters) noexcept;
-    Claim claim(const BlockKey& key, const Expand& expand);
+    Claim claim(const BlockKey& key, const Expand& expand, std::size_t bytes);
     const std::optional<Result<BlockPtr>>& wait_for(const Job& job);
     bool begin(Job& job, std::unique_lock<std::mutex>& lock);
     JobPtr take_queued(BlockKey& key);
     void run_ahead(const BlockKey& key, Job& job);
-    Result<BlockPtr> expand(const BlockKey& key, const Expand& expand);
+    Result<BlockPtr> expand(const BlockKey& key, const Job& job);
     Result<BlockPtr> run(const BlockKey& key, Job& job);
     void start_threads();
     void work();
 
     const std::size_t at_once_;
-    const std::size_t large_bytes_;
     std::atomic<std::size_t> thread_limit_;
     std::atomic<std::uint64_t> expanded_{0};
     std::atomic<std::uint64_t> ahead_{0};

@@ -90,8 +90,23 @@ public:
         return {hits_.load(std::memory_order_relaxed), misses_.load(std::memory_order_relaxed)};
     }
 
-    /// Has put() leave so much more (less, if negative) of the capacity free, for what is still to be put.
-    void reserve(std::ptrdiff_t more) noexcept { reserved_.fetch_add(more, std::memory_order_relaxed); }
+    /// As long as it lives, put() leaves so much of the capacity free: for what is being made.
+    class Reservation {
+    public:
+        Reservation(LruCache& cache, std::size_t cost) noexcept : cache_(cache), cost_(cost) {
+            cache_.reserved_.fetch_add(cost_, std::memory_order_relaxed);
+        }
+        ~Reservation() { cache_.reserved_.fetch_sub(cost_, std::memory_order_relaxed); }
+        Reservation(const Reservation&) = delete;
+        Reservation& operator=(const Reservation&) = delete;
+
+    private:
+        LruCache& cache_;
+        std::size_t cost_;
+    };
+
+    /// In a child of fork(): those who had reservations are not there.
+    void forget_reservations() noexcept { reserved_.store(0, std::memory_order_relaxed); }
 
 private:
     struct Entry {
@@ -109,8 +124,7 @@ private:
     };
 
     [[nodiscard]] std::size_t room_in_shard() const noexcept {
-        const auto reserved =
-            static_cast<std::size_t>(reserved_.load(std::memory_order_relaxed)) / (one_shard_ ? 1 : kShards);
+        const std::size_t reserved = reserved_.load(std::memory_order_relaxed) / (one_shard_ ? 1 : kShards);
         const std::size_t capacity = shard_capacity_.load(std::memory_order_relaxed);
         return capacity > reserved ? capacity - reserved : 0;
     }
@@ -128,7 +142,7 @@ private:
     }
 
     std::atomic<std::size_t> shard_capacity_;
-    std::atomic<std::ptrdiff_t> reserved_{0};
+    std::atomic<std::size_t> reserved_{0};
     const bool one_shard_;
     std::array<Shard, kShards> shards_;
     std::atomic<std::uint64_t> hits_{0};

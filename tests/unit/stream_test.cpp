@@ -709,6 +709,18 @@ BOOST_AUTO_TEST_CASE(a_reader_in_order_finds_each_segment_decoded_once_whoever_d
     check(kZstdCodec, frames, std::move(alone));
 }
 
+BOOST_AUTO_TEST_CASE(a_long_run_is_decoded_by_its_reader_alone) {
+    const Bytes& plain = long_sample();
+    const Bytes file = zstd(plain);
+    const IndexedStream stream({kZstdCodec, std::make_shared<MemorySource>(file, "file"),
+                                one_run(kZstdCodec, plain, file, 1'000'000),
+                                std::make_shared<MemorySource>(Bytes{}, "windows"), of_four_threads()});
+    BOOST_TEST(stream.worth_preparing() > 0U);
+    read_in_order(stream, plain);
+    BOOST_TEST(stream.decoded() == plain.size());
+    BOOST_TEST(stream.decoded_ahead() == 0U);
+}
+
 BOOST_AUTO_TEST_CASE(what_is_prepared_is_decoded_by_others) {
     const Bytes plain(long_sample().begin(), long_sample().begin() + 12'000'000);
     const Bytes file = zstd(plain);

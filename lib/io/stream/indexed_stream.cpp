@@ -44,7 +44,7 @@ IndexedStream::IndexedStream(Parts parts)
                                                     room_.ahead > 0 ? room_.ahead + kBlocksBeside * room_.unit : 0),
                .helpers = room_.helpers,
                .at_once = room_.at_once,
-               .large_bytes = static_cast<std::size_t>(room_.unit)}) {
+               .few = true}) {
     for (std::size_t policy = 0; policy < kUnverifiedPolicies; ++policy)
         for (std::size_t i = 0; i < parts_.index.segments.size(); ++i)
             if (refused(parts_.index.segments[i], static_cast<Unverified>(policy)) != nullptr)
@@ -76,13 +76,15 @@ void IndexedStream::prepare(std::uint64_t offset, std::uint64_t length) const {
     const std::uint64_t end = offset + std::min(length, index.size - offset);
     for (std::size_t number = index.segment_at(offset);
          number < index.segments.size() && index.segments[number].plain < end;) {
-        const Run run = run_at(number);
-        const Segment whole = as_segment(run);
-        number = run.last + 1;
-        if (whole.kind == Segment::Kind::lost || whole.length > kShortRun) continue;
-        if (run.first == run.last && whole.lead == 0) {
-            blocks_.prepare(segment_key(run.first), [this, at = run.first] { return expand(at); });
-        } else if (!has_reader(whole)) blocks_.prepare(run_key(run.first), [this, run] { return expand_run(run); });
+        const auto run = short_run_at(number);
+        number = run ? run->last + 1 : number + 1;
+        if (!run || index.segments[run->first].kind == Segment::Kind::lost) continue;
+        const Segment whole = as_segment(*run);
+        const auto bytes = static_cast<std::size_t>(whole.length);
+        const auto decode_segment = [this, at = run->first] { return expand(at); };
+        const auto decode_run = [this, run = *run] { return expand_run(run); };
+        if (is_alone(index.segments, run->first)) blocks_.prepare(segment_key(run->first), decode_segment, bytes);
+        else if (!has_reader(whole)) blocks_.prepare(run_key(run->first), decode_run, bytes);
     }
 }
 
@@ -159,11 +161,11 @@ Result<std::vector<std::byte>> IndexedStream::window_of(const Segment& segment) 
 // The segment, in its run if that is in the making for a reader in order.
 Result<IndexedStream::Decoded> IndexedStream::decoded(std::size_t number) const {
     const Segment& segment = parts_.index.segments[number];
-    if (room_.ahead > 0 && !is_alone(parts_.index.segments, number)) {
-        const Run run = run_at(number);
-        if (const BlockPtr block = blocks_.find(run_key(run.first))) return Decoded{block, as_segment(run).plain};
-    }
-    VDISK_TRY(block, blocks_.get(segment_key(number), [this, number] { return expand(number); }));
+    if (room_.ahead > 0 && !is_alone(parts_.index.segments, number))
+        if (const auto run = short_run_at(number))
+            if (const BlockPtr block = blocks_.find(run_key(run->first))) return Decoded{block, as_segment(*run).plain};
+    const auto decode = [this, number] { return expand(number); };
+    VDISK_TRY(block, blocks_.get(segment_key(number), decode, static_cast<std::size_t>(segment.length)));
     return Decoded{std::move(block), segment.plain};
 }
 
@@ -247,6 +249,17 @@ IndexedStream::Run IndexedStream::run_at(std::size_t number) const {
     while (run.first > 0 && one_start(segments[number], segments[run.first - 1])) --run.first;
     while (run.last + 1 < segments.size() && one_start(segments[number], segments[run.last + 1])) ++run.last;
     return run;
+}
+
+// The same, if it is short enough to be decoded as one; long ones are not walked.
+std::optional<IndexedStream::Run> IndexedStream::short_run_at(std::size_t number) const {
+    const std::vector<Segment>& segments = parts_.index.segments;
+    const auto is_short = [&](std::size_t i) { return segments[i].lead + segments[i].length <= kShortRun; };
+    Run run{number, number};
+    while (is_short(run.first) && run.first > 0 && one_start(segments[number], segments[run.first - 1])) --run.first;
+    while (is_short(run.last) && run.last + 1 < segments.size() && one_start(segments[number], segments[run.last + 1]))
+        ++run.last;
+    return is_short(run.last) ? std::optional(run) : std::nullopt;
 }
 
 // All of it as one, from the start on, though its first bytes may belong to no segment of it.

@@ -93,6 +93,7 @@ private:
     Result<std::shared_ptr<Block>> decode_next(PlacedReader& reader, const Segment& segment) const;
     Result<void> verify(std::span<const std::byte> plain, const Segment& segment) const;
     [[nodiscard]] Run run_at(std::size_t number) const;
+    [[nodiscard]] std::optional<Run> short_run_at(std::size_t number) const;
     [[nodiscard]] Segment as_segment(const Run& run) const;
     std::optional<PlacedReader> take_reader(const Segment& segment) const;
     bool has_reader(const Segment& segment) const;
