@@ -2,8 +2,6 @@
 /// Text that came from a file, made safe to show.
 #pragma once
 
-#include "base/system/path.hpp"
-
 #include <cstdint>
 #include <span>
 #include <string>

@@ -2,6 +2,7 @@
 #include "disk/nearby_files.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/references.hpp"
 
+#include "base/system/path.hpp"
 #include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "io/file_parts.hpp"

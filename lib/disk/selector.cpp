@@ -2,6 +2,7 @@
 #include "disk/selector.hpp"
 
 #include "base/nearest.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>

@@ -2,6 +2,7 @@
 #include "io/file_parts.hpp"
 
 #include "base/checked.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>

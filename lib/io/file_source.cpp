@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/file_source.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>

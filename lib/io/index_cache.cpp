@@ -2,6 +2,7 @@
 #include "io/index_cache.hpp"
 
 #include "base/digest.hpp"
+#include "base/system/path.hpp"
 #include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "io/cache_folder.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/input_files.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <utility>

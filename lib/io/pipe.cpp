@@ -2,6 +2,7 @@
 #include "io/pipe.hpp"
 
 #include "base/system/file.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 namespace vdisk {

@@ -3,6 +3,7 @@
 
 #include "base/nearest.hpp"
 #include "base/processors.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "format/raw/raw.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/parts.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "io/file_parts.hpp"
 #include "open/registry.hpp"

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "diff_files/writers.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hvconfig/files_argument.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "disk/nearby_files.hpp"

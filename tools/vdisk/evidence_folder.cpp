@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/evidence_folder.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "io/file_parts.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "vdisk/copy.hpp"

@@ -2,6 +2,7 @@
 #include "vdisk/commands.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "image/disk_map.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/reference_page.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"

@@ -3,6 +3,7 @@
 
 #include "base/checked.hpp"
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 

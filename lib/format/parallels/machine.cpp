@@ -2,6 +2,7 @@
 #include "format/parallels/machine.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "format/parallels/bundle.hpp"

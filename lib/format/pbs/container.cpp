@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/container.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/passphrase.hpp"
 #include "format/pbs/catalog.hpp"

@@ -2,6 +2,7 @@
 #include "format/pbs/datastore.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "format/pbs/store.hpp"
 

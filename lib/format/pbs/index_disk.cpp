@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/index_disk.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/passphrase.hpp"
 #include "format/pbs/datastore.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/pbs.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "format/pbs/container.hpp"
 #include "format/pbs/datastore.hpp"

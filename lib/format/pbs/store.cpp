@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/store.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "io/expanded_blocks.hpp"
 

@@ -2,6 +2,7 @@
 #include "format/proxmox/pmxcfs.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "format/proxmox/sqlite.hpp"
 

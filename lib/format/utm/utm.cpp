@@ -2,6 +2,7 @@
 #include "format/utm/utm.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <pugixml.hpp>

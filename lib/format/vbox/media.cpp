@@ -2,6 +2,7 @@
 #include "format/vbox/media.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "format/vdi/header.hpp"
 #include "format/vhd/header.hpp"

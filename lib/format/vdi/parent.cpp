@@ -2,6 +2,7 @@
 #include "format/vdi/parent.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "format/vbox/media.hpp"

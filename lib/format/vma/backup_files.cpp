@@ -2,6 +2,7 @@
 #include "format/vma/backup_files.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vmdk/extents.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "format/vmdk/layout.hpp"

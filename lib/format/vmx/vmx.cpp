@@ -2,6 +2,7 @@
 #include "format/vmx/vmx.hpp"
 
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "format/vmx/dictionary.hpp"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/machine/cluster.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "format/proxmox/pmxcfs.hpp"
 #include "format/proxmox/proxmox.hpp"

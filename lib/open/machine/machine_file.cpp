@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/machine/machine_file.hpp"
 
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "image/uniform_layout.hpp"
 #include "open/open.hpp"

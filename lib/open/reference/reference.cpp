@@ -3,6 +3,7 @@
 
 #include "base/facts.hpp"
 #include "base/parse.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 
 #include <algorithm>
