@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vdisk/commands.hpp"
 
+#include "base/processors.hpp"
 #include "base/text.hpp"
 #include "common/inputs.hpp"
 #include "common/output.hpp"
@@ -85,7 +86,9 @@ private:
         const std::uint64_t start = from.bytes.start.value;
         std::vector<Sink*> sinks = sinks_of(hashes);
         if (is_qcow2()) {
-            Qcow2Output qcow2(out, bytes.size(), compression == "zstd" ? Codec::zstd : Codec::deflate);
+            VDISK_TRY(options, image.options());
+            Qcow2Output qcow2(out, bytes.size(), compression == "zstd" ? Codec::zstd : Codec::deflate,
+                              threads_of(options.limits));
             sinks.push_back(&qcow2);
             VDISK_TRY(lost, copy_disk(bytes, start, sinks, "exporting"));
             VDISK_CHECK(qcow2.finish());

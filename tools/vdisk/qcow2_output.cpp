@@ -8,6 +8,7 @@
 #include <array>
 #include <boost/endian/buffers.hpp>
 #include <cstring>
+#include <system_error>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -111,9 +112,12 @@ template<class Buffer, class Number> std::vector<Buffer> in_big_endian(const std
 
 } // namespace
 
-ClusterPacker::ClusterPacker(Codec codec) : codec_(codec) {
-    for (unsigned i = 0; i < std::max(1U, std::thread::hardware_concurrency()); ++i)
-        threads_.emplace_back([this] { run(); });
+ClusterPacker::ClusterPacker(Codec codec, std::size_t threads) : codec_(codec) {
+    threads_.emplace_back([this] { run(); });
+    try {
+        while (threads_.size() < threads) threads_.emplace_back([this] { run(); });
+    } catch (const std::system_error&) { // those that are there do it
+    }
 }
 
 ClusterPacker::~ClusterPacker() {
@@ -166,8 +170,8 @@ std::uint64_t Qcow2Output::size_for(std::uint64_t size) noexcept {
     return size / kSector * kSector + (size % kSector == 0 ? 0 : kSector);
 }
 
-Qcow2Output::Qcow2Output(Output& out, std::uint64_t size, Codec codec)
-    : out_(out), size_(size), codec_(codec), packer_(codec),
+Qcow2Output::Qcow2Output(Output& out, std::uint64_t size, Codec codec, std::size_t threads)
+    : out_(out), size_(size), codec_(codec), packer_(codec, threads),
       l1_(static_cast<std::size_t>(clusters_for(size) / kTableEntries +
                                    (clusters_for(size) % kTableEntries == 0 ? 0 : 1))) {
     allocate(1); // the header's

@@ -12,7 +12,7 @@
 
 namespace vdisk::tools {
 
-/// Compresses clusters in as many threads as the machine has processors, and hands them back in order. One caller.
+/// Compresses clusters in threads, and hands them back in order. One caller.
 class ClusterPacker {
 public:
     static constexpr std::size_t kClusterSize = 64U << 10;
@@ -27,8 +27,8 @@ public:
         bool done = false;
     };
 
-    /// `codec` is deflate or zstd.
-    explicit ClusterPacker(Codec codec);
+    /// `codec` is deflate or zstd; `threads` at least 1, of which as many are started as can be had.
+    ClusterPacker(Codec codec, std::size_t threads);
     ~ClusterPacker();
     ClusterPacker(const ClusterPacker&) = delete;
     ClusterPacker& operator=(const ClusterPacker&) = delete;
@@ -58,8 +58,8 @@ private:
 class Qcow2Output final : public Sink {
 public:
     /// Writes to `out`, which was opened with `out_of_order` and must outlive this object, a disk of `size` bytes,
-    /// which becomes whole sectors.
-    Qcow2Output(Output& out, std::uint64_t size, Codec codec);
+    /// which becomes whole sectors. `codec` and `threads`: as ClusterPacker's.
+    Qcow2Output(Output& out, std::uint64_t size, Codec codec, std::size_t threads);
 
     /// The size that the disk has in the image.
     [[nodiscard]] static std::uint64_t size_for(std::uint64_t size) noexcept;

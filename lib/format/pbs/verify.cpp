@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/pbs/verify.hpp"
 
+#include "base/processors.hpp"
 #include "io/expanded_blocks.hpp"
 
 #include <algorithm>
@@ -12,13 +13,7 @@
 namespace vdisk::pbs {
 namespace {
 
-constexpr std::size_t kMostThreads = 8;
 constexpr std::uint64_t kKnownBytes = 160; // that one chunk's outcome takes in memory
-
-std::size_t threads_for(const Limits& limits) {
-    const std::size_t wanted = limits.threads != 0 ? limits.threads : std::max(1U, std::thread::hardware_concurrency());
-    return std::min(wanted, kMostThreads);
-}
 
 } // namespace
 
@@ -37,7 +32,7 @@ public:
     Result<void> run(const Progress& progress) {
         std::vector<std::thread> helpers;
         try {
-            for (std::size_t i = 1; i < threads_for(all_.limits_); ++i) helpers.emplace_back([this] { work({}); });
+            for (std::size_t i = 1; i < threads_of(all_.limits_); ++i) helpers.emplace_back([this] { work({}); });
         } catch (const std::system_error&) { // no more threads to be had: those that are there do it
         }
         work(progress);
