@@ -17,7 +17,7 @@ constexpr std::size_t kMostQueued = 1024;
 } // namespace
 
 std::shared_ptr<Block> BlockPool::take(std::size_t size) {
-    if (size > bytes_ || size < bytes_ / 2) return std::make_shared<Block>(size);
+    if (most_ == 0 || size > bytes_ || size < bytes_ - bytes_ / 8) return std::make_shared<Block>(size);
     std::unique_ptr<Block> block(new Block(take_memory(), size));
     return {block.release(), [pool = shared_from_this()](Block* used) {
                 pool->give_back(std::move(used->bytes_));

@@ -62,7 +62,7 @@ public:
     /// For blocks of up to `bytes`, of which the memory of at most `spare` waits to be used.
     BlockPool(std::size_t bytes, std::size_t spare) : bytes_(bytes), most_(spare) {}
 
-    /// A block of `size` bytes. One of less than half the pool's size, or of more than it, has memory of its own.
+    /// A block of `size` bytes, with memory of its own if it would waste more than an eighth of the pool's.
     [[nodiscard]] std::shared_ptr<Block> take(std::size_t size);
 
 private:
