@@ -200,7 +200,8 @@ Result<std::uint64_t> find_state_partition(const ByteSource& source) {
 } // namespace
 
 std::string_view guest_state_name(unsigned id) noexcept {
-    return id == kFiles - 1 ? "EXTENDED_FILE_TABLE" : id < kNames.size() ? kNames[id] : "";
+    if (id == kFiles - 1) return "EXTENDED_FILE_TABLE";
+    return id < kNames.size() ? kNames[id] : std::string_view();
 }
 
 Result<GuestState> GuestState::open(SourcePtr source) {

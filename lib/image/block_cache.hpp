@@ -2,8 +2,8 @@
 /// The caches that the layers of one disk share.
 #pragma once
 
-#include "io/expanded_blocks.hpp"
 #include "io/byte_source.hpp"
+#include "io/expanded_blocks.hpp"
 
 namespace vdisk {
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Does with libvhdi.dll what libtsk does: finds it by name, asks for its functions by theirs, and calls them in libtsk's
- * order, from two threads. Prints the size of the disk and a CRC-32 of its bytes; or why it can't be read.
+/* Does with libvhdi.dll what libtsk does: finds it by name, asks for its functions by theirs, and calls them in
+ * libtsk's order, from two threads. Prints the size of the disk and a CRC-32 of its bytes; or why it can't be read.
  * load_door.exe IMAGE [DLL] */
 #include <stdint.h>
 #include <stdio.h>
@@ -106,7 +106,8 @@ int main(void) {
     for (int i = 0; i < kThreads; i++) threads[i] = CreateThread(NULL, 0, read_pieces, NULL, 0, NULL);
     WaitForMultipleObjects(kThreads, threads, TRUE, INFINITE);
     uint32_t crc = 0;
-    for (uint64_t at = 0; at < size; at += kPiece) crc = crc32(crc, (const unsigned char*)&sums[at / kPiece], sizeof *sums);
+    for (uint64_t at = 0; at < size; at += kPiece)
+        crc = crc32(crc, (const unsigned char*)&sums[at / kPiece], sizeof *sums);
     if (close_file(file, &error) != 0) fail("close", &error);
     if (free_file(&file, &error) != 1) fail("free", &error);
     printf("%llu %08x\n", (unsigned long long)size, (unsigned)crc);

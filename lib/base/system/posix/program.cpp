@@ -65,7 +65,7 @@ std::string name_and_version() {
 }
 
 std::filesystem::path cache_home() {
-    const std::filesystem::path chosen = trusted_environment("XDG_CACHE_HOME").value_or("");
+    std::filesystem::path chosen = trusted_environment("XDG_CACHE_HOME").value_or("");
     if (chosen.is_absolute()) return chosen;
     const std::filesystem::path home = trusted_environment("HOME").value_or("");
     return home.is_absolute() ? home / ".cache" : std::filesystem::path();
