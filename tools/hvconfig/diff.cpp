@@ -6,6 +6,7 @@
 #include "hvconfig/values.hpp"
 #include "hyperv/value.hpp"
 
+#include <algorithm>
 #include <map>
 
 namespace vdisk::tools {
