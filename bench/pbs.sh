@@ -10,6 +10,7 @@ build=${BUILD:-$(dirname "$0")/../build-bench}
 for program in vdisk bench/read_bench; do
     [ -x "$build/$program" ] || { echo "no $build/$program: run make for it in a build, and set BUILD to that" >&2; exit 2; }
 done
+mkdir -p "$folder"
 store=$folder/store-$gib
 index=$store/vm/100/2024-05-01T10:00:00Z/drive-scsi0.img.fidx
 payloads=$folder/payloads-$gib.zst
