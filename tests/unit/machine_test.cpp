@@ -173,6 +173,37 @@ BOOST_AUTO_TEST_CASE(rows_of_a_database_are_read_and_damage_is_told) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_row_of_more_columns_than_sqlite_has_is_damage) {
+    const auto problems_with = [](std::size_t columns) {
+        std::string page(65536, '\0');
+        const auto put = [&](std::size_t at, std::string_view bytes) { page.replace(at, bytes.size(), bytes); };
+        const auto put_varint = [&](std::size_t at, std::size_t number) { // in three bytes
+            put(at, std::string{static_cast<char>(0x80 | number >> 14), static_cast<char>(0x80 | (number >> 7 & 0x7F)),
+                                static_cast<char>(number & 0x7F)});
+        };
+        put(0, sqlite::kMagic);
+        page[17] = 1;                  // pages of 65536 bytes
+        page[59] = 1;                  // UTF-8
+        page[100] = 0x0D;              // rows
+        page[104] = 1;                 // of them one,
+        page[108] = 0x10;              // at 4096
+        put_varint(4096, columns + 3); // NULLs: a byte each, behind the length of that
+        page[4099] = 1;
+        put_varint(4100, columns + 3);
+        const auto* start = reinterpret_cast<const std::byte*>(page.data());
+        auto database = sqlite::Database::open(
+            std::make_shared<MemorySource>(std::vector<std::byte>(start, start + page.size()), "m"), nullptr, Limits{});
+        std::vector<std::string> problems;
+        BOOST_TEST(database.value()
+                       .read(
+                           "tree", Limits{}, [](const sqlite::Row&) {}, problems)
+                       .has_error());
+        return problems.size();
+    };
+    BOOST_TEST(problems_with(32767) == 0U);
+    BOOST_TEST(problems_with(32768) == 1U);
+}
+
 BOOST_AUTO_TEST_CASE(checkpoints_are_sorted_into_a_tree_whatever_their_parents_are) {
     Machine machine;
     for (const auto& [name, parent] : std::initializer_list<std::pair<const char*, const char*>>{

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 #include <set>
 #include <span>
@@ -56,6 +57,7 @@ static_assert(sizeof(RawFrame) == 24);
 constexpr std::uint32_t kLogMagic = 0x377F0682;
 constexpr std::uint32_t kLogFormat = 3007000;
 constexpr std::uint8_t kInterior = 0x05, kLeaf = 0x0D; // pages of a table's tree
+constexpr std::size_t kMostColumns = 32767;            // SQLite's own limit
 
 // The checksum that goes on from frame to frame.
 class LogSum {
@@ -149,7 +151,7 @@ std::optional<std::vector<Value>> columns_of(std::span<const std::byte> record) 
     while (types.left() > 0 && all.good()) {
         const std::uint64_t type = types.varint();
         const auto length = length_of(type);
-        if (!types.good() || !length) return std::nullopt;
+        if (!types.good() || !length || columns.size() == kMostColumns) return std::nullopt;
         const auto bytes = all.bytes(*length);
         if (all.good()) columns.push_back(value_of(type, bytes));
     }
@@ -316,7 +318,8 @@ Result<void> Database::read_log() {
     const std::uint64_t step = sizeof(RawFrame) + page_size_;
     for (std::uint64_t at = sizeof header; fits(at, step, log_->size()); at += step) {
         VDISK_TRY(bytes, read_bytes(*log_, at, step, "frame of the SQLite log"));
-        VDISK_TRY(frame, read_struct<RawFrame>(*log_, at, "frame of the SQLite log"));
+        RawFrame frame;
+        std::memcpy(&frame, bytes.data(), sizeof frame);
         if (frame.salt_1.value() != header.salt_1.value() || frame.salt_2.value() != header.salt_2.value()) break;
         sum.add(std::span(bytes).first(8));
         sum.add(std::span(bytes).subspan(sizeof frame));
