@@ -139,7 +139,8 @@ private:
         const auto count = reader.number();
         if (!count || *count > reader.left()) return std::nullopt;
         std::vector<CatalogEntry> entries;
-        for (std::uint64_t i = 0; i < *count; ++i) {
+        // No more than are told: of a large table each takes many times what it has in the file.
+        for (std::uint64_t i = 0; i < *count && entries.size() <= limits_.folder_entries; ++i) {
             auto entry = entry_in(reader, table);
             if (!entry) return std::nullopt;
             entries.push_back(std::move(*entry));
