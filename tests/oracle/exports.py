@@ -123,6 +123,13 @@ class Qcow2(ExportTest):
         self.check(out)
         run("qemu-img", "compare", "-f", "raw", "-F", "qcow2", raw, out)
 
+    def test_a_disk_larger_than_qemu_would_open_is_refused(self):
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", self.folder / "large.qcow2", 2**51 + 512)
+        status, _, said = outcome(VDISK, "export", "-O", "qcow2", self.folder / "large.qcow2", self.folder / "out.qcow2")
+        self.assertEqual(status, 2)
+        self.assertIn(f"the disk has {2**51 + 512} bytes, and a qcow2 image here at most {2**51}", said)
+        self.assertFalse((self.folder / "out.qcow2").exists())
+
     def test_what_makes_no_sense_is_refused_and_leaves_nothing(self):
         raw = self.folder / "disk.raw"
         raw.write_bytes(self.random_bytes(MIB))

@@ -130,6 +130,10 @@ private:
         const std::uint64_t start = from.bytes.start.value;
         const auto hashes = make_hashes(algorithms);
         if (hashes.has_error()) return report(hashes.error());
+        if (is_qcow2() && source.size() > Qcow2Output::kMostSize)
+            return report(fail(ErrorKind::limit_exceeded,
+                               "{}: the disk has {} bytes, and a qcow2 image here at most {}", printable(image.path),
+                               source.size(), Qcow2Output::kMostSize));
         const auto out = Output::open({.path = output,
                                        .overwrite = overwrite,
                                        .size = is_qcow2() ? 0 : source.size() - start,

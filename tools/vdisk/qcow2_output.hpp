@@ -57,8 +57,11 @@ private:
 /// bytes a cluster of the file in memory, and one table at a time. Facts: docs/interop/qcow2.rst of QEMU.
 class Qcow2Output final : public Sink {
 public:
-    /// Writes to `out`, which was opened with `out_of_order` and must outlive this object, a disk of `size` bytes,
-    /// which becomes whole sectors. `codec` and `threads`: as ClusterPacker's.
+    /// Bytes that a disk can have: QEMU takes tables of the first level of at most 32 MiB.
+    static constexpr std::uint64_t kMostSize = std::uint64_t{1} << 51;
+
+    /// Writes to `out`, which was opened with `out_of_order` and must outlive this object, a disk of `size` bytes (<=
+    /// kMostSize), which becomes whole sectors. `codec` and `threads`: as ClusterPacker's.
     Qcow2Output(Output& out, std::uint64_t size, Codec codec, std::size_t threads);
 
     /// The size that the disk has in the image.
