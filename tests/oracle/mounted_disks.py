@@ -5,7 +5,9 @@ import concurrent.futures
 import contextlib
 import datetime
 import errno
+import hashlib
 import json
+import mmap
 import os
 import signal
 import struct
@@ -198,6 +200,41 @@ class MountedDisks(harness.FolderTest):
                         os.pread(file.fileno(), length, offset)
                     self.assertEqual(caught.exception.errno, errno.EIO)
             self.assertIn("disk.qcow2: ", os.getxattr(self.point / "active.raw", "user.vdisk.error").decode())
+            self.unmount()
+
+    def test_with_pages_that_the_kernel_keeps_an_error_costs_no_more_than_its_pages(self):
+        self.make_image(0)
+        run("qemu-io", "-c", f"write -P 7 0 {3 * CLUSTER}", self.image)
+        base, self.image = self.image, self.evidence / "overlay.qcow2"
+        run("qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", "-o", "cluster_size=512", self.image)
+        run("qemu-io", "-c", "write -P 8 0 512", self.image)
+        harness.lose_cluster(self.image, 0)
+        self.mount(self.image, "-o", "kernel_cache")
+
+        def read(length, offset):
+            try:
+                return os.pread(file.fileno(), length, offset)
+            except OSError as error:
+                return error.errno
+        with open(self.point / "active.raw", "rb", buffering=0) as file:
+            self.assertEqual(read(2 * CLUSTER, 4096), b"\7" * 2 * CLUSTER)
+            self.assertEqual([read(512, offset) for offset in (0, 512, 3584, 4096)], [errno.EIO] * 3 + [b"\7" * 512])
+        with open(self.point / "active.raw", "rb", buffering=0) as file:
+            self.assertEqual([read(512, offset) for offset in (0, 512, 3584, 4096)], [errno.EIO] + [b"\7" * 512] * 3)
+
+    def test_a_program_may_map_what_the_kernel_keeps(self):
+        self.make_image()
+        expected = self.content_of()
+        for options in ([], ["-o", "kernel_cache"]):
+            self.mount(self.image, *options)
+            with open(self.point / "active.raw", "rb") as file:
+                try:
+                    with mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ) as mapped:
+                        found = hashlib.sha256(mapped).hexdigest()
+                except OSError as error:
+                    found = error.errno
+            self.assertEqual(found, expected if options else errno.ENODEV)
+            self.assertEqual(sha256_file(self.point / "active.raw"), expected)
             self.unmount()
 
     def test_a_disk_that_cannot_be_opened_is_an_error_and_the_others_are_read(self):

@@ -58,8 +58,9 @@ template<class Body> int guarded(Body&& body) noexcept {
 }
 
 void* start(fuse_conn_info* /*connection*/, fuse_config* config) {
-    // Pages that the kernel kept would make one bad sector eight, and what is read would be in memory twice.
-    config->direct_io = 1;
+    // Pages that the kernel keeps make one bad sector eight, and what is read is in memory twice: only if it is asked
+    // for.
+    config->direct_io = config->kernel_cache == 0 ? 1 : 0;
     config->attr_timeout = config->entry_timeout = config->negative_timeout = kForever;
     return ::fuse_get_context()->private_data;
 }
@@ -103,6 +104,8 @@ int open_shown(const char* path, fuse_file_info* file) {
         const ShownDisk* const disk = served().files().file(path);
         if (disk == nullptr) return -ENOENT;
         file->fh = reinterpret_cast<std::uintptr_t>(disk);
+        // Once a read failed, who opens the file again gets each sector by itself, whatever the kernel keeps of it.
+        file->direct_io = served().disks().problem(disk->index).empty() ? 0 : 1;
         return served().disks().open(disk->index).has_error() ? -EIO : 0;
     });
 }

@@ -37,11 +37,12 @@ private:
 struct MountRequest {
     std::filesystem::path point;        ///< an absolute path
     std::string shown_as;               ///< the image, in the list of mounts
-    std::vector<std::string> options{}; ///< of libfuse: "allow_other"
+    std::vector<std::string> options{}; ///< of libfuse: "allow_other", "kernel_cache"
 };
 
 /// The file system, mounted as long as this object lives. Files are read by as many threads as ask; what can't be read
-/// is EIO for the read, which has no bytes then. Nothing can be written: EROFS.
+/// is EIO for the read, which has no bytes then. With the option kernel_cache the kernel keeps pages, and what can't be
+/// read is EIO for its pages, until the file is opened again. Nothing can be written: EROFS.
 class FileSystem {
 public:
     /// From here on SIGHUP, SIGINT and SIGTERM end serve(). Errors: `io`.
