@@ -3,6 +3,7 @@
 
 #include "base/parse.hpp"
 #include "base/system/other_program.hpp"
+#include "common/progress_bar.hpp"
 #include "vdisk/page.hpp"
 
 #include <optional>
@@ -62,7 +63,10 @@ std::string field_of(std::string_view text, std::string_view name) {
 // What is found at one place: a row of the table, and all that is said of it.
 class FileSystems {
 public:
+    FileSystems() { bar_.count(0); }
+
     void look_at(const std::string& image, const std::string& start, const std::string& name) {
+        bar_.count(++looked_at_);
         const auto answer = ask({"fsstat", "-o", start, image});
         if (answer.has_error()) return add(name, start, answer.error().what);
         const system::ProgramAnswer& told = answer.value();
@@ -85,11 +89,11 @@ private:
     HtmlTable table_{.caption = "File systems, as fsstat knows them",
                      .heads = {"Where", "First sector", "File system", "Volume name"}};
     std::string details_;
-    std::size_t found_ = 0;
+    std::size_t found_ = 0, looked_at_ = 0;
+    ProgressBar bar_{"looking for partitions and file systems"};
 };
 
-std::string without_partitions(const std::string& image, const system::ProgramAnswer& mmls) {
-    FileSystems whole;
+std::string without_partitions(const std::string& image, const system::ProgramAnswer& mmls, FileSystems& whole) {
     whole.look_at(image, "0", "the whole disk");
     const std::string told = "<details>\n<summary>What mmls says</summary>\n" + said(mmls) + "</details>\n";
     if (whole.found() > 0) return "<p>There is no partition table that mmls knows.</p>\n" + told + whole.html();
@@ -100,6 +104,7 @@ std::string without_partitions(const std::string& image, const system::ProgramAn
 
 std::string partitions_of(const std::string& typed) {
     const std::string image = typed.starts_with('-') ? "./" + typed : typed; // no option
+    FileSystems systems;
     const auto mmls = ask({"mmls", image});
     if (mmls.has_error()) {
         const std::string why = escaped(mmls.error().what);
@@ -111,7 +116,6 @@ std::string partitions_of(const std::string& typed) {
         return "<p>Not looked at: The Sleuth Kit&#39;s programs can&#39;t be run.</p>\n" + said(mmls.value());
     HtmlTable table{.caption = "Partitions, as mmls knows them; sectors",
                     .heads = {"Slot", "First", "Last", "Length", "Description"}};
-    FileSystems systems;
     std::size_t partitions = 0;
     for (std::string_view rest = mmls.value().text; !rest.empty();) {
         const auto row = PartitionRow::parse(take_line(rest));
@@ -121,7 +125,7 @@ std::string partitions_of(const std::string& typed) {
         if (row->is_partition && ++partitions <= kMostPartitions)
             systems.look_at(image, row->start, fmt::format("{} ({})", row->slot, row->description));
     }
-    if (mmls.value().status != 0 || table.rows.empty()) return without_partitions(image, mmls.value());
+    if (mmls.value().status != 0 || table.rows.empty()) return without_partitions(image, mmls.value(), systems);
     std::string text = table.html();
     if (partitions > 0) text += systems.html();
     if (partitions > kMostPartitions)
