@@ -97,6 +97,15 @@ void CommandLine::note(std::string title, std::vector<Row> rows) {
     notes_.emplace_back(std::move(title), std::move(rows));
 }
 
+std::optional<system::Permissions> CommandLine::permissions() const {
+    if (changes_system_) return std::nullopt;
+    system::Permissions all{.programs = programs_};
+    for (const std::string* path : files_)
+        if (!path->empty() && *path != "-") all.files.emplace_back(*path);
+    for (const std::string* folder : folders_) all.folders.emplace_back(folder->empty() ? "." : *folder);
+    return all;
+}
+
 Result<bool> CommandLine::parse(std::span<char* const> words) {
     std::string letters = ":h"; // the colon: tell a missing value from an unknown option
     std::vector<::option> longs{{"help", no_argument, nullptr, kHelp}};

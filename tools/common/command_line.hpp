@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/error.hpp"
+#include "base/system/confinement.hpp"
 
 #include <deque>
 #include <functional>
@@ -52,6 +53,16 @@ public:
     void optional_operand(std::string name, std::string& value, std::string help);
     void operands(std::string name, std::vector<std::string>& values, std::string help);
 
+    /// What a command does beside reading, by the variables that say where, as they are once parse() has filled them.
+    void writes(const std::string& path) { files_.push_back(&path); }
+    void writes_below(const std::string& folder) { folders_.push_back(&folder); }
+    void runs_programs() { programs_ = true; }
+    /// It has to change the system, as mounting does: it isn't confined.
+    void changes_system() { changes_system_ = true; }
+
+    /// What all of that comes to, after parse(); nothing for a command that isn't confined.
+    [[nodiscard]] std::optional<system::Permissions> permissions() const;
+
     /// A table behind the options in help: what there is to say about what is typed.
     using Row = std::pair<std::string, std::string>;
     void note(std::string title, std::vector<Row> rows);
@@ -84,6 +95,8 @@ private:
 
     std::deque<Option> options_; // a deque, since callers hold references
     std::vector<Operand> operands_;
+    std::vector<const std::string*> files_, folders_;
+    bool programs_ = false, changes_system_ = false;
     std::vector<std::pair<std::string, std::vector<Row>>> notes_;
 };
 

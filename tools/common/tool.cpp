@@ -5,6 +5,7 @@
 #include "base/system/program.hpp"
 #include "base/text.hpp"
 #include "common/interruption.hpp"
+#include "io/index_cache.hpp"
 
 #include "config.h"
 
@@ -14,6 +15,17 @@
 
 namespace vdisk::tools {
 namespace {
+
+// What a stranger made is read from here on.
+int act(const CommandLine& line, const Action& action) {
+    auto permissions = line.permissions();
+    if (permissions && system::environment("VDISK_SANDBOX").value_or("") != "off") {
+        if (const auto cache = IndexCache::from_environment(); cache.enabled())
+            permissions->folders.push_back(cache.folder());
+        system::confine(*permissions);
+    }
+    return action();
+}
 
 class Tool {
 public:
@@ -45,7 +57,7 @@ private:
         if (parsed.has_error())
             return report(
                 fail(ErrorKind::usage, "{}: {} ('{} --help' tells more)", row.name, parsed.error().what, command));
-        return parsed.value() ? action() : print(line.help(command, row.summary));
+        return parsed.value() ? act(line, action) : print(line.help(command, row.summary));
     }
 
     int print_help(std::span<char* const> words) const {
@@ -114,7 +126,7 @@ int run_one(const char* name, const char* summary, AddCommand add, std::span<cha
     const auto parsed = line.parse(words);
     if (parsed.has_error())
         return report(fail(ErrorKind::usage, "{} ('{} --help' tells more)", parsed.error().what, name));
-    if (parsed.value()) return action();
+    if (parsed.value()) return act(line, action);
     fmt::print("{}", line.help(name, summary));
     return kDone;
 }

@@ -237,6 +237,7 @@ Action add_guest_state(CommandLine& line) {
     line.option("--extract", "ID", action->extracted, "write the content of this file in it, by number or name")
         .needs("output");
     line.option("-o,--output", "OUT", action->output, "the file to write, '-' for standard output").needs("extract");
+    line.writes(action->output);
     line.flag("--force", action->overwrite, "overwrite OUT if it exists").needs("extract");
     line.flag("--json", action->json, "print JSON, as vdisk-json(5) describes it");
     return [action] { return (*action)(); };

@@ -92,6 +92,7 @@ Action add_memory(CommandLine& line) {
     auto action = std::make_shared<Memory>();
     action->file.add_to(line);
     line.operand("OUT", action->output, "the file to write, '-' for standard output");
+    line.writes(action->output);
     line.option("-O,--output-format", "FORMAT", action->format,
                 "raw (an offset is an address; usual) or lime (only what is there)")
         .one_of({"raw", "lime"});

@@ -171,6 +171,7 @@ Action add_export(CommandLine& line) {
     action->image.add_to(line);
     action->image.add_threads_to(line);
     line.operand("OUT", action->output, "the file to write; '-' for standard output, if it is raw");
+    line.writes(action->output);
     line.option("-O,--output-format", "FORMAT", action->written_as, "what OUT is, raw if not given")
         .one_of({"raw", "qcow2"});
     line.option("--compression", "METHOD", action->compression,

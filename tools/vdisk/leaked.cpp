@@ -119,6 +119,7 @@ Action add_leaked(CommandLine& line) {
     auto action = std::make_shared<Leaked>();
     action->image.add_to(line);
     line.operand("OUT", action->output, "the file to write the bytes to, range after range");
+    line.writes(action->output);
     line.flag("--force", action->overwrite, "overwrite OUT if it exists");
     action->printing.add_to(line);
     return [action] { return (*action)(); };

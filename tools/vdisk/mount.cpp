@@ -111,6 +111,7 @@ Action add_mount(CommandLine& line) {
     line.flag("-f,--foreground", action->foreground, "stay, and tell what can't be read; Ctrl-C unmounts");
     line.list("-o,--options", "OPTION", action->options, "options of the mount")
         .one_of({"allow_other", "allow_root", "auto_unmount", "kernel_cache"});
+    line.changes_system();
     add_format(line, action->image.format, "--format");
     return [action] { return (*action)(); };
 }

@@ -225,6 +225,7 @@ Action add_ref(CommandLine& line) {
         .excludes("snapshots");
     line.option("-d,--directory", "FOLDER", action->folder, "where to write them, in place of the current folder")
         .excludes("check");
+    line.writes_below(action->folder);
     line.flag("--absolute", action->absolute, "name files by absolute paths, not relative to the reference file")
         .excludes("check");
     line.flag("--ascii", action->ascii,

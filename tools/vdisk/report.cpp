@@ -216,6 +216,8 @@ Action add_report(CommandLine& line) {
     auto action = std::make_shared<WriteReport>();
     action->image.add_to(line);
     line.option("-o,--output", "OUT", action->output, "the page to write, '-' for standard output; it has to be given");
+    line.writes(action->output);
+    line.runs_programs();
     add_algorithms(line, "--hash", action->algorithms, "take hashes of the disk's bytes, which reads all of them");
     line.list("--given", "NAME=HASH,...", action->given, "hashes of the disk's bytes that the page is to show");
     line.flag("--force", action->overwrite, "overwrite OUT if it exists");
