@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.hpp"
 
-#include "base/system/text.hpp"
-
-#include <fmt/chrono.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 
 namespace vdisk {
 std::size_t utf8_length(std::string_view text) noexcept {
@@ -97,11 +95,17 @@ std::string human_size(std::uint64_t bytes) {
 }
 
 std::string utc_time(std::int64_t seconds, std::uint32_t nanoseconds) {
-    // Years 0 to 9999: what four digits show, and what gmtime is sure to take.
+    // Years 0 to 9999: what four digits show.
     if (seconds < -62167219200 || seconds > 253402300799) return fmt::format("{}", seconds);
-    const std::tm parts = system::utc(seconds);
+    const std::chrono::sys_seconds time{std::chrono::seconds(seconds)};
+    const auto day = std::chrono::floor<std::chrono::days>(time);
+    const std::chrono::year_month_day date(day);
+    const std::chrono::hh_mm_ss clock(time - day);
     const bool fraction = nanoseconds > 0 && nanoseconds < 1'000'000'000;
-    return fmt::format("{:%Y-%m-%dT%H:%M:%S}{}Z", parts, fraction ? fmt::format(".{:09}", nanoseconds) : "");
+    return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{}Z", static_cast<int>(date.year()),
+                       static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()), clock.hours().count(),
+                       clock.minutes().count(), clock.seconds().count(),
+                       fraction ? fmt::format(".{:09}", nanoseconds) : "");
 }
 
 std::string hex(std::span<const std::byte> bytes) {

@@ -80,6 +80,11 @@ BOOST_AUTO_TEST_CASE(times_beyond_the_calendar_are_shown_as_numbers) {
     BOOST_TEST(utc_time(1704067200) == "2024-01-01T00:00:00Z");
     BOOST_TEST(utc_time(1704067200, 5) == "2024-01-01T00:00:00.000000005Z");
     BOOST_TEST(utc_time(1704067200, 1000000000) == "2024-01-01T00:00:00Z");
+    BOOST_TEST(utc_time(-62167219200) == "0000-01-01T00:00:00Z");
+    BOOST_TEST(utc_time(-11644473601) == "1600-12-31T23:59:59Z");
+    BOOST_TEST(utc_time(951782399) == "2000-02-28T23:59:59Z");
+    BOOST_TEST(utc_time(951782400) == "2000-02-29T00:00:00Z");
+    BOOST_TEST(utc_time(253402300799) == "9999-12-31T23:59:59Z");
     BOOST_TEST(utc_time(std::numeric_limits<std::int64_t>::max()) == "9223372036854775807");
 }
 

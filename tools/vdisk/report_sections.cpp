@@ -275,7 +275,7 @@ std::string how_it_was_made(std::int64_t started, std::int64_t ended, const std:
     Facts facts{{"program", PACKAGE_STRING}, {"command", typed_command()}};
     facts["begun"] = utc_time(started);
     facts["ended"] = utc_time(ended);
-    facts["local time and zone"] = printable(system::local_time(static_cast<std::time_t>(started)));
+    facts["local time and zone"] = printable(system::local_time(started));
     facts["times on this page"] = "UTC, but for what a file or another program says otherwise";
     facts["system"] = printable(system::name_and_version());
     facts["libraries"] =

@@ -2,7 +2,7 @@
 /// Texts and times that the system knows how to convert.
 #pragma once
 
-#include <ctime>
+#include <cstdint>
 #include <optional>
 #include <string>
 
@@ -12,10 +12,7 @@ namespace vdisk::system {
 /// Nothing where the system does not know the encoding, or `text` is none in it.
 [[nodiscard]] std::optional<std::string> to_utf8(const std::string& text, const std::string& name);
 
-/// Seconds since 1970 as year, month and so on in UTC. Of years 0 to 9999.
-[[nodiscard]] std::tm utc(std::time_t seconds) noexcept;
-
 /// Seconds since 1970 as this machine's clocks show them, with the zone: "2024-01-02T04:04:05+0100 (CET)".
-[[nodiscard]] std::string local_time(std::time_t seconds);
+[[nodiscard]] std::string local_time(std::int64_t seconds);
 
 } // namespace vdisk::system

@@ -2,6 +2,7 @@
 #include "base/system/text.hpp"
 
 #include <array>
+#include <ctime>
 #include <iconv.h>
 
 namespace vdisk::system {
@@ -22,16 +23,11 @@ std::optional<std::string> to_utf8(const std::string& text, const std::string& n
     return output;
 }
 
-std::tm utc(std::time_t seconds) noexcept {
-    std::tm parts{};
-    ::gmtime_r(&seconds, &parts);
-    return parts;
-}
-
-std::string local_time(std::time_t seconds) {
+std::string local_time(std::int64_t seconds) {
+    const auto time = static_cast<std::time_t>(seconds);
     std::tm parts{};
     std::array<char, 80> text{};
-    if (::localtime_r(&seconds, &parts) == nullptr) return "unknown";
+    if (::localtime_r(&time, &parts) == nullptr) return "unknown";
     const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S%z (%Z)", &parts);
     return {text.data(), length};
 }

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <ctime>
 #include <limits>
 #include <utility>
 
@@ -41,17 +42,11 @@ std::optional<std::string> to_utf8(const std::string& text, const std::string& n
     return narrow(units);
 }
 
-std::tm utc(std::time_t seconds) noexcept {
+std::string local_time(std::int64_t seconds) {
+    const __time64_t time = seconds; // std::time_t has 32 bits in a 32-bit program
     std::tm parts{};
-    if (const std::tm* const own = std::gmtime(&seconds)) parts = *own; // a thread's own here
-    return parts;
-}
-
-std::string local_time(std::time_t seconds) {
-    const std::tm* const local = std::localtime(&seconds); // a thread's own here
-    if (local == nullptr) return "unknown";
-    const std::tm parts = *local;
-    const std::tm world = utc(seconds);
+    std::tm world{};
+    if (::_localtime64_s(&parts, &time) != 0 || ::_gmtime64_s(&world, &time) != 0) return "unknown";
     // The zone's distance by the two clocks: they are less than a day apart.
     const int days = parts.tm_year != world.tm_year ? parts.tm_year - world.tm_year : parts.tm_yday - world.tm_yday;
     const int minutes = (days * 24 + parts.tm_hour - world.tm_hour) * 60 + parts.tm_min - world.tm_min;
