@@ -71,14 +71,14 @@ public:
 
 private:
     // A key is the same if parent, name, type and value are. A node's data only counts its children.
-    static std::size_t identity(const KeyEntry& entry) {
+    static std::uint64_t identity(const KeyEntry& entry) {
         const std::hash<std::string_view> hash;
-        std::size_t sum = hash(entry.name);
-        const auto mix = [&](std::size_t part) { sum = (sum ^ part) * 0x9E3779B97F4A7C15ULL + (sum >> 29); };
-        mix(static_cast<std::size_t>(entry.type));
-        mix((std::size_t{entry.parent.table} << 32) | entry.parent.offset);
+        std::uint64_t sum = hash(entry.name);
+        const auto mix = [&](std::uint64_t part) { sum = (sum ^ part) * 0x9E3779B97F4A7C15ULL + (sum >> 29); };
+        mix(static_cast<std::uint64_t>(entry.type));
+        mix((std::uint64_t{entry.parent.table} << 32) | entry.parent.offset);
         if (entry.type != KeyType::node) mix(hash(as_text(entry.data)));
-        if (entry.pointer) mix(static_cast<std::size_t>(entry.pointer->offset * 31 + entry.pointer->size));
+        if (entry.pointer) mix(entry.pointer->offset * 31 + entry.pointer->size);
         return sum;
     }
 
@@ -408,7 +408,7 @@ private:
     }
 
     const Storage& storage_;
-    std::unordered_set<std::size_t> live_;
+    std::unordered_set<std::uint64_t> live_;
     std::map<KeyPlace, KeyId> by_place_;
     std::unordered_set<std::uint64_t> seen_; // file offsets of what is live or found
     std::map<std::uint64_t, std::uint64_t> searched_;

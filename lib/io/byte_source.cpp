@@ -2,6 +2,7 @@
 #include "io/byte_source.hpp"
 
 #include <algorithm>
+#include <utility>
 
 namespace vdisk {
 
@@ -26,7 +27,10 @@ Result<std::vector<std::byte>> read_bytes(const ByteSource& source, std::uint64_
     if (!fits(offset, length, source.size()))
         return fail_at(offset, ErrorKind::truncated, "{}: {} at offset {} needs {} bytes, but the file ends at {}",
                        source.name(), what, offset, length, source.size());
-    std::vector<std::byte> bytes(length);
+    if (!std::in_range<std::ptrdiff_t>(length))
+        return fail_at(offset, ErrorKind::limit_exceeded, "{}: {} at offset {} has {} bytes, more than fit into memory",
+                       source.name(), what, offset, length);
+    std::vector<std::byte> bytes(static_cast<std::size_t>(length));
     VDISK_CHECK(read_exact(source, offset, bytes));
     return bytes;
 }

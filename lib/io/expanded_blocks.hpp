@@ -30,7 +30,8 @@ struct BlockKey {
 
 struct BlockKeyHash {
     std::size_t operator()(const BlockKey& key) const noexcept {
-        return static_cast<std::size_t>(key.offset ^ (key.owner * 0xD6E8FEB86659FD93ULL) ^ (key.stored << 48));
+        const std::uint64_t all = key.offset ^ (key.owner * 0xD6E8FEB86659FD93ULL) ^ (key.stored << 48);
+        return static_cast<std::size_t>(all ^ all >> 32); // of which 32 bits may be all that is left
     }
 };
 

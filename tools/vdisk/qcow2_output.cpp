@@ -191,7 +191,8 @@ Result<void> Qcow2Output::write(std::span<const std::byte> bytes) {
             filling_->bytes.assign(static_cast<std::size_t>(at_ % kCluster), std::byte{0}); // skipped
         }
         std::vector<std::byte>& batch = filling_->bytes;
-        const std::size_t taken = std::min(bytes.size(), kClustersOfBatch * kCluster - batch.size());
+        const std::size_t taken =
+            static_cast<std::size_t>(std::min<std::uint64_t>(bytes.size(), kClustersOfBatch * kCluster - batch.size()));
         batch.insert(batch.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(taken));
         bytes = bytes.subspan(taken);
         at_ += taken;

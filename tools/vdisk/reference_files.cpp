@@ -47,7 +47,7 @@ std::string without_suffixes(const fs::path& path) {
 // The first bytes of a file, at most as many as a reference file may have.
 Result<std::string> read_start(const fs::path& path) {
     VDISK_TRY(file, FileSource::open(path, FileKinds::regular_only));
-    std::string text(static_cast<std::size_t>(std::min(file->size(), Limits{}.reference_bytes)), '\0');
+    std::string text(static_cast<std::size_t>(std::min<std::uint64_t>(file->size(), Limits{}.reference_bytes)), '\0');
     VDISK_CHECK(read_exact(*file, 0, std::as_writable_bytes(std::span(text))));
     return text;
 }

@@ -105,7 +105,7 @@ Result<void> DeviceLayout::read_cluster(const Run& copy, std::span<std::byte> ou
     for (std::size_t done = 0; done < out.size();) {
         const auto piece = copy.mask() == 0 ? Extent::zero(out.size()) : stored_piece(copy, start + done);
         const auto part =
-            out.subspan(done, std::min<std::size_t>(static_cast<std::size_t>(piece.length), out.size() - done));
+            out.subspan(done, static_cast<std::size_t>(std::min<std::uint64_t>(piece.length, out.size() - done)));
         if (piece.kind == Extent::Kind::zero) std::ranges::fill(part, std::byte{0});
         else VDISK_CHECK(read_exact(*archive_->source, piece.host.value, part));
         done += part.size();

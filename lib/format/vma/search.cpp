@@ -34,7 +34,7 @@ Result<std::optional<std::uint64_t>> ExtentSearch::next(std::uint64_t from) {
             at_ += known.length;
             continue;
         }
-        buffer_.resize(std::min<std::size_t>(piece_, static_cast<std::size_t>(known.length)));
+        buffer_.resize(static_cast<std::size_t>(std::min<std::uint64_t>(piece_, known.length)));
         const auto got = source_.read_at(at_, buffer_);
         if (got.has_error()) {
             if (got.error().kind == ErrorKind::cancelled) return Error(got.error());
