@@ -139,7 +139,9 @@ Result<bool> CommandLine::parse(std::span<char* const> words) {
 
 Error CommandLine::getopt_error(std::span<char* const> words, int result) const {
     const std::string_view last = words[static_cast<std::size_t>(optind - 1)];
-    if (result == ':') return fail(ErrorKind::usage, "{} needs a value", printable(last));
+    // On Windows that is the answer to a surplus value, too.
+    const bool has_value = last.starts_with("--") && last.find('=') != last.npos;
+    if (result == ':' && !has_value) return fail(ErrorKind::usage, "{} needs a value", printable(last));
     if (optopt >= kFirstOption) return fail(ErrorKind::usage, "{} takes no value", printable(last));
     if (optopt != 0) return unknown_option(std::string{'-', static_cast<char>(optopt)});
     return unknown_option(last.substr(0, last.find('=')));
