@@ -340,8 +340,9 @@ bool done(BOOL result) noexcept {
 // libgcc keeps thread_local objects in memory that it frees when a thread ends, and libstdc++ destroys the objects
 // then: whichever has been used first goes first. So this comes before all others, and objects are whole when they are
 // destroyed.
+void _GLIBCXX_CDTOR_CALLABI destroy_nothing(void* /*object*/) {}
 [[gnu::constructor(101)]] void destroy_before_memory_goes() {
-    abi::__cxa_thread_atexit([](void*) {}, nullptr, nullptr);
+    abi::__cxa_thread_atexit(destroy_nothing, nullptr, nullptr);
 }
 
 } // namespace
