@@ -114,7 +114,7 @@ public:
 
     std::filesystem::path write(const std::filesystem::path& file, std::span<const std::byte> bytes) const {
         std::filesystem::create_directories((root() / file).parent_path());
-        return folder_.write(file.native(), bytes);
+        return folder_.write(file.string(), bytes);
     }
 
     /// Writes the chunk of `content` and returns its digest.

@@ -19,7 +19,7 @@ inline std::vector<std::byte> zlib_stream(std::span<const std::byte> plain, cons
     z_stream stream{};
     if (deflateInit2(&stream, choice.level, Z_DEFLATED, choice.window_bits, 8, Z_DEFAULT_STRATEGY) != Z_OK)
         throw std::runtime_error("zlib can't begin");
-    std::vector<std::byte> out(deflateBound(&stream, plain.size()) + 64);
+    std::vector<std::byte> out(deflateBound(&stream, static_cast<uLong>(plain.size())) + 64);
     stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(plain.data()));
     stream.avail_in = static_cast<uInt>(plain.size());
     stream.next_out = reinterpret_cast<Bytef*>(out.data());

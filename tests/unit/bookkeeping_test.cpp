@@ -64,7 +64,7 @@ std::vector<std::uint64_t> offsets(const Distrust& distrust) {
 
 BOOST_AUTO_TEST_CASE(an_l2_table_of_one_owner_that_two_states_have_makes_both_unreadable) {
     const TemporaryFolder folder;
-    const std::string path = folder.write("d.qcow2", image_with_shared_table(true));
+    const std::string path = folder.write("d.qcow2", image_with_shared_table(true)).string();
     for (const char* state : {"", "#before"}) {
         const auto opened = open_disk(path + state, {});
         BOOST_REQUIRE(opened.has_error());
@@ -78,7 +78,7 @@ BOOST_AUTO_TEST_CASE(an_l2_table_of_one_owner_that_two_states_have_makes_both_un
 
 BOOST_AUTO_TEST_CASE(an_l2_table_that_is_not_said_to_have_one_owner_is_read_by_both_states) {
     const TemporaryFolder folder;
-    const std::string path = folder.write("d.qcow2", image_with_shared_table(false));
+    const std::string path = folder.write("d.qcow2", image_with_shared_table(false)).string();
     for (const char* state : {"", "#before"}) {
         const auto opened = open_disk(path + state, {});
         BOOST_TEST(opened.has_value());
@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(an_l2_table_that_is_not_said_to_have_one_owner_is_read_by_b
 
 BOOST_AUTO_TEST_CASE(ranges_that_an_audit_distrusts_are_told_of_the_disk_that_is_read) {
     const TemporaryFolder folder;
-    const std::string path = folder.write("d.qcow2", image_with_shared_cluster());
+    const std::string path = folder.write("d.qcow2", image_with_shared_cluster()).string();
     const auto found = find_distrusted(open_disk(path, {}).value(), {});
     BOOST_REQUIRE(found.has_value());
     const std::vector<std::uint64_t> wanted{0, 5};

@@ -2,12 +2,10 @@
 #include "model.hpp"
 #include "open/open.hpp"
 #include "open/registry.hpp"
+#include "special_files.hpp"
 #include "temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
-
-#include <cstdlib>
-#include <sys/stat.h>
 
 using namespace vdisk;
 using namespace vdisk::test;
@@ -80,10 +78,10 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(references)
 
-BOOST_AUTO_TEST_CASE(protocols_devices_and_fifos_are_never_opened) {
+BOOST_AUTO_TEST_CASE(protocols_devices_and_fifos_are_never_opened, *on_posix()) {
     const TemporaryFolder folder;
     const References gate(folder.path() / "image", ReferencePolicy::any, {});
-    ::mkfifo((folder.path() / "fifo").c_str(), 0600);
+    make_fifo(folder.path() / "fifo");
     std::filesystem::create_symlink("/dev/null", folder.path() / "null");
     for (const char* name : {"nbd://host/x", "json:{\"driver\":\"nbd\"}", "http://host/x", "fat:rw:/tmp"})
         BOOST_TEST((refusal(gate, name) == ErrorKind::unsupported), name);
@@ -94,7 +92,7 @@ BOOST_AUTO_TEST_CASE(protocols_devices_and_fifos_are_never_opened) {
     BOOST_TEST((refusal(gate, std::string(5000, 'x')) == ErrorKind::limit_exceeded));
 }
 
-BOOST_AUTO_TEST_CASE(a_relative_name_is_found_beside_the_link_and_beside_the_real_file) {
+BOOST_AUTO_TEST_CASE(a_relative_name_is_found_beside_the_link_and_beside_the_real_file, *on_posix()) {
     const TemporaryFolder real;
     const TemporaryFolder locker;
     real.write("base", kSome);
@@ -113,7 +111,7 @@ BOOST_AUTO_TEST_CASE(an_absolute_name_that_is_gone_is_found_beside_the_image) {
     BOOST_TEST(!found.value().how.empty());
 }
 
-BOOST_AUTO_TEST_CASE(the_policy_confines_what_is_opened) {
+BOOST_AUTO_TEST_CASE(the_policy_confines_what_is_opened, *on_posix()) {
     const TemporaryFolder folder;
     const TemporaryFolder elsewhere;
     folder.write("base", kSome);
@@ -128,11 +126,11 @@ BOOST_AUTO_TEST_CASE(the_policy_confines_what_is_opened) {
 }
 
 BOOST_AUTO_TEST_CASE(the_environment_sets_the_policy) {
-    ::setenv("VDISK_REFERENCES", "same-dir", 1);
+    set_variable("VDISK_REFERENCES", "same-dir");
     BOOST_TEST((reference_policy_from_environment().value() == ReferencePolicy::same_dir));
-    ::setenv("VDISK_REFERENCES", "sometimes", 1);
+    set_variable("VDISK_REFERENCES", "sometimes");
     BOOST_TEST((reference_policy_from_environment().error().kind == ErrorKind::usage));
-    ::unsetenv("VDISK_REFERENCES");
+    set_variable("VDISK_REFERENCES", "");
     BOOST_TEST((reference_policy_from_environment().value() == ReferencePolicy::any));
 }
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/file_source.hpp"
 #include "model.hpp"
+#include "special_files.hpp"
 #include "temporary_folder.hpp"
 
 #include <boost/endian/buffers.hpp>
 #include <boost/test/unit_test.hpp>
-
-#include <sys/stat.h>
-#include <unistd.h>
 
 using namespace vdisk;
 using namespace vdisk::test;
@@ -34,10 +32,10 @@ BOOST_AUTO_TEST_CASE(a_file_reads_like_its_bytes) {
     check_against_model(*file.value(), bytes, 4096, random);
 }
 
-BOOST_AUTO_TEST_CASE(what_is_no_file_is_refused_without_waiting) {
+BOOST_AUTO_TEST_CASE(what_is_no_file_is_refused_without_waiting, *on_posix()) {
     const TemporaryFolder folder;
     const auto fifo = folder.path() / "fifo";
-    BOOST_REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    make_fifo(fifo);
     BOOST_TEST((kind_of_opening(fifo) == ErrorKind::io));
     BOOST_TEST((kind_of_opening(folder.path()) == ErrorKind::io));
     BOOST_TEST((kind_of_opening(folder.path() / "missing") == ErrorKind::io));
@@ -53,7 +51,7 @@ BOOST_AUTO_TEST_CASE(a_file_that_shrinks_while_open_is_truncated_not_zero) {
     const Bytes bytes = random_bytes(random, 10'000);
     const auto path = folder.write("f", bytes);
     const auto file = FileSource::open(path, FileKinds::regular_only);
-    BOOST_REQUIRE(::truncate(path.c_str(), 5000) == 0);
+    std::filesystem::resize_file(path, 5000);
     Bytes out(1000);
     BOOST_TEST((file.value()->read_at(4500, out).error().kind == ErrorKind::truncated));
     BOOST_TEST(reads_as(*file.value(), bytes, 4000, 1000));

@@ -6,6 +6,7 @@
 #include "open/open.hpp"
 #include "open/registry.hpp"
 #include "qcow2_builder.hpp"
+#include "special_files.hpp"
 #include "temporary_folder.hpp"
 #include "vdi_builder.hpp"
 
@@ -98,7 +99,7 @@ BOOST_AUTO_TEST_CASE(windows_of_nested_raw_layers_lie_in_each_other) {
         BOOST_TEST(parse_backing_name(bad).has_error(), bad);
 }
 
-BOOST_AUTO_TEST_CASE(a_link_below_the_root_stays_below_it) {
+BOOST_AUTO_TEST_CASE(a_link_below_the_root_stays_below_it, *on_posix()) {
     const TemporaryFolder folder;
     const auto root = folder.path() / "mnt";
     std::filesystem::create_directories(root / "srv");

@@ -5,6 +5,7 @@
 #include "model.hpp"
 #include "open/open.hpp"
 #include "qcow2_builder.hpp"
+#include "special_files.hpp"
 #include "temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -73,10 +74,10 @@ struct CutImage {
     std::string cut(const std::string& name, std::size_t length, std::size_t first = 1) const {
         for (std::size_t i = 0; i * length < file.size(); ++i)
             folder.write(fmt::format("{}.{:03}", name, first + i), part(i, length));
-        return folder.path() / fmt::format("{}.{:03}", name, first);
+        return (folder.path() / fmt::format("{}.{:03}", name, first)).string();
     }
 
-    std::string path(const std::string& name) const { return folder.path() / name; }
+    std::string path(const std::string& name) const { return (folder.path() / name).string(); }
 };
 
 std::string error_of(const Result<OpenedDisk>& opened) {
@@ -192,7 +193,7 @@ BOOST_AUTO_TEST_CASE(a_file_without_others_beside_it_is_itself) {
     BOOST_TEST(opened.value().remarks().empty());
 }
 
-BOOST_AUTO_TEST_CASE(parts_behind_a_link_are_found_beside_what_it_leads_to) {
+BOOST_AUTO_TEST_CASE(parts_behind_a_link_are_found_beside_what_it_leads_to, *on_posix()) {
     const CutImage image;
     const TemporaryFolder elsewhere;
     fs::create_symlink(image.cut("d.qcow2", 100000), elsewhere.path() / "case.qcow2");
@@ -243,7 +244,7 @@ BOOST_AUTO_TEST_CASE(parts_of_which_nobody_knows_where_they_lie_are_an_error_tha
 
 BOOST_AUTO_TEST_CASE(files_of_their_own_are_no_parts_whatever_their_names_say) {
     const CutImage image;
-    const std::string first = image.folder.write("vm.001", image.file);
+    const std::string first = image.folder.write("vm.001", image.file).string();
     image.folder.write("vm.002", Qcow2Builder({.size = 1 << 20}).bytes());
     const auto opened = open_disk(first, {});
     check_reads(opened, image.disk);
@@ -276,15 +277,15 @@ BOOST_AUTO_TEST_CASE(the_key_parts_decides_and_is_refused_where_it_means_nothing
     BOOST_REQUIRE(one.has_value());
     BOOST_TEST(one.value().context.file->size() == kPart);
     BOOST_TEST(error_of(open_disk(first + "#parts=two", {})).find("'two'") != std::string::npos);
-    const std::string single = image.folder.write("single.001", image.file);
+    const std::string single = image.folder.write("single.001", image.file).string();
     BOOST_TEST(error_of(open_disk(single + "#parts=one", {})).find("no other part") != std::string::npos);
 }
 
 BOOST_AUTO_TEST_CASE(given_parts_are_joined_in_the_order_given) {
     const CutImage image;
-    const std::string first = image.folder.write("begin", image.part(0, 300000));
-    const std::vector<std::string> more{image.folder.write("rest", image.part(1, 300000)),
-                                        image.folder.write("end", image.part(2, 300000))};
+    const std::string first = image.folder.write("begin", image.part(0, 300000)).string();
+    const std::vector<std::string> more{image.folder.write("rest", image.part(1, 300000)).string(),
+                                        image.folder.write("end", image.part(2, 300000)).string()};
     check_reads(open_disk(first, more, {}), image.disk);
     for (const std::string& wrong : {first, image.folder.write("other.qcow2", image.file).string()})
         BOOST_TEST(open_disk(first, std::vector<std::string>{wrong}, {}).has_error(), wrong);
@@ -317,7 +318,7 @@ BOOST_AUTO_TEST_CASE(a_backing_file_in_parts_is_joined) {
     check_reads(open_disk(image.folder.write("child.qcow2", child.bytes()).string(), {}), image.disk);
 }
 
-BOOST_AUTO_TEST_CASE(links_to_parts_elsewhere_are_followed_as_the_policy_says) {
+BOOST_AUTO_TEST_CASE(links_to_parts_elsewhere_are_followed_as_the_policy_says, *on_posix()) {
     const CutImage image;
     const TemporaryFolder elsewhere;
     const std::string first = image.cut("d.qcow2", 300000);
@@ -331,7 +332,7 @@ BOOST_AUTO_TEST_CASE(links_to_parts_elsewhere_are_followed_as_the_policy_says) {
     check_reads(open_disk(first, {.references = ReferencePolicy::deny}), image.disk);
 }
 
-BOOST_AUTO_TEST_CASE(a_link_below_the_evidence_root_stays_there) {
+BOOST_AUTO_TEST_CASE(a_link_below_the_evidence_root_stays_there, *on_posix()) {
     const CutImage image;
     const std::string first = image.cut("d.qcow2", 300000);
     fs::create_directory(image.path("store"));
@@ -371,8 +372,8 @@ BOOST_AUTO_TEST_CASE(a_change_of_any_part_is_seen) {
 BOOST_AUTO_TEST_CASE(an_index_key_knows_the_folders_of_all_parts) {
     const CutImage image;
     const TemporaryFolder elsewhere;
-    const std::string first = image.folder.write("first", image.part(0, 600000));
-    const std::vector<std::string> more{elsewhere.write("second", image.part(1, 600000))};
+    const std::string first = image.folder.write("first", image.part(0, 600000)).string();
+    const std::vector<std::string> more{elsewhere.write("second", image.part(1, 600000)).string()};
     const auto opened = open_file(first, more, {});
     const IndexKey key = IndexKey::of(*opened.value().context.file, "test").value();
     for (const fs::path& folder : {image.folder.path(), elsewhere.path()})

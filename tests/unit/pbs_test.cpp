@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "base/system/path.hpp"
 #include "format/pbs/blob.hpp"
 #include "format/pbs/catalog.hpp"
 #include "format/pbs/layout.hpp"
@@ -46,7 +47,7 @@ vdisk::pbs::Key some_key(std::byte first = std::byte{0}) {
 }
 
 OpenedDisk opened(const fs::path& index) {
-    return required(open_disk(index.native(), {}));
+    return required(open_disk(index.string(), {}));
 }
 
 bool fails(const Image& disk, std::uint64_t at, std::size_t length) {
@@ -85,7 +86,7 @@ BOOST_AUTO_TEST_CASE(an_index_that_a_program_reads_finds_chunks_only_where_a_per
     const auto without = opened("");
     BOOST_REQUIRE(without.has_error());
     BOOST_TEST(without.error().what.find("lies in no folder") != std::string::npos, without.error().what);
-    const auto with = required(opened("chunks=" + (store.root() / ".chunks").native()));
+    const auto with = required(opened("chunks=" + (store.root() / ".chunks").string()));
     BOOST_TEST(reads_as(*with.image, disk, 0, disk.size()));
 }
 
@@ -134,6 +135,7 @@ BOOST_AUTO_TEST_CASE(a_chunk_that_is_missing_cut_or_another_one_is_an_error_for_
         fs::remove(store.chunk(index.digests[2]));
         fs::create_directory(store.chunk(index.digests[2]));
     });
+    if (system::kHasDrives) return; // whoever may make links there
     damage([](const PbsStore& store, const PbsIndex& index) {
         const auto file = store.chunk(index.digests[2]);
         fs::rename(file, store.root() / "elsewhere");
@@ -174,9 +176,9 @@ BOOST_AUTO_TEST_CASE(a_renamed_chunk_is_read_if_its_digest_proves_it) {
     const PbsIndex index = store.store(disk, kChunk);
     const auto path = store.write_index(index);
     const auto chunk = store.chunk(index.digests[2]);
-    fs::rename(chunk, chunk.native() + ".0.bad");
+    fs::rename(chunk, chunk.string() + ".0.bad");
     check_against_model(*opened(path).image, disk, kChunk, random);
-    flip(chunk.native() + ".0.bad", 100);
+    flip(chunk.string() + ".0.bad", 100);
     check_lost(*opened(path).image, disk, 2 * kChunk, 3 * kChunk);
 }
 
@@ -212,7 +214,7 @@ BOOST_AUTO_TEST_CASE(impossible_headers_are_refused) {
         Bytes file = sound.build();
         put_little(file, at, value, 8);
         const auto path = store.write(fs::path(PbsStore::kSnapshot) / "x.fidx", file);
-        const auto there = open_disk(path.native(), {});
+        const auto there = open_disk(path.string(), {});
         BOOST_REQUIRE(there.has_error());
         return there.error().kind;
     };
@@ -240,7 +242,7 @@ BOOST_AUTO_TEST_CASE(an_index_that_never_got_its_size_ends_behind_the_last_chunk
     for (const Remark& remark : there.remarks()) said += remark.text + "\n";
     BOOST_TEST(said.find("does not say how large the disk is") != std::string::npos);
     std::fill(file.begin() + 4096, file.end(), std::byte{0});
-    const auto empty = open_disk(store.write(fs::path(PbsStore::kSnapshot) / "y.img.tmp_fidx", file).native(), {});
+    const auto empty = open_disk(store.write(fs::path(PbsStore::kSnapshot) / "y.img.tmp_fidx", file).string(), {});
     BOOST_TEST((empty.error().kind == ErrorKind::corrupt));
 }
 
@@ -354,11 +356,12 @@ BOOST_AUTO_TEST_CASE(the_folder_of_the_chunks_can_be_named) {
     const Bytes disk = small_disk(random);
     const auto path = store.write_index(store.store(disk, kChunk));
     fs::rename(store.root() / ".chunks", store.root() / "copied");
-    BOOST_TEST((open_disk(path.native(), {}).error().kind == ErrorKind::usage));
-    const std::string text = path.native() + "#chunks=" + (store.root() / "copied").native();
+    BOOST_TEST((open_disk(path.string(), {}).error().kind == ErrorKind::usage));
+    const std::string text = path.string() + "#chunks=" + (store.root() / "copied").string();
     check_against_model(*required(open_disk(text, {})).image, disk, kChunk, random);
+    if (system::kHasDrives) return;
     fs::create_directory_symlink(store.root() / "copied", store.root() / ".chunks");
-    BOOST_TEST((open_disk(path.native(), {}).error().kind == ErrorKind::usage));
+    BOOST_TEST((open_disk(path.string(), {}).error().kind == ErrorKind::usage));
 }
 
 BOOST_AUTO_TEST_CASE(a_chunk_that_expands_to_more_or_less_is_refused) {
@@ -445,17 +448,17 @@ BOOST_AUTO_TEST_CASE(encrypted_chunks_read_with_their_key_and_with_no_other) {
         const auto other =
             store.write("other.json", std::as_bytes(std::span(std::string_view(
                                           R"({"kdf":null,"data":"AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="})"))));
-        BOOST_TEST((open_disk(path.native(), {}).error().kind == ErrorKind::usage));
-        check_against_model(*required(open_disk(path.native() + "#key-file=" + key_file.native(), {})).image, disk,
+        BOOST_TEST((open_disk(path.string(), {}).error().kind == ErrorKind::usage));
+        check_against_model(*required(open_disk(path.string() + "#key-file=" + key_file.string(), {})).image, disk,
                             kChunk, random);
         // Nothing but the chunks tells which key it was: no byte is read.
-        const auto wrong = open_disk(path.native() + "#key-file=" + other.native(), {});
+        const auto wrong = open_disk(path.string() + "#key-file=" + other.string(), {});
         if (wrong.has_value())
             for (std::uint64_t at = 0; at < disk.size(); at += 512) BOOST_TEST(fails(*wrong.value().image, at, 1));
         store.write_manifest(R"({"backup-type":"vm","backup-id":"100","backup-time":1,"files":[],"unprotected":)"
                              R"({"key-fingerprint":")" +
                              vdisk::pbs::fingerprint_text(key.fingerprint()) + R"("}})");
-        BOOST_TEST((open_disk(path.native() + "#key-file=" + other.native(), {}).error().kind == ErrorKind::usage));
+        BOOST_TEST((open_disk(path.string() + "#key-file=" + other.string(), {}).error().kind == ErrorKind::usage));
     }
 }
 
@@ -473,7 +476,7 @@ BOOST_AUTO_TEST_CASE(every_changed_byte_of_an_encrypted_chunk_file_is_noticed) {
     const auto chunk = store.chunk(index.digests[0]);
     for (std::uint64_t at = 0; at < fs::file_size(chunk); ++at) {
         flip(chunk, at);
-        const auto there = open_disk(path.native() + "#key-file=" + key_file.native(), {});
+        const auto there = open_disk(path.string() + "#key-file=" + key_file.string(), {});
         if (there.has_value()) {
             Bytes out(kSmall);
             const auto read = there.value().image->read_at(0, out);
@@ -494,7 +497,7 @@ BOOST_AUTO_TEST_CASE(every_changed_byte_of_an_index_is_an_error_a_doubt_or_chang
     for (std::uint64_t at = 0; at < length; at = at == 128 ? 4096 : at + 1)
         for (unsigned bit = 0; bit < 8; ++bit) {
             flip(path, at, 1U << bit);
-            const auto there = open_disk(path.native(), {});
+            const auto there = open_disk(path.string(), {});
             if (there.has_value()) {
                 const bool told = !there.value().remarks().empty();
                 const bool sized = there.value().image->size() == disk.size();
@@ -528,18 +531,18 @@ BOOST_AUTO_TEST_CASE(a_snapshot_a_group_and_a_datastore_list_their_disks) {
                                          {store.snapshot().parent_path(), "2024-05-01T10:00:00Z/"},
                                          {store.root() / "vm", "100/2024-05-01T10:00:00Z/"},
                                          {store.root(), "vm/100/2024-05-01T10:00:00Z/"}}) {
-        const OpenedFile there = required(open_file(folder.native(), {}));
+        const OpenedFile there = required(open_file(folder.string(), {}));
         BOOST_REQUIRE_EQUAL(there.disks->disks().size(), 2U);
         BOOST_TEST(there.disks->disks()[1].name == prefix + "drive-scsi0");
         BOOST_TEST(!there.disks->disks()[0].chosen_by_default);
-        check_against_model(*required(open_disk(folder.native(), {})).image, disk, kChunk, random);
-        check_against_model(*required(open_disk(folder.native() + "#" + prefix + "drive-scsi0", {})).image, disk,
+        check_against_model(*required(open_disk(folder.string(), {})).image, disk, kChunk, random);
+        check_against_model(*required(open_disk(folder.string() + "#" + prefix + "drive-scsi0", {})).image, disk,
                             kChunk, random);
     }
-    const auto texts = required(required(open_file(store.snapshot().native(), {})).disks->configurations());
+    const auto texts = required(required(open_file(store.snapshot().string(), {})).disks->configurations());
     BOOST_REQUIRE_EQUAL(texts.size(), 1U);
     BOOST_TEST(texts[0].data == "cores: 2\n");
-    BOOST_TEST((open_file((store.root() / ".chunks").native(), {}).error().kind == ErrorKind::io));
+    BOOST_TEST((open_file((store.root() / ".chunks").string(), {}).error().kind == ErrorKind::io));
 }
 
 BOOST_AUTO_TEST_CASE(verify_reads_a_chunk_once_and_tells_each_range_of_a_damaged_one) {
@@ -549,7 +552,7 @@ BOOST_AUTO_TEST_CASE(verify_reads_a_chunk_once_and_tells_each_range_of_a_damaged
     disk.insert(disk.end(), disk.begin(), disk.begin() + kChunk);
     const PbsIndex index = store.store(disk, kChunk);
     const auto path = store.write_index(index);
-    const auto verified = [&] { return required(required(open_file(path.native(), {})).disks->verify({})); };
+    const auto verified = [&] { return required(required(open_file(path.string(), {})).disks->verify({})); };
     BOOST_TEST(verified().number_of(Severity::note) == 1U); // that there is no manifest
     BOOST_TEST(*verified().facts["chunks read"].number() == 1U);
     flip(store.chunk(index.digests[0]), 9);

@@ -3,11 +3,10 @@
 #include "model.hpp"
 #include "open/open.hpp"
 #include "qcow2_builder.hpp"
+#include "special_files.hpp"
 #include "temporary_folder.hpp"
 
 #include <boost/test/unit_test.hpp>
-
-#include <sys/stat.h>
 
 using namespace vdisk;
 using namespace vdisk::test;
@@ -350,10 +349,10 @@ BOOST_AUTO_TEST_SUITE_END()
 
 BOOST_AUTO_TEST_SUITE(qcow2_references)
 
-BOOST_AUTO_TEST_CASE(a_backing_file_that_is_not_there_or_not_a_file_is_refused) {
+BOOST_AUTO_TEST_CASE(a_backing_file_that_is_not_there_or_not_a_file_is_refused, *on_posix()) {
     const TemporaryFolder folder;
-    ::mkdir((folder.path() / "folder").c_str(), 0777);
-    ::mkfifo((folder.path() / "fifo").c_str(), 0666);
+    std::filesystem::create_directory(folder.path() / "folder");
+    make_fifo(folder.path() / "fifo");
     for (const char* name : {"missing", "folder", "fifo", "/nowhere/missing"}) {
         Qcow2Builder builder(kOptions);
         builder.backing(name);
@@ -382,9 +381,9 @@ BOOST_AUTO_TEST_CASE(an_image_that_backs_itself_is_refused) {
     check_message(disk.error(), (folder.path() / "lower").string());
 }
 
-BOOST_AUTO_TEST_CASE(a_folder_or_a_fifo_is_no_image) {
+BOOST_AUTO_TEST_CASE(a_folder_or_a_fifo_is_no_image, *on_posix()) {
     const TemporaryFolder folder;
-    ::mkfifo((folder.path() / "fifo").c_str(), 0666);
+    make_fifo(folder.path() / "fifo");
     check_disk_refused(folder.path().string(), ErrorKind::io);
     check_disk_refused((folder.path() / "fifo").string(), ErrorKind::io);
     check_disk_refused((folder.path() / "missing").string(), ErrorKind::io);
@@ -403,7 +402,7 @@ BOOST_AUTO_TEST_CASE(a_data_file_must_be_named_and_be_there) {
     BOOST_TEST(open_disk(path, {}).error().what.find((folder.path() / "disk.data").string()) != std::string::npos);
     const std::string given = folder.write("elsewhere", Bytes(1 << 20)).string();
     const OpenedDisk opened = required(open_disk(path + "#data-file=" + given, {}));
-    BOOST_TEST(word_of(opened.chain[0].files, "data file used") == '"' + given + '"');
+    BOOST_TEST(word_of(opened.chain[0].files, "data file used") == Facts(given).dump());
 
     const std::string plain = folder.write("plain", Qcow2Builder(kOptions).bytes()).string();
     check_disk_refused(plain + "#data-file=" + given, ErrorKind::usage);

@@ -3,12 +3,11 @@
 
 #include "model.hpp"
 #include "open/open.hpp"
+#include "special_files.hpp"
 #include "temporary_folder.hpp"
 #include "vma_builder.hpp"
 
 #include <boost/test/unit_test.hpp>
-
-#include <sys/stat.h>
 
 using namespace vdisk;
 using namespace vdisk::test;
@@ -136,7 +135,7 @@ BOOST_AUTO_TEST_CASE(a_selector_adds_to_a_reference_and_never_contradicts_it) {
         BOOST_TEST((refusal(fixed.string() + selector).kind == ErrorKind::usage), selector);
 }
 
-BOOST_AUTO_TEST_CASE(both_files_are_found_when_their_folder_moves_and_through_a_link) {
+BOOST_AUTO_TEST_CASE(both_files_are_found_when_their_folder_moves_and_through_a_link, *on_posix()) {
     const TemporaryFolder folder;
     const TemporaryFolder locker;
     fs::create_directory(folder.path() / "case");
@@ -166,7 +165,7 @@ BOOST_AUTO_TEST_CASE(errors_name_both_files) {
         says(refusal(write_reference(folder, "6.vdisk", "image = b.vma\nkey-file = gone\n")), {"6.vdisk", "'gone'"}));
 }
 
-BOOST_AUTO_TEST_CASE(a_reference_to_a_reference_is_refused) {
+BOOST_AUTO_TEST_CASE(a_reference_to_a_reference_is_refused, *on_posix()) {
     const TemporaryFolder folder;
     write_backup(folder, "b.vma");
     write_reference(folder, "1.vdisk", "image = b.vma\ndevice = first\n");
@@ -177,10 +176,10 @@ BOOST_AUTO_TEST_CASE(a_reference_to_a_reference_is_refused) {
     BOOST_TEST((refusal(folder.path() / "self.vdisk").kind == ErrorKind::corrupt));
 }
 
-BOOST_AUTO_TEST_CASE(only_regular_files_are_opened_for_a_reference) {
+BOOST_AUTO_TEST_CASE(only_regular_files_are_opened_for_a_reference, *on_posix()) {
     const TemporaryFolder folder;
     write_backup(folder, "b.vma");
-    ::mkfifo((folder.path() / "fifo").c_str(), 0600);
+    make_fifo(folder.path() / "fifo");
     const std::string good = "image = b.vma\ndevice = first\n";
     for (const char* name : {"fifo", "/dev/zero", "/dev/null", "."}) {
         BOOST_TEST((refusal(write_reference(folder, "r", std::string("image = ") + name + "\n")).kind == ErrorKind::io),

@@ -373,8 +373,8 @@ std::string settings(const std::string& disks, const std::string& rest = "") {
            disks + "</HardDisks></MediaRegistry>" + rest + "</Machine></VirtualBox>";
 }
 
-bool chain_reads(const std::string& text, MachineFolder& machine, OpenOptions options = {}) {
-    const auto disk = open_disk(text, options);
+bool chain_reads(const std::filesystem::path& text, MachineFolder& machine, OpenOptions options = {}) {
+    const auto disk = open_disk(text.string(), options);
     if (disk.has_error()) {
         BOOST_TEST_MESSAGE(disk.error().what);
         return false;
@@ -382,8 +382,8 @@ bool chain_reads(const std::string& text, MachineFolder& machine, OpenOptions op
     return reads_as(*disk.value().image, machine.model, 0, machine.model.size());
 }
 
-Error failure(const std::string& text, OpenOptions options = {}) {
-    auto disk = open_disk(text, options);
+Error failure(const std::filesystem::path& text, OpenOptions options = {}) {
+    auto disk = open_disk(text.string(), options);
     BOOST_REQUIRE(disk.has_error());
     return disk.error();
 }
@@ -406,7 +406,7 @@ BOOST_AUTO_TEST_CASE(parents_are_found_by_the_registry_where_the_headers_are_far
     machine.add_chain("elsewhere/deep");
     std::filesystem::create_directory(machine.folder.path() / "far");
     std::filesystem::rename(machine.files[0], machine.folder.path() / "far/base.vdi");
-    const std::string path = machine.files.back();
+    const std::string path = machine.files.back().string();
     BOOST_TEST((failure(path).kind == ErrorKind::io));
     // Upper case, and a location relative to the settings file.
     std::string disks = hard_disk(1, "../far/base.vdi");
@@ -462,7 +462,7 @@ BOOST_AUTO_TEST_CASE(the_parent_key_overrides_at_each_level) {
     std::filesystem::create_directories(machine.folder.path() / "a/b/c");
     std::vector<std::string> moved;
     for (const auto& file : machine.files) {
-        moved.push_back(machine.folder.path() / "a/b/c" / fmt::format("moved{}", moved.size()));
+        moved.push_back((machine.folder.path() / "a/b/c" / fmt::format("moved{}", moved.size())).string());
         std::filesystem::rename(file, moved.back());
     }
     BOOST_TEST((failure(moved[3]).kind == ErrorKind::io));
@@ -495,7 +495,7 @@ BOOST_AUTO_TEST_CASE(a_chain_deeper_than_the_limit_is_refused) {
 BOOST_AUTO_TEST_CASE(the_policy_holds_for_the_search) {
     MachineFolder machine;
     machine.add_chain();
-    const std::string path = machine.files.back();
+    const std::string path = machine.files.back().string();
     BOOST_TEST((failure(path, {.references = ReferencePolicy::deny}).kind == ErrorKind::usage));
     BOOST_TEST(
         (failure(path, {.references = ReferencePolicy::same_dir}).kind == ErrorKind::usage)); // the base lies above
@@ -535,7 +535,7 @@ BOOST_AUTO_TEST_CASE(a_child_that_is_larger_than_its_parent_is_noted) {
     machine.add("base.vdi", 1, 0);
     VdiBuilder child{.type = 4, .disk_size = 41 * 4096, .create = vdi_uuid(2), .linkage = vdi_uuid(1)};
     child.parent_modify = vdi_uuid(101);
-    const std::string path = machine.folder.write("child.vdi", child.build());
+    const std::string path = machine.folder.write("child.vdi", child.build()).string();
     const std::vector<Remark> remarks = open_disk(path, {}).value().chain[1].remarks;
     BOOST_REQUIRE(remarks.size() == 1U);
     BOOST_TEST((remarks[0].weight == Remark::Weight::note));
@@ -574,7 +574,7 @@ BOOST_AUTO_TEST_CASE(a_machine_opens_as_the_disks_that_it_names) {
         "<Snapshots><Snapshot uuid=\"{00000012-0000-0000-0000-000000000000}\" name=\"second\"><Hardware>" +
         attached(2) + "</Hardware></Snapshot></Snapshots></Snapshot>";
     machine.write_text("m.vbox", settings(disks, snapshots + attached(4)));
-    const std::string path = machine.folder.path() / "m.vbox";
+    const std::string path = (machine.folder.path() / "m.vbox").string();
 
     const OpenedFile file = open_file(path, {}).value();
     std::vector<std::string> names;
@@ -603,7 +603,7 @@ BOOST_AUTO_TEST_CASE(a_machine_with_two_disks_asks_which) {
                                           "<Snapshot uuid=\"{00000011-0000-0000-0000-000000000000}\" name=\"first\">" +
                                               attached(1) + "<Hardware>" + attached(2, 1) + "</Hardware></Snapshot>" +
                                               attached(1) + "<Hardware>" + attached(2, 1) + "</Hardware>"));
-    const std::string path = machine.folder.path() / "m.vbox";
+    const std::string path = (machine.folder.path() / "m.vbox").string();
     BOOST_TEST((failure(path).kind == ErrorKind::usage));
     BOOST_TEST(failure(path).what.find("#SATA-1-0") != std::string::npos);
     BOOST_TEST(failure(path).what.find("#SATA-0-0@first") != std::string::npos);
@@ -635,7 +635,7 @@ BOOST_AUTO_TEST_CASE(an_encrypted_medium_is_refused_and_not_read_as_ciphertext) 
 
 BOOST_AUTO_TEST_CASE(machines_that_name_no_disk_or_too_many_are_refused) {
     MachineFolder machine;
-    const std::string path = machine.folder.path() / "m.vbox";
+    const std::string path = (machine.folder.path() / "m.vbox").string();
     machine.write_text("m.vbox", settings(""));
     BOOST_TEST((failure(path).kind == ErrorKind::corrupt));
     machine.write_text("m.vbox", settings(hard_disk(1, "a") + hard_disk(2, "b")));

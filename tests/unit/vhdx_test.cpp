@@ -8,6 +8,8 @@
 
 #include <boost/test/unit_test.hpp>
 
+#include <array>
+
 using namespace vdisk;
 using namespace vdisk::test;
 
@@ -228,7 +230,7 @@ BOOST_AUTO_TEST_CASE(every_changed_bit_of_headers_regions_and_parameters_is_refu
     Bytes right(4 * kMiB);
     BOOST_REQUIRE(kInMemory.image_of(good)->read_at(0, right).has_value());
     std::vector<std::size_t> places;
-    for (const std::size_t start : {65536UL, 131072UL, 196608UL, 262144UL, VhdxBuilder::kLogAt})
+    for (const std::uint64_t start : std::to_array<std::uint64_t>({65536, 131072, 196608, 262144, VhdxBuilder::kLogAt}))
         for (std::size_t at = 0; at < 80; ++at) places.push_back(start + at);
     for (std::size_t at = 0; at < 8; ++at) places.push_back(VhdxBuilder::kMetadataAt + 65536 + at); // parameters
     for (std::size_t at = 0; at < 4; ++at) places.push_back(VhdxBuilder::kMetadataAt + 65568 + at); // sector size
@@ -328,7 +330,7 @@ BOOST_AUTO_TEST_CASE(a_pending_log_is_replayed_in_memory) {
 }
 
 BOOST_AUTO_TEST_CASE(entries_wrap_around_the_end_of_the_log) {
-    for (const std::uint64_t page : {1UL, 100UL, VhdxBuilder::kPages - 1}) {
+    for (const std::uint64_t page : std::to_array<std::uint64_t>({1, 100, VhdxBuilder::kPages - 1})) {
         VhdxBuilder disk = dirty_disk();
         disk.entries[0].page = disk.entries[0].tail = page;
         check_small(disk.build());
@@ -410,8 +412,9 @@ BOOST_AUTO_TEST_CASE(the_log_may_write_only_where_it_may) {
         disk.entries[0].writes.push_back({.offset = offset, .zero_length = zeros});
         return disk.build();
     };
-    for (const std::uint64_t offset : {0UL, 65536UL, 131072UL, VhdxBuilder::kLogAt, VhdxBuilder::kLogAt + kMiB - 4096,
-                                       1UL << 62, 0xFFFFFFFFFFFFF000UL})
+    for (const std::uint64_t offset :
+         std::to_array<std::uint64_t>({0, 65536, 131072, VhdxBuilder::kLogAt, VhdxBuilder::kLogAt + kMiB - 4096,
+                                       std::uint64_t{1} << 62, 0xFFFFFFFFFFFFF000}))
         BOOST_TEST((kInMemory.refused(write(offset, 4096)) == ErrorKind::corrupt));
     BOOST_TEST((kInMemory.refused(write(0, 1ULL << 60)) == ErrorKind::corrupt));
     BOOST_TEST(
