@@ -138,7 +138,7 @@ Result<void> Output::skip(std::uint64_t length) {
     }
     static const std::vector<std::byte> zeros(kPiece);
     for (; length > 0; length -= std::min(length, kPiece))
-        VDISK_CHECK(write(std::span(zeros).first(std::min(length, kPiece))));
+        VDISK_CHECK(write(std::span(zeros).first(static_cast<std::size_t>(std::min(length, kPiece)))));
     return ok();
 }
 

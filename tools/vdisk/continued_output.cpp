@@ -34,7 +34,7 @@ Result<Facts> read_state(const fs::path& path) {
     std::error_code error;
     const auto size = fs::file_size(path, error);
     if (error) return fail(ErrorKind::io, "{}: {}", name, error.message());
-    std::string text(std::min<std::uint64_t>(size, kLongestState), '\0');
+    std::string text(static_cast<std::size_t>(std::min<std::uint64_t>(size, kLongestState)), '\0');
     if (!std::ifstream(path, std::ios::binary).read(text.data(), static_cast<std::streamsize>(text.size())))
         return fail(ErrorKind::io, "{}: can't be read", name);
     const auto state = Facts::parse(text);
