@@ -53,7 +53,7 @@ template<class Took> void each_block(const Bytes& frame, const Bytes& plain, Too
         const ZstdBlock block = parse_zstd_block(rest);
         const auto length = ZstdBlockDecoder::length_of(rest);
         BOOST_REQUIRE(length.has_value());
-        const auto got = decoder.decode(rest.first(length.value()), &decoded[done]);
+        const auto got = decoder.decode(rest.first(length.value()), std::span(decoded).subspan(done));
         BOOST_REQUIRE(got.has_value());
         if (block.kind == ZstdBlock::Kind::compressed)
             took(done, rest.subspan(kZstdBlockHeader, block.packed), got.value());

@@ -186,13 +186,13 @@ Result<std::size_t> ZstdBlockDecoder::length_of(std::span<const std::byte> packe
     return length;
 }
 
-Result<std::size_t> ZstdBlockDecoder::decode(std::span<const std::byte> block, std::byte* out) {
+Result<std::size_t> ZstdBlockDecoder::decode(std::span<const std::byte> block, std::span<std::byte> out) {
     // The decoder refuses to go on behind the last block of a frame, and where that is we know.
     std::array<std::byte, kZstdBlockHeader> header{block[0] & ~std::byte{1}, block[1], block[2]};
     std::size_t status = ZSTD_decompressContinue(decoder_.get(), nullptr, 0, header.data(), header.size());
     if (!ZSTD_isError(status) && block.size() > header.size())
-        status = ZSTD_decompressContinue(decoder_.get(), out, kZstdBlockMax, &block[header.size()],
-                                         block.size() - header.size());
+        status = ZSTD_decompressContinue(decoder_.get(), out.data(), std::min(out.size(), kZstdBlockMax),
+                                         &block[header.size()], block.size() - header.size());
     if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
     return status;
 }

@@ -78,9 +78,10 @@ public:
     /// How long the block at the start of `packed` is, with its header; `corrupt` if `packed` ends before it does.
     [[nodiscard]] static Result<std::size_t> length_of(std::span<const std::byte> packed);
 
-    /// Decodes one block, its header included, and returns how many bytes it has. `out` has room for kZstdBlockMax
-    /// bytes and lies directly behind the bytes of the block before. `corrupt` if it can't be decoded.
-    [[nodiscard]] Result<std::size_t> decode(std::span<const std::byte> block, std::byte* out);
+    /// Decodes one block, its header included, and returns how many bytes it has. `out` lies directly behind the bytes
+    /// of the block before; of its first kZstdBlockMax bytes all may be written to. `corrupt` if it can't be decoded,
+    /// or has more bytes than `out`.
+    [[nodiscard]] Result<std::size_t> decode(std::span<const std::byte> block, std::span<std::byte> out);
 
 private:
     Result<void> feed_header();

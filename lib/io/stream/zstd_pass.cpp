@@ -264,7 +264,7 @@ Result<PlainChunk> ZstdPass::next_block() {
 
     make_room();
     std::byte* const out = ring_memory_.get() + plain_ % ring_bytes_;
-    const auto got = decoder_.decode(framed, out);
+    const auto got = decoder_.decode(framed, {out, kZstdBlockMax});
     if (got.has_value()) return took_block(block, {out, got.value()});
     if (got.error().kind == ErrorKind::io) return got.error();
     VDISK_CHECK(broken(fail(ErrorKind::corrupt, "block at offset {}: {}", packed_, got.error().what)));
@@ -592,7 +592,7 @@ Result<PlainChunk> ZstdPass::go_on_at(std::uint64_t next, bool by_blocks) {
     return PlainChunk{.lost = lost, .why = &index_.why(reason)};
 }
 
-// Decodes a run into a ring, which begins with the window.
+// Decodes a run into a ring, which begins with the window; or all of it to where it is wanted.
 class ZstdRunReader final : public SegmentReader {
 public:
     ZstdRunReader(const ByteSource& packed, const Segment& run)
@@ -614,8 +614,9 @@ public:
     }
 
     Result<void> read(std::span<std::byte> out) override {
+        if (!begun_ && out.size() == left_) return read_all(out);
         while (!out.empty()) {
-            if (decoded_.empty()) VDISK_CHECK(decode_block());
+            if (decoded_.empty()) VDISK_CHECK(decode_into_ring());
             const std::size_t count = std::min(out.size(), decoded_.size());
             std::memcpy(out.data(), decoded_.data(), count);
             out = out.subspan(count);
@@ -625,21 +626,36 @@ public:
     }
 
 private:
-    Result<void> decode_block() {
+    // The decoder finds the window where it is, apart from these bytes.
+    Result<void> read_all(std::span<std::byte> out) {
+        while (!out.empty()) {
+            VDISK_TRY(got, decode_block(out));
+            out = out.subspan(got);
+        }
+        return ok();
+    }
+
+    Result<void> decode_into_ring() {
+        const std::span<std::byte> ring = state_->memory.bytes();
+        if (ring.size() - place_ < kZstdBlockMax + kOverwrite) place_ = 0;
+        VDISK_TRY(got, decode_block(ring.subspan(place_, kZstdBlockMax)));
+        decoded_ = ring.subspan(place_, got);
+        place_ += got;
+        return ok();
+    }
+
+    Result<std::size_t> decode_block(std::span<std::byte> out) {
         VDISK_TRY(header, input_.at(at_, std::min<std::uint64_t>(kZstdBlockHeader, end_ - at_)));
         if (header.size() < kZstdBlockHeader) return fail(ErrorKind::corrupt, "zstd data ends early");
         const std::uint64_t wanted = kZstdBlockHeader + std::uint64_t{parse_zstd_block(header).packed};
         VDISK_TRY(block, input_.at(at_, static_cast<std::size_t>(std::min(wanted, end_ - at_))));
         VDISK_TRY(length, ZstdBlockDecoder::length_of(block));
-        const std::span<std::byte> ring = state_->memory.bytes();
-        if (ring.size() - place_ < kZstdBlockMax + kOverwrite) place_ = 0;
-        VDISK_TRY(got, decoder_.decode(block.first(length), &ring[place_]));
+        begun_ = true;
+        VDISK_TRY(got, decoder_.decode(block.first(length), out));
         if (got > left_) return fail(ErrorKind::corrupt, "zstd data expands to more than it did");
-        decoded_ = ring.subspan(place_, got);
-        place_ += got;
         left_ -= got;
         at_ += length;
-        return ok();
+        return got;
     }
 
     static constexpr unsigned kReachLog = 27; // no frame with a larger window is in an index
@@ -649,6 +665,7 @@ private:
     std::optional<DecoderState> state_;
     std::span<const std::byte> decoded_; ///< and not given yet
     std::size_t place_ = 0;              ///< of the next block
+    bool begun_ = false;                 ///< a block was decoded
     std::uint64_t at_;
     std::uint64_t end_;
     std::uint64_t left_; ///< plain bytes
