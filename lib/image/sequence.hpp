@@ -23,7 +23,7 @@ public:
     explicit Sequence(std::uint64_t window = kWindow) : window_(std::max(window, kWindow)) {}
 
     /// Notes a read of `length` bytes at `offset`. If that is part of a long run, the bytes worth preparing now: what
-    /// is left of this read and the window behind it, each byte once.
+    /// is left of this read and behind it the window, or twice the run if that is less, each byte once.
     [[nodiscard]] std::optional<Range> advance(std::uint64_t offset, std::uint64_t length) {
         const std::lock_guard lock(mutex_);
         const bool continues = offset == expected_;
@@ -32,8 +32,9 @@ public:
         if (!continues) prepared_ = offset;
         if (run_ <= kShortRun) return std::nullopt;
         const std::uint64_t start = std::max(prepared_, offset);
-        const std::uint64_t end = expected_ + window_;
-        if (end - start < window_ / 4) return std::nullopt; // not worth a look at the tables yet
+        const std::uint64_t window = std::min(window_, 2 * run_);
+        const std::uint64_t end = expected_ + window;
+        if (end < start + window / 4) return std::nullopt; // not worth a look at the tables yet
         prepared_ = end;
         return Range{start, end};
     }

@@ -9,8 +9,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
 #include <random>
+#include <thread>
 
 namespace vdisk::test {
 
@@ -128,5 +132,56 @@ private:
     std::uint64_t to_;
     mutable std::atomic<std::uint64_t> reads_{0};
 };
+
+/// Reads that touch [from, to) wait until open(); they fail if nobody calls it for a long time.
+class GatedSource final : public ByteSource {
+public:
+    GatedSource(SourcePtr inner, std::uint64_t from, std::uint64_t to)
+        : inner_(std::move(inner)), from_(from), to_(to) {}
+    std::uint64_t size() const noexcept override { return inner_->size(); }
+    std::string_view name() const noexcept override { return inner_->name(); }
+    Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (offset < to_ && offset + out.size() > from_) {
+            std::unique_lock lock(mutex_);
+            ++waiting_;
+            changed_.notify_all();
+            if (!changed_.wait_for(lock, kLong, [&] { return open_; }))
+                return fail(ErrorKind::io, "nobody opened the gate at {}", offset);
+        }
+        return inner_->read_at(offset, out);
+    }
+    /// Waits until a read has come to the gate; false if none does for a long time.
+    bool wait_for_reader() const {
+        std::unique_lock lock(mutex_);
+        return changed_.wait_for(lock, kLong, [&] { return waiting_ > 0; });
+    }
+    void open() const {
+        const std::lock_guard lock(mutex_);
+        open_ = true;
+        changed_.notify_all();
+    }
+
+private:
+    static constexpr std::chrono::seconds kLong{60};
+    SourcePtr inner_;
+    std::uint64_t from_;
+    std::uint64_t to_;
+    mutable std::mutex mutex_;
+    mutable std::condition_variable changed_;
+    mutable std::size_t waiting_ = 0;
+    mutable bool open_ = false;
+};
+
+/// One who waits for the file at `held`, through `gate`, while this thread reads what `others` says: whether all of it
+/// is right, also what was waited for.
+template<class Read, class Others>
+bool reads_while_another_waits(const GatedSource& gate, const Read& held, const Others& others) {
+    bool good = false;
+    std::thread waiting([&] { good = held(); });
+    const bool read = gate.wait_for_reader() && others();
+    gate.open();
+    waiting.join();
+    return read && good;
+}
 
 } // namespace vdisk::test

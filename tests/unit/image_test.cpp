@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "image/sequence.hpp"
 #include "image/uniform_layout.hpp"
 #include "model.hpp"
 
@@ -220,6 +221,56 @@ BOOST_AUTO_TEST_CASE(clusters_that_fail_ahead_fail_for_their_reader_and_are_trie
     for (int i = 0; i < 3; ++i) BOOST_TEST((disk.read_at(0, out).error().kind == ErrorKind::io));
     faulty->broken = false;
     BOOST_TEST(reads_as(disk, model, 0, model.size()));
+}
+
+BOOST_AUTO_TEST_CASE(who_waits_for_the_file_keeps_no_other_reader_waiting) {
+    Random random(13);
+    Limits limits;
+    limits.threads = 1;
+    const auto layout = std::make_shared<const RandomLayout>(random, 200 * kCluster);
+    const Bytes model = layout->over({});
+    for (const Extent::Kind kind : {Extent::Kind::stored, Extent::Kind::packed}) {
+        const auto extent_at = [&](std::uint64_t at) {
+            const Mapping mapping = layout->map(GuestOffset{at}, 1).value();
+            return mapping.asks_parent() ? Extent::zero(kCluster) : *mapping.own();
+        };
+        std::uint64_t held = 0;
+        while (extent_at(held).kind != kind) held += kCluster;
+        const Extent extent = extent_at(held);
+        const auto gate =
+            std::make_shared<GatedSource>(memory(layout->file()), extent.host.value, extent.host.value + 1);
+        const Image disk({.name = "disk",
+                          .layout = layout,
+                          .sources = {gate},
+                          .parent = nullptr,
+                          .caches = std::make_shared<Caches>(limits)});
+        BOOST_TEST(reads_while_another_waits(
+            *gate, [&] { return reads_as(disk, model, held, kCluster); },
+            [&] {
+                std::size_t wrong = 0;
+                for (std::uint64_t at = model.size() - kCluster; at > held; at -= kCluster)
+                    wrong += reads_as(disk, model, at, kCluster) ? 0U : 1U;
+                return wrong == 0;
+            }));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(as_much_is_prepared_as_a_reader_in_order_has_shown_to_want) {
+    constexpr std::uint64_t kRead = 64U << 10;
+    constexpr std::uint64_t kWindow = 64U << 20;
+    Sequence sequence(kWindow);
+    std::uint64_t prepared = 0, ahead = 0;
+    for (std::uint64_t at = 0; at < 200 * kWindow / 64; at += kRead) {
+        if (const auto range = sequence.advance(at, kRead)) {
+            BOOST_REQUIRE(range->start == std::max(prepared, at)); // each byte once
+            prepared = range->end;
+        }
+        BOOST_REQUIRE(prepared <= at + kRead + std::min(kWindow, 2 * (at + kRead)));
+        ahead = std::max(ahead, prepared - std::min(prepared, at + kRead));
+    }
+    BOOST_TEST(ahead == kWindow);
+    BOOST_TEST(!sequence.advance(5, kRead)); // elsewhere: it begins anew
+    BOOST_TEST(sequence.advance(5 + kRead, 4 * kRead)->end == 5 + 15 * kRead);
 }
 
 BOOST_AUTO_TEST_CASE(resolved_extents_tile_any_range_exactly) {
