@@ -14,13 +14,13 @@ mkdir -p build-fuzz/findings
 cd build-fuzz
 [ -f Makefile ] || ../configure CXX="${FUZZ_CXX:-clang++}" CXXFLAGS="-O1 -g1" --enable-fuzzing --enable-batches --enable-address-sanitizer \
     --enable-undefined-sanitizer --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin > configure.log
-make -s -j"$processors" fuzz-targets
+make -s -j"$processors" tests/fuzz/fuzz_targets
 rm -rf results
 mkdir results
 
-[ $# -gt 0 ] || set -- $(make -s list-fuzz-targets)
+[ $# -gt 0 ] || set -- $(ls ../tests/fuzz/corpus)
 for target; do
-    [ -x "tests/fuzz/$(basename "$target")" ] || { echo "fuzz.sh: no target is called '$target'; there are: $(basename -a $(make -s list-fuzz-targets) | xargs)" >&2; exit 2; }
+    [ -d "../tests/fuzz/corpus/$target" ] || { echo "fuzz.sh: no target is called '$target'; there are: $(ls ../tests/fuzz/corpus | xargs)" >&2; exit 2; }
 done
 jobs=$((processors / $#)) # for each target
 [ "$jobs" -ge 1 ] || jobs=1

@@ -47,10 +47,9 @@ for row in $rows; do
     formats=$((formats + 1))
     expect "$name" tests "a unit test" "tests/unit/${name}"*_test.cpp
     expect "$name" oracle "a comparison with other programs" "tests/oracle/${name}"_*.py
-    expect "$name" fuzz "a fuzz target" "tests/fuzz/fuzz_$name.cpp"
     expect "$name" seeds "seeds of the fuzz target" "tests/fuzz/corpus/fuzz_$name"/*
     expect "$name" limits "hostile files" "tests/limits/${name}_limits.cpp"
-    expect_text "$name" fuzz "the fuzz target" tests/fuzz/Makemodule.am "tests/fuzz/fuzz_$name( |\$)"
+    expect_text "$name" fuzz "a fuzz target" tests/fuzz/targets.cpp "\"fuzz_$name\""
     expect_text "$name" number "the number for The Sleuth Kit" tsk_plugin/image_types.cpp "\"$name\""
     expect_text "$name" table "a row" README.md "^- \*\*$name\*\*:"
     expect_text "$name" man "an entry" man/vdisk.1 "^\.B $name\$"

@@ -7,7 +7,7 @@ for corpus in "$tests"/fuzz/corpus/*/; do
     target=$(basename "$corpus")
     fixtures=$tests/fixtures/${target#fuzz_}
     [ -d "$fixtures" ] || fixtures=
-    said=$("${abs_top_builddir:?}/tests/fuzz/$target" "$corpus" $fixtures) || { echo "FAILED (failures=1): $target"; exit 1; }
+    said=$(VDISK_FUZZ_TARGET=$target "${abs_top_builddir:?}/tests/fuzz/fuzz_targets" "$corpus" $fixtures) || { echo "FAILED (failures=1): $target"; exit 1; }
     said=${said#Ran }
     ran=$((ran + ${said% tests}))
 done

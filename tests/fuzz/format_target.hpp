@@ -11,18 +11,13 @@
 #include "open/open.hpp"
 #include "open/registry.hpp"
 #include "open/report.hpp"
+#include "target.hpp"
 
-#include <cstdlib>
 #include <thread>
 
 namespace vdisk::fuzz {
 
 constexpr std::size_t kMostRead = 1U << 18; // enough for four of the usual clusters; more only slows down
-
-/// Ends the program if `condition` does not hold: that is a finding.
-inline void require(bool condition) {
-    if (!condition) std::abort();
-}
 
 /// What choosing needs: numbers from the input's end, zeros when it is used up.
 class Choices {

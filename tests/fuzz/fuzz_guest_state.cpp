@@ -5,20 +5,17 @@
 #include "hyperv/checksum.hpp"
 #include "hyperv/guest_state.hpp"
 #include "io/memory_source.hpp"
+#include "target.hpp"
 
-#include <cstdlib>
 #include <cstring>
 
 using namespace vdisk;
 using namespace vdisk::hyperv;
+using vdisk::fuzz::require;
 
 namespace {
 
 constexpr std::uint64_t kMostContent = 1U << 20;
-
-void require(bool condition) {
-    if (!condition) std::abort();
-}
 
 void check_variables(std::span<const std::byte> bytes) {
     const UefiVariables found = parse_uefi_variables(bytes);
@@ -41,21 +38,22 @@ void make_checksum_right(std::vector<std::byte>& bytes, std::size_t offset) {
 
 } // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    if (size == 0) return 0;
-    const auto input = std::as_bytes(std::span(data, size - 1));
-    if ((data[size - 1] & 2U) != 0) {
+void vdisk::fuzz::guest_state(Input input) {
+    if (input.empty()) return;
+    const auto choice = std::to_integer<unsigned>(input.back());
+    input = input.first(input.size() - 1);
+    if ((choice & 2U) != 0) {
         check_variables(input);
-        return 0;
+        return;
     }
     std::vector<std::byte> bytes(input.begin(), input.end());
-    if ((data[size - 1] & 1U) != 0)
+    if ((choice & 1U) != 0)
         for (const std::size_t offset : {std::size_t{0}, std::size_t{512}, std::size_t{4096}})
             make_checksum_right(bytes, offset);
     const auto state = GuestState::open(std::make_shared<const MemorySource>(std::move(bytes), "input"));
     if (state.has_error()) {
         require(!state.error().what.empty());
-        return 0;
+        return;
     }
     require(state.value().headers()[state.value().active()].good());
     for (const GuestStateFile& file : state.value().files()) {
@@ -67,5 +65,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         require(whole.has_value());
         check_variables(whole.value());
     }
-    return 0;
 }

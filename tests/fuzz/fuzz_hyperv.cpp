@@ -5,21 +5,18 @@
 #include "hyperv/saved_memory.hpp"
 #include "hyperv/value.hpp"
 #include "io/memory_source.hpp"
+#include "target.hpp"
 
 #include <algorithm>
-#include <cstdlib>
 
 using namespace vdisk;
 using namespace vdisk::hyperv;
+using vdisk::fuzz::require;
 
 namespace {
 
 constexpr std::uint64_t kMostMemory = 16U << 20;
 constexpr std::size_t kMostPaths = 200; // looking a path up goes over all siblings
-
-void require(bool condition) {
-    if (!condition) std::abort();
-}
 
 void check_value(const Storage& storage, KeyId key) {
     const std::uint64_t size = storage.value_size(key);
@@ -54,16 +51,16 @@ void check_memory(const StoragePtr& storage) {
 
 } // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    if (size == 0) return 0;
-    const auto input = std::as_bytes(std::span(data, size - 1));
-    const std::uint8_t choice = data[size - 1];
+void vdisk::fuzz::hyperv(Input input) {
+    if (input.empty()) return;
+    const auto choice = std::to_integer<unsigned>(input.back());
+    input = input.first(input.size() - 1);
     const auto opened =
         Storage::open(std::make_shared<const MemorySource>(std::vector<std::byte>(input.begin(), input.end()), "input"),
                       {.replay = (choice & 1U) != 0, .best_effort = (choice & 2U) != 0});
     if (opened.has_error()) {
         require(!opened.error().what.empty());
-        return 0;
+        return;
     }
     const Storage& storage = *opened.value();
     for (KeyId key = 0; key < storage.keys().size(); ++key) {
@@ -73,5 +70,4 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     (void)describe_machine(storage);
     (void)find_remnants(storage);
     check_memory(opened.value());
-    return 0;
 }

@@ -3,20 +3,17 @@
 // archive's clusters in a sound one.
 #include "format/vma/contents.hpp"
 #include "io/cache_folder.hpp"
+#include "target.hpp"
 #include "temporary_folder.hpp"
 
 #include <chrono>
-#include <cstdlib>
 #include <thread>
 
 namespace {
 
 using namespace vdisk;
+using fuzz::require;
 using Bytes = std::span<const std::byte>;
-
-void require(bool condition) {
-    if (!condition) std::abort();
-}
 
 // A file with indexes, for as long as the process.
 struct Indexed {
@@ -83,9 +80,9 @@ void run_contents(Bytes input) {
 
 } // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    if (size == 0) return 0;
-    const auto input = std::as_bytes(std::span(data, size)).subspan(1);
-    data[0] % 2 == 0 ? run_file(input) : run_contents(input);
-    return 0;
+void vdisk::fuzz::index_cache(Input input) {
+    if (input.empty()) return;
+    const std::uint8_t kind = std::to_integer<std::uint8_t>(input[0]);
+    input = input.subspan(1);
+    kind % 2 == 0 ? run_file(input) : run_contents(input);
 }

@@ -3,25 +3,26 @@
 // it.
 #include "format/qcow2/luks.hpp"
 #include "io/memory_source.hpp"
+#include "target.hpp"
 
 #include <algorithm>
 
 using namespace vdisk;
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    if (size == 0) return 0;
-    auto input = std::as_bytes(std::span(data, size)).subspan(1);
-    const auto passphrase = input.first(std::min<std::size_t>(data[0] % 32U, input.size()));
+void vdisk::fuzz::luks(Input input) {
+    if (input.empty()) return;
+    const auto length = std::to_integer<unsigned>(input[0]) % 32U;
+    input = input.subspan(1);
+    const auto passphrase = input.first(std::min<std::size_t>(length, input.size()));
     input = input.subspan(passphrase.size());
     const MemorySource area({input.begin(), input.end()}, "input");
     const auto header = qcow2::LuksHeader::parse(area);
-    if (header.has_error()) return 0;
+    if (header.has_error()) return;
     (void)header.value().facts().dump();
     Limits limits;
     limits.key_iterations = 2000; // so that an input takes no second
     const auto cipher = header.value().unlock(area, passphrase, limits);
-    if (cipher.has_error() || cipher.value() == nullptr) return 0;
+    if (cipher.has_error() || cipher.value() == nullptr) return;
     std::vector<std::byte> sectors(3 * 512);
     (void)cipher.value()->decipher(7, sectors);
-    return 0;
 }

@@ -51,15 +51,15 @@ void read_key_file(std::string_view text) {
 
 } // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    if (size == 0) return 0;
-    const auto input = std::as_bytes(std::span(data, size)).subspan(1);
+void vdisk::fuzz::pbs(Input input) {
+    if (input.empty()) return;
+    const std::uint8_t kind = std::to_integer<std::uint8_t>(input[0]);
+    input = input.subspan(1);
     const std::string_view text(reinterpret_cast<const char*>(input.data()), input.size());
-    switch (data[0] % 4U) {
+    switch (kind % 4U) {
     case 0: fuzz::run(kPbsFormat, input); break;
     case 1: unpack_blob(input); break;
     case 2: read_manifest(text); break;
     default: read_key_file(text); break;
     }
-    return 0;
 }

@@ -3,14 +3,12 @@
 #include "disk/selector.hpp"
 #include "format_target.hpp"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    using namespace vdisk;
-    const std::string text(reinterpret_cast<const char*>(data), size);
+void vdisk::fuzz::selector(Input input) {
+    const std::string text(reinterpret_cast<const char*>(input.data()), input.size());
     (void)parse_selector(text);
     const References gate("/nonexistent/image", ReferencePolicy::same_dir, {});
     fuzz::require(gate.open(text).has_error()); // nothing lies there
-    if (text.empty() || text.find('\0') != std::string::npos) return 0;
+    if (text.empty() || text.find('\0') != std::string::npos) return;
     const auto word = parse_selector("/nonexistent/image#device=" + selector_word(text));
     fuzz::require(word.has_value() && word.value().device == text);
-    return 0;
 }

@@ -154,9 +154,9 @@ void run_index(std::span<const std::byte> input) {
 
 } // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    if (size == 0) return 0;
-    const auto input = std::as_bytes(std::span(data, size)).subspan(1);
-    data[0] % 2 == 0 ? run_stream(input) : run_index(input);
-    return 0;
+void vdisk::fuzz::streams(Input input) {
+    if (input.empty()) return;
+    const std::uint8_t kind = std::to_integer<std::uint8_t>(input[0]);
+    input = input.subspan(1);
+    kind % 2 == 0 ? run_stream(input) : run_index(input);
 }

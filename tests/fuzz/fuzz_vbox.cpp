@@ -4,14 +4,12 @@
 #include "format_target.hpp"
 #include "open/machine/machines.hpp"
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    const auto input = std::as_bytes(std::span(data, size));
-    vdisk::fuzz::run(vdisk::kVboxFormat, input);
-    const auto store = vdisk::vbox::KeyStore::parse({reinterpret_cast<const char*>(data), size});
-    if (store.has_error()) return 0;
-    vdisk::Limits limits;
+void vdisk::fuzz::vbox(Input input) {
+    run(kVboxFormat, input);
+    const auto store = vbox::KeyStore::parse({reinterpret_cast<const char*>(input.data()), input.size()});
+    if (store.has_error()) return;
+    Limits limits;
     limits.key_iterations = 1000;
     (void)store.value().facts();
     (void)store.value().unlock(input, limits);
-    return 0;
 }

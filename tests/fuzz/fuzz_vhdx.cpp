@@ -56,10 +56,8 @@ Bytes expanded(std::span<const std::byte>& input) {
 
 } // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    std::span<const std::byte> input = std::as_bytes(std::span(data, size));
+void vdisk::fuzz::vhdx(Input input) {
     Bytes file = expanded(input);
     file.insert(file.end(), input.begin(), input.end()); // by which the reads are chosen
-    vdisk::fuzz::run(vdisk::kVhdxFormat, file);
-    return 0;
+    run(kVhdxFormat, file);
 }

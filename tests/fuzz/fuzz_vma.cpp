@@ -40,10 +40,8 @@ void put_checksums(Bytes& bytes) {
 
 } // namespace
 
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    const auto input = std::as_bytes(std::span(data, size));
+void vdisk::fuzz::vma(Input input) {
     Bytes archive(input.begin(), input.end());
     put_checksums(archive);
-    vdisk::fuzz::run(vdisk::kVmaFormat, archive);
-    return 0;
+    run(kVmaFormat, archive);
 }

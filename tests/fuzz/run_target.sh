@@ -2,14 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # run_target.sh TARGET SECONDS JOBS, in a folder that fuzz.sh has built in: runs a target and notes how it went. Fails on a finding.
 set -eu
-name=$(basename "$1") seconds=$2 jobs=$3
+name=$1 seconds=$2 jobs=$3
 build=$PWD tree=$(dirname "$0")/../..
 tree=$(cd "$tree" && pwd)
 log=$build/results/$name.log
 dictionary=$tree/tests/fuzz/$name.dict
 fixtures=$tree/tests/fixtures/${name#fuzz_}
 
-mkdir -p "corpus/$name" "run/$name" "$tree/tests/fuzz/corpus/$name"
+mkdir -p "corpus/$name" "run/$name"
 cd "run/$name" # libFuzzer writes files into the current folder
 rm -f fuzz-*.log
 set -- "$build/corpus/$name" "$tree/tests/fuzz/corpus/$name"
@@ -17,7 +17,7 @@ set -- "$build/corpus/$name" "$tree/tests/fuzz/corpus/$name"
 [ ! -f "$dictionary" ] || set -- "$@" "-dict=$dictionary"
 [ "$jobs" -eq 1 ] || set -- "$@" "-jobs=$jobs" "-workers=$jobs"
 outcome=PASS
-"$build/tests/fuzz/$name" "$@" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=262144 -artifact_prefix="$build/findings/$name-" \
+VDISK_FUZZ_TARGET=$name "$build/tests/fuzz/fuzz_targets" "$@" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len=262144 -artifact_prefix="$build/findings/$name-" \
     -print_final_stats=1 > "$log" 2>&1 || outcome=FAIL
 [ "$jobs" -eq 1 ] || cat fuzz-*.log >> "$log"
 [ "$outcome" = PASS ] || echo "FAILED (failures=1): $name" >> "$log"

@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-#include "format/qcow2/qcow2.hpp"
-#include "format_target.hpp"
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    vdisk::fuzz::run(vdisk::kQcow2Format, std::as_bytes(std::span(data, size)));
-    return 0;
-}

@@ -1,8 +1,0 @@
-// SPDX-License-Identifier: Apache-2.0
-#include "format/qed/qed.hpp"
-#include "format_target.hpp"
-
-extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-    vdisk::fuzz::run(vdisk::kQedFormat, std::as_bytes(std::span(data, size)));
-    return 0;
-}

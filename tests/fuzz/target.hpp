@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+/// The fuzz targets: functions that take any bytes, all of them in one program. targets.cpp lists them.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <span>
+
+namespace vdisk::fuzz {
+
+using Input = std::span<const std::byte>;
+
+/// Ends the program if `condition` does not hold: that is a finding.
+inline void require(bool condition) {
+    if (!condition) std::abort();
+}
+
+// Each in a source of its own, which says what it takes.
+void guest_state(Input input);
+void hyperv(Input input);
+void index_cache(Input input);
+void luks(Input input);
+void pbs(Input input);
+void reference(Input input);
+void selector(Input input);
+void streams(Input input);
+void vbox(Input input);
+void vhdx(Input input);
+void vma(Input input);
+
+} // namespace vdisk::fuzz
