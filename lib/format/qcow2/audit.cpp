@@ -137,7 +137,7 @@ private:
     Result<void> load_refcount_block(std::uint64_t first, std::uint64_t offset) {
         if (first > tally_.in_file()) return ok();
         const std::uint64_t count = std::min(refcounts_a_block(), tally_.in_file() + 1 - first);
-        std::vector<std::byte> block(static_cast<std::size_t>(cluster_size()));
+        std::vector<std::byte> block(static_cast<std::size_t>(div_ceil(count << header_.refcount_order, 8)));
         const bool readable = offset % cluster_size() == 0 && (offset == 0 || read_padded(offset, block));
         for (std::uint64_t i = 0; i < count; ++i) {
             const std::uint64_t refcount = load_refcount(block, i, header_.refcount_order);
@@ -259,7 +259,8 @@ private:
     template<class Each>
     Result<void> for_each_l2_entry(const Walk& walk, std::uint64_t table, GuestOffset start, Each&& each) {
         const std::uint64_t bytes = header_.has(kExtendedL2) ? 2 * kEntryBytes : kEntryBytes;
-        std::vector<std::byte> entries(static_cast<std::size_t>(cluster_size()));
+        const std::uint64_t there = div_ceil(file_.size() - std::min(file_.size(), table), bytes) * bytes;
+        std::vector<std::byte> entries(static_cast<std::size_t>(std::min(cluster_size(), there)));
         if (!read_padded(table, entries)) return ok();
         std::uint64_t guest = start.value;
         for (std::uint64_t at = 0; at < entries.size(); at += bytes, guest += cluster_size()) {

@@ -105,11 +105,11 @@ Result<std::uint64_t> counted_clusters(const Header& header, const std::vector<s
     const auto last =
         std::ranges::find_if(table.rbegin(), table.rend(), [](std::uint64_t entry) { return entry != 0; });
     if (last == table.rend() || *last >= file.size()) return std::uint64_t{0};
-    std::vector<std::byte> block(static_cast<std::size_t>(cluster_size));
-    VDISK_TRY(got, file.read_at(*last, block));
-    std::fill(block.begin() + static_cast<std::ptrdiff_t>(got), block.end(), std::byte{0});
     const std::uint64_t in_block = refcounts_in(cluster_size, header.refcount_order);
-    for (std::uint64_t i = in_block; i > 0; --i)
+    const std::uint64_t in_file = div_ceil((file.size() - *last) * 8, std::uint64_t{1} << header.refcount_order);
+    const std::uint64_t count = std::min(in_block, in_file);
+    VDISK_TRY(block, read_refcounts(file, *last, count, header.refcount_order));
+    for (std::uint64_t i = count; i > 0; --i)
         if (load_refcount(block, i - 1, header.refcount_order) != 0)
             return static_cast<std::uint64_t>(table.rend() - last - 1) * in_block + i;
     return std::uint64_t{0};
@@ -195,8 +195,11 @@ Result<void> for_each_other_area(const Header& header, const SnapshotTable& snap
         {"the refcount table", header.refcount_table_offset, header.refcount_table_clusters * header.cluster_size()});
     in_file({"the snapshot table", header.snapshots_offset, snapshots.bytes});
     VDISK_TRY(table, read_refcount_table(header, file));
-    for (const std::uint64_t entry : table)
-        if (entry != 0 && entry < file.size()) each({"a refcount block", entry, header.cluster_size()});
+    Area block{.name = "a refcount block", .length = header.cluster_size()};
+    for (const std::uint64_t entry : table) {
+        block.offset = entry;
+        if (entry != 0 && entry < file.size()) each(block);
+    }
     for (std::size_t other = 0; other <= snapshots.snapshots.size(); ++other)
         if (other != index) in_file(l1_area(header, snapshots, other));
     if (const auto area = encryption_area(header, file); area.has_value())
@@ -274,9 +277,7 @@ Result<std::uint64_t> refcount_of(const Header& header, const std::vector<std::u
     const std::uint64_t cluster = offset / header.cluster_size();
     const std::uint64_t index = cluster / in_block;
     if (index >= table.size() || table[index] == 0 || table[index] >= file.size()) return std::uint64_t{0};
-    std::vector<std::byte> block(static_cast<std::size_t>(header.cluster_size()));
-    VDISK_TRY(got, file.read_at(table[index], block));
-    std::fill(block.begin() + static_cast<std::ptrdiff_t>(got), block.end(), std::byte{0});
+    VDISK_TRY(block, read_refcounts(file, table[index], cluster % in_block + 1, header.refcount_order));
     return load_refcount(block, cluster % in_block, header.refcount_order);
 }
 

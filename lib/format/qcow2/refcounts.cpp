@@ -17,6 +17,13 @@ std::uint64_t load_refcount(std::span<const std::byte> block, std::uint64_t inde
     return value;
 }
 
+Result<std::vector<std::byte>> read_refcounts(const ByteSource& file, std::uint64_t offset, std::uint64_t count,
+                                              std::uint32_t order) {
+    std::vector<std::byte> refcounts(static_cast<std::size_t>(div_ceil(count << order, 8)));
+    VDISK_CHECK(file.read_at(offset, refcounts)); // a vector's bytes are zeros at first
+    return refcounts;
+}
+
 Result<std::vector<std::uint64_t>> read_refcount_table(const Header& header, const ByteSource& file) {
     std::vector<std::uint64_t> table;
     if (header.refcount_table_offset >= file.size()) return table;

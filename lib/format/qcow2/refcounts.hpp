@@ -18,6 +18,11 @@ constexpr std::uint64_t kRefcountOffsetMask = 0xFFFFFFFFFFFFFE00; ///< of an ent
     return cluster_size * 8 >> order;
 }
 
+/// The first `count` (> 0) refcounts of the block at `offset`, packed as load_refcount() takes them; zeros for what
+/// lies past the end of the file.
+[[nodiscard]] Result<std::vector<std::byte>> read_refcounts(const ByteSource& file, std::uint64_t offset,
+                                                            std::uint64_t count, std::uint32_t order);
+
 /// Entries of the refcount table that an opening looks at: 16 TiB of file at clusters of 64 KiB.
 constexpr std::uint64_t kMostRefcountTableEntries = 8192;
 
