@@ -99,6 +99,11 @@ fs::path own_path(const BackingName& name, std::size_t i) {
     return path.is_absolute() && !name.windows ? path : fs::path();
 }
 
+Error denied(std::string_view name) {
+    return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=deny, or its image lies inside something else",
+                printable(name));
+}
+
 Remark also_fits(std::string_view name, std::string_view path) {
     return Remark::note(fmt::format("the name '{}' also fits {}, which was not taken", printable(name), path));
 }
@@ -238,6 +243,7 @@ References::Folders References::folders_of(const NameSearch& search) const {
 
 Result<FoundFile> References::find(const BackingName& name, const NameSearch& search) const {
     for (const std::string& path : name.paths) VDISK_CHECK(check_name(path, limits_));
+    if (denies_unseen()) return denied(name.paths.front());
     return find(candidates(name, folders_of(search)), name, search);
 }
 
@@ -258,10 +264,7 @@ Result<FoundFile> References::find(std::vector<Candidate> list, const BackingNam
         const fs::path named = std::exchange(place.path, as_it_lies(place.path));
         place.in_parts = place.path != named;
     }
-    if (policy_ == ReferencePolicy::deny)
-        return fail(ErrorKind::usage,
-                    "'{}' is not opened: VDISK_REFERENCES=deny, or its image lies inside something else",
-                    printable(name.paths.front()));
+    if (policy_ == ReferencePolicy::deny) return denied(name.paths.front());
     VDISK_TRY(found, open_first(list, name.paths.front(), search));
     found.format = name.format;
     found.window = name.window;
@@ -271,6 +274,7 @@ Result<FoundFile> References::find(std::vector<Candidate> list, const BackingNam
 Result<FoundFile> References::open_named(std::string_view name, bool or_folder) const {
     VDISK_CHECK(check_name(name, limits_));
     VDISK_TRY(parsed, parse_backing_name(name));
+    if (denies_unseen()) return denied(parsed.paths.front());
     std::vector<Candidate> places = candidates(parsed, folders_);
     for (Candidate& place : places)
         if (or_folder && place.kinds == FileKinds::regular_only) place.kinds = FileKinds::regular_or_folder;
@@ -336,10 +340,7 @@ std::shared_ptr<const References> References::beside(const fs::path& file) const
 }
 
 Result<FilePtr> References::open_exact(const fs::path& path) const {
-    if (policy_ == ReferencePolicy::deny)
-        return fail(ErrorKind::usage,
-                    "'{}' is not opened: VDISK_REFERENCES=deny, or its image lies inside something else",
-                    printable(utf8(path)));
+    if (policy_ == ReferencePolicy::deny) return denied(utf8(path));
     if (!allows(path))
         return fail(ErrorKind::usage, "'{}' is not opened: VDISK_REFERENCES=same-dir and it lies elsewhere",
                     printable(utf8(path)));

@@ -156,6 +156,8 @@ public:
     [[nodiscard]] bool allows(const std::filesystem::path& path) const;
 
 private:
+    // Nothing is opened, and nobody wants to know where it would have been looked for.
+    [[nodiscard]] bool denies_unseen() const noexcept { return policy_ == ReferencePolicy::deny && !inputs_; }
     [[nodiscard]] bool lies_beside(const std::filesystem::path& path) const;
     [[nodiscard]] Result<FilePtr> open_file(const std::filesystem::path& path, FileKinds kinds) const;
     struct Candidate {
