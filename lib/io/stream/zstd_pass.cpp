@@ -239,7 +239,7 @@ Result<void> ZstdPass::make_ring(std::uint64_t window) {
     ring_memory_.reset(new (std::nothrow) std::byte[wanted + kZstdBlockMax]);
     if (!ring_memory_) return fail(ErrorKind::io, "no memory for a window of {} bytes", window);
     ring_.emplace(std::span<const std::byte>(ring_memory_.get(), wanted));
-    finder_.emplace(FrameBytes{input_.source(), *ring_}, windows_, distances_);
+    finder_.emplace(FrameBytes{input_.source(), *ring_}, windows_, distances_, limits_);
     return ok();
 }
 

@@ -320,6 +320,7 @@ void StartFinder::hand_over() {
     handed_over_ = true;
     Batch batch = std::exchange(next_, {});
     if (has_failed()) return;
+    if (alone_) return look_at(batch);
     if (!thread_.joinable()) {
         try {
             thread_ = std::thread([this] { run_thread(); });

@@ -150,13 +150,14 @@ private:
     std::vector<RunBegin> found_;
 };
 
-/// Makes a StartChooser look in a second thread, or in the caller's where none can be had. A frame of less than a batch
-/// it never sees. One thread's. In a child that was forked while the second thread was there, take() fails from then
-/// on.
+/// Makes a StartChooser look in a second thread, or in the caller's where none can be had or Limits::threads allows but
+/// one. A frame of less than a batch it never sees. One thread's. In a child that was forked while the second thread
+/// was there, take() fails from then on.
 class StartFinder {
 public:
-    StartFinder(const FrameBytes& bytes, WindowStore& store, const StartDistances& distances)
-        : distances_(distances), chooser_(std::make_unique<StartChooser>(bytes, store, distances)) {}
+    StartFinder(const FrameBytes& bytes, WindowStore& store, const StartDistances& distances, const Limits& limits)
+        : distances_(distances), chooser_(std::make_unique<StartChooser>(bytes, store, distances)),
+          alone_(limits.threads == 1) {}
     /// Leaves what was not looked at yet.
     ~StartFinder();
     StartFinder(const StartFinder&) = delete;
@@ -188,6 +189,7 @@ private:
 
     StartDistances distances_;
     std::unique_ptr<StartChooser> chooser_; ///< the thread's, or the caller's
+    const bool alone_;                      ///< there is to be no thread
     Batch next_;
     bool handed_over_ = false; ///< of this frame
     std::mutex mutex_;
