@@ -314,6 +314,23 @@ BOOST_AUTO_TEST_CASE(the_redundant_tables_tell_where_the_first_are_damaged) {
     BOOST_TEST(kInMemory.remarks(lost).size() == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(a_directory_that_leads_into_the_header_the_text_or_a_directory_leads_to_no_table) {
+    for (const VmdkExtent::Kind kind : {VmdkExtent::Kind::hosted, VmdkExtent::Kind::cowd}) {
+        VmdkExtent disk = small_disk();
+        disk.kind = kind;
+        disk.redundant = false;
+        disk.descriptor.resize(4096); // zeros behind the text, as all writers leave there
+        const std::uint64_t directory = kind == VmdkExtent::Kind::hosted ? disk.first_directory() : 4;
+        for (const std::uint64_t wrong : {std::uint64_t{1}, std::uint64_t{3}, directory}) {
+            Bytes file = disk.build();
+            put_little(file, directory * 512, wrong, 4);
+            const auto got = read_some(*kInMemory.image_of(file), 4096, 1);
+            BOOST_REQUIRE(got.has_error());
+            BOOST_TEST((got.error().kind == ErrorKind::corrupt));
+        }
+    }
+}
+
 BOOST_AUTO_TEST_CASE(where_both_tables_could_be_right_nothing_is_read) {
     VmdkExtent disk = small_disk();
     Bytes file = disk.build();

@@ -47,8 +47,22 @@ Grain GrainTables::decode_table(std::uint64_t raw) const noexcept {
         if (raw >> 32 != kSeTableHere) return found;
         found.host = sparse_.tables_offset + (raw & 0xFFFFFFFF) * sparse_.table_bytes();
     }
-    if (fits(found.host, sparse_.table_bytes(), file_->size())) found.kind = Grain::Kind::stored;
+    if (fits(found.host, sparse_.table_bytes(), file_->size()) && !lies_over_structures(found.host))
+        found.kind = Grain::Kind::stored;
     return found;
+}
+
+// What is read there instead of a table would be zeros for the most part: an empty disk.
+bool GrainTables::lies_over_structures(std::uint64_t table) const noexcept {
+    const auto touches = [&](std::uint64_t offset, std::uint64_t length) {
+        return table < offset + length && offset < table + sparse_.table_bytes();
+    };
+    const auto touches_directory = [&](const std::optional<std::uint64_t>& directory) {
+        return directory && touches(*directory, sparse_.tables() * sparse_.entry_bytes());
+    };
+    return touches_directory(sparse_.directory) || touches_directory(sparse_.redundant) ||
+           std::any_of(sparse_.structures.begin(), sparse_.structures.end(),
+                       [&](const Claim& claim) { return touches(claim.offset, claim.length); });
 }
 
 Result<std::vector<Grain>> GrainTables::grains(Copy copy, std::uint64_t first, std::uint64_t count) const {

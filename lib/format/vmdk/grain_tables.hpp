@@ -15,7 +15,7 @@ struct Grain {
         absent,   ///< not in this file: the parent's bytes
         zero,     ///< zeros, also over a parent
         stored,   ///< at `host`, which lies inside the file
-        no_table, ///< the directory's entry leads to no table
+        no_table, ///< the directory's entry leads to no table: out of the file, or over its header, text or directories
         outside,  ///< at `host`, which is past the file's end
         invalid,  ///< the entry is none
     };
@@ -52,6 +52,7 @@ public:
 
 private:
     [[nodiscard]] Grain decode_table(std::uint64_t raw) const noexcept;
+    [[nodiscard]] bool lies_over_structures(std::uint64_t table) const noexcept; ///< the header, the text, a directory
     [[nodiscard]] Grain decode(std::uint64_t raw) const noexcept;
     [[nodiscard]] Grain decode_se(std::uint64_t raw) const noexcept;
 
