@@ -56,7 +56,7 @@ private_apt() {
     release=$(. /etc/os-release && echo "$VERSION_CODENAME")
     # From where this machine has its packages.
     archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $release" 'Component: main' | head -n 1)
-    [ -n "$archive" ] || { echo "windows.sh: apt knows no packages of $release: run apt-get update" >&2; exit 2; }
+    [ -n "$archive" ] || { echo "windows.sh: apt knows no packages of $release: run apt-get update" >&2; return 2; }
     echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $release main" > "$out/apt/sources.list"
     apt-get -q -o Dir::Etc::SourceList="$out/apt/sources.list" -o Dir::Etc::SourceParts="$out/apt/parts" -o Dir::State::Lists="$out/apt/lists" \
         -o Dir::Cache="$out/apt/cache" -o APT::Sandbox::User="$(id -un)" "$@"
@@ -67,9 +67,7 @@ fetch() {
     set -- "$1" "$out/sources/$1-"*/
     [ ! -d "$2" ] || return 0
     cd "$out/sources"
-    [ -e "$out/apt/updated" ] || { private_apt update && touch "$out/apt/updated"; }
-    private_apt source "$1"
-    cd "$top"
+    { [ -e "$out/apt/updated" ] || private_apt update; } && private_apt source "$1" && touch "$out/apt/updated" && cd "$top"
 }
 
 # new_folder_in PACKAGE: goes to an empty folder in the package's source, which it is to be compiled in.
@@ -85,7 +83,11 @@ library() {
     [ ! -e "$libs/$1.done" ] || return 0
     echo "== $1"
     begun=$(date +%s)
-    (set -e; "$2") > "$made/$1.log" 2>&1 || { tail -40 "$made/$1.log"; echo "$1 could not be built; the whole is in $made/$1.log" >&2; exit 1; }
+    set +e # with "||" behind it, it would go on after what fails
+    (set -e; "$2") > "$made/$1.log" 2>&1
+    status=$?
+    set -e
+    [ $status -eq 0 ] || { tail -40 "$made/$1.log"; echo "$1 could not be built; the whole is in $made/$1.log" >&2; exit 1; }
     touch "$libs/$1.done"
     echo "   $(($(date +%s) - begun)) s"
 }
@@ -122,6 +124,7 @@ lzo() {
 crypto() {
     new_folder_in openssl
     case $bits in 64) target=mingw64 ;; *) target=mingw ;; esac
+    sed -i 's/^push(@out, "\.hidden/# &/' ../crypto/x86cpuid.pl # a directive for ELF that this assembler does not know
     perl ../Configure $target --cross-compile-prefix=$host- --prefix=/nowhere no-shared no-tests no-dso no-engine no-module no-legacy no-async \
         no-ssl no-tls no-dtls no-sock no-comp no-cms no-ct no-ocsp no-ts no-srp no-psk no-gost no-idea no-seed no-camellia no-aria \
         no-sm2 no-sm3 no-sm4 no-rc2 no-rc4 no-cast no-bf no-des no-md4 no-mdc2 no-whirlpool no-siphash no-poly1305 no-chacha \
