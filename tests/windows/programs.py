@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -17,11 +18,12 @@ SOURCE = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(SOURCE / "tests" / "support"))
 HERE = pathlib.Path(os.environ.get("abs_top_builddir", SOURCE / "build-test"))
 FIXTURES = SOURCE / "tests" / "fixtures"
-MADE = SOURCE / "build-windows" / "tsk-vdisk"
+FOLDER = pathlib.Path(os.environ["VDISK_WINDOWS_FOLDER"])
+MADE = FOLDER / "64" / "tsk-vdisk"
 VDISK = HERE / "vdisk"
 # What every Windows has.
 SYSTEM = {"kernel32.dll", "msvcrt.dll", "advapi32.dll", "shell32.dll", "user32.dll", "ws2_32.dll", "crypt32.dll", "bcrypt.dll"}
-FORMATS = {".vma", ".zst", ".gz", ".lzo", ".qcow2", ".vhd", ".vhdx", ".avhd", ".avhdx", ".vdi", ".vmdk", ".qed", ".qcow", ".hdd", ".hds", ".ova"}
+FORMATS = {".vma", ".zst", ".gz", ".qcow2", ".vhd", ".vhdx", ".avhd", ".avhdx", ".vdi", ".vmdk", ".qed", ".qcow", ".hdd", ".hds", ".ova"}
 MOST = 64 << 20  # bytes of a disk that is hashed here
 
 
@@ -29,7 +31,7 @@ class Wine(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         # Kept: Wine takes seconds to make one.
-        cls.environment = {**os.environ, "WINEPREFIX": str(SOURCE / "build-windows" / "wine"), "WINEDEBUG": "-all", "VDISK_CACHE_DIR": "none"}
+        cls.environment = {**os.environ, "WINEPREFIX": str(FOLDER / "wine"), "WINEDEBUG": "-all", "VDISK_CACHE_DIR": "none"}
         subprocess.run(["wine64", "wineboot", "-i"], env=cls.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=120)
         cls.folder = pathlib.Path(tempfile.mkdtemp(prefix="vdisk-windows-"))
 
@@ -68,28 +70,101 @@ class Wine(unittest.TestCase):
 
 
 class Files(Wine):
+    HOST, BITS = "x86_64-w64-mingw32", "64"
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.made = FOLDER / cls.BITS / "tsk-vdisk"
+
+    def headers(self, name):
+        return subprocess.run([f"{self.HOST}-objdump", "-p", self.made / name], check=True, stdout=subprocess.PIPE).stdout.decode()
+
+    def exported(self, name):
+        table = self.headers(name).split("[Ordinal/Name Pointer] Table")[1].split("\n\n")[0]
+        return set(re.findall(r"\[ *\d+\].*?(\S+)$", table, re.M))
+
     def test_each_needs_nothing_but_windows(self):
         for name in ("vdisk.exe", "hvconfig.exe", "vdisk.dll", "libvhdi.dll"):
-            text = subprocess.run(["x86_64-w64-mingw32-objdump", "-p", MADE / name], check=True, stdout=subprocess.PIPE).stdout.decode()
-            needed = {line.split()[-1].lower() for line in text.splitlines() if "DLL Name:" in line}
+            needed = {line.split()[-1].lower() for line in self.headers(name).splitlines() if "DLL Name:" in line}
             self.assertIn("kernel32.dll", needed)
             self.assertEqual(needed - SYSTEM, set(), name)
 
     def test_the_libraries_export_what_their_headers_declare(self):
-        for name, prefix, header in (("vdisk.dll", "vdisk_", "lib/capi/vdisk.h"), ("libvhdi.dll", "libvhdi_", "vhdi_door/exports.h")):
-            text = subprocess.run(["x86_64-w64-mingw32-objdump", "-p", MADE / name], check=True, stdout=subprocess.PIPE).stdout.decode()
-            table = text.split("[Ordinal/Name Pointer] Table")[1].split("\n\n")[0]
-            exported = set(re.findall(r"\[ *\d+\].*?(\w+)$", table, re.M))
-            declared = set(re.findall(rf"\b({prefix}\w+)\(", (SOURCE / header).read_text()))
-            self.assertTrue(declared)
-            self.assertEqual({each for each in exported if not each.endswith("_wide")}, declared)
+        for name, prefix, headers in (("vdisk.dll", "vdisk_", ["lib/capi/vdisk.h"]), ("libvhdi.dll", "libvhdi_", ["vhdi_door/exports.h", "vhdi_door/wide.h"])):
+            declared = {each for header in headers for each in re.findall(rf"\b({prefix}\w+)\(", (SOURCE / header).read_text())}
+            self.assertGreater(len(declared), 10)
+            self.assertEqual(self.exported(name), declared)
+
+    def test_libvhdi_has_the_functions_that_libtsk_calls(self):
+        called = "check_file_signature_wide error_backtrace_sprint error_free file_close file_free file_get_media_size file_initialize file_open_wide " \
+            "file_read_buffer_at_offset notify_set_stream notify_set_verbose"
+        self.assertLessEqual({f"libvhdi_{name}" for name in called.split()}, self.exported("libvhdi.dll"))
+
+    def test_each_is_for_the_processor_that_it_is_for(self):
+        for name in ("vdisk.exe", "hvconfig.exe", "vdisk.dll", "libvhdi.dll"):
+            self.assertIn({"64": "pei-x86-64", "32": "pei-i386"}[self.BITS], self.headers(name))
 
     def test_the_folder_has_what_its_text_names(self):
-        text = (MADE / "README.txt").read_text()
+        text = (self.made / "README.txt").read_text()
         self.assertIn("\n", text)
-        for name in ("libvhdi.dll", "vdisk.exe", "hvconfig.exe", "vdisk.dll", "vdisk.h", "COPYING.txt"):
+        for name in ("libvhdi.dll", "vdisk.exe", "hvconfig.exe", "vdisk.dll", "vdisk.h", "LICENSES.txt"):
             self.assertIn(name, text)
-            self.assertTrue((MADE / name).exists(), name)
+            self.assertTrue((self.made / name).exists(), name)
+
+
+    def test_no_library_of_the_zip_is_under_the_gpl(self):
+        text = (self.made / "LICENSES.txt").read_text()
+        for name in ("Apache-2.0", "libcrypto", "zlib", "libzstd", "libdeflate", "pugixml", "winpthreads", "==== openssl ===="):
+            self.assertIn(name, text)
+        self.assertNotIn("lzo", text.lower())
+        self.assertNotIn(b"lzo1x", (self.made / "vdisk.exe").read_bytes())
+
+
+@unittest.skipUnless(os.environ.get("VDISK_WINDOWS_32"), "VDISK_WINDOWS_32 is not set")
+class Files32(Files):
+    HOST, BITS = "i686-w64-mingw32", "32"
+
+
+class Library(Wine):
+    # They take as long as all others together, and say nothing of the system.
+    LONG = ["sequences_of_every_level_copy_the_bytes_that_libzstd_makes", "a_kept_index_with_any_byte_altered_gives_no_wrong_one"]
+
+    def test_its_unit_tests(self):
+        status, out, told = self.outcome(FOLDER / "64" / "build" / "tests" / "unit_tests.exe", *[f"--run_test=!*/{name}" for name in self.LONG],
+                                         abs_top_srcdir=SOURCE)
+        said = out.decode(errors="replace") + told
+        self.assertEqual(status, 0, said[-6000:])
+        ran = int(re.search(r"Running (\d+) test cases", said)[1])
+        print(f"{ran} unit tests", end=" ", flush=True)
+        self.assertGreater(ran, 300)
+
+
+class Interrupted(Wine):
+    def interrupt_export(self, *words):
+        """Presses Ctrl-C once something is written; returns what is printed, of the status too."""
+        console, terminal = pty.openpty()
+        command = " ".join(["vdisk.exe", "export", *words, "-f", "raw", "large.raw", "out.raw"])
+        shutil.copy(MADE / "vdisk.exe", self.folder)
+        with subprocess.Popen(["wine64", FOLDER / "interrupt.exe", "out.raw.*.partial", command], cwd=self.folder, env=self.environment,
+                              stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+            os.close(terminal)
+            said = process.communicate(timeout=120)
+        os.close(console)
+        return said
+
+    def test_an_export_leaves_nothing(self):
+        with open(self.folder / "large.raw", "wb") as file:
+            file.write(b"x" * (1 << 20))
+            file.truncate(64 << 30)
+        before = {path.name for path in self.folder.iterdir()} | {"vdisk.exe"}
+        ended = (b"status c000013a\r\n", b"")  # as Ctrl-C ends any program of Windows
+        self.assertEqual(self.interrupt_export(), ended)
+        self.assertEqual({path.name for path in self.folder.iterdir()}, before)
+        (self.folder / "out.raw").write_bytes(b"an earlier result")
+        self.assertEqual(self.interrupt_export("--force"), ended)
+        self.assertEqual((self.folder / "out.raw").read_bytes(), b"an earlier result")
+        self.assertEqual({path.name for path in self.folder.iterdir()}, before | {"out.raw"})
 
 
 class Hashes(Wine):
@@ -170,6 +245,13 @@ class Names(Wine):
         self.assertEqual(status, 2, told)
 
 
+    def test_what_is_not_built_in_is_said(self):
+        image = FIXTURES / "vma" / "15-small.vma.lzo"
+        status, _, told = self.outcome(MADE / "vdisk.exe", "info", self.name(image))
+        self.assertEqual((status, len(told.splitlines())), (2, 1), told)
+        self.assertIn("made without liblzo2", told)
+
+
 class Cache(Wine):
     def test_an_index_is_kept_and_found_again(self):
         image = self.folder / "kept.vma.zst"
@@ -195,7 +277,7 @@ class Door(Wine):
     def read(self, image):
         folder = self.folder / "door"
         folder.mkdir(exist_ok=True)
-        for file in (MADE / "libvhdi.dll", SOURCE / "build-windows" / "load_door.exe"):
+        for file in (MADE / "libvhdi.dll", FOLDER / "load_door.exe"):
             shutil.copy(file, folder)
         status, out, told = self.outcome(folder / "load_door.exe", image, folder=folder)
         return status, out.decode().strip(), told
