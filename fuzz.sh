@@ -12,7 +12,7 @@ processors=$(nproc)
 [ -x configure ] || ./autogen.sh
 mkdir -p build-fuzz/findings
 cd build-fuzz
-[ -f Makefile ] || ../configure CXX="${FUZZ_CXX:-clang++}" CXXFLAGS="-O1 -g1" --enable-fuzzing --enable-batches --enable-address-sanitizer \
+[ -f Makefile ] || ../configure CXX="${FUZZ_CXX:-clang++}" CXXFLAGS="-O2 -g1" --enable-fuzzing --enable-batches --enable-address-sanitizer \
     --enable-undefined-sanitizer --disable-hardening --disable-tsk-plugin --disable-nbdkit-plugin > configure.log
 make -s -j"$processors" tests/fuzz/fuzz_targets
 rm -rf results

@@ -26,8 +26,7 @@ void unpack_blob(std::span<const std::byte> input) {
         fuzz::require(length.has_value() == same.has_value());
         if (length.has_error()) continue;
         fuzz::require(length.value() <= kRoom && length.value() == same.value());
-        fuzz::require(
-            std::equal(first.begin(), first.begin() + static_cast<std::ptrdiff_t>(length.value()), second.begin()));
+        fuzz::require(fuzz::same(std::span(first).first(length.value()), std::span(second).first(length.value())));
     }
 }
 

@@ -5,7 +5,7 @@
 // What a reference file says can be written down and read again; and none leads anywhere past the gate, which knows no
 // file.
 void vdisk::fuzz::reference(Input input) {
-    const MemorySource source(std::vector<std::byte>(input.begin(), input.end()), "input");
+    const SpanSource source(input);
     (void)kReferenceFormat.probe(input.first(std::min(input.size(), FirstLook::kHeadBytes)), source);
     fuzz::require(kReferenceFormat.follow(source, fuzz::context(Limits{})).has_error());
 

@@ -11,6 +11,7 @@ using Bytes = std::vector<std::byte>;
 
 constexpr std::size_t kMiB = 1U << 20;
 constexpr std::size_t kPage = 4096;
+constexpr std::size_t kRegions = 64U << 10; // of a region table
 
 // The parts of a VHDX that say something, one behind the other in the input, and their places in a file: a real one is
 // mebibytes of zeros, in which nothing would be found.
@@ -31,23 +32,29 @@ void make_sum_right(Bytes& file, std::size_t at, std::size_t length) {
 void make_sums_right(Bytes& file) {
     make_sum_right(file, kParts[0].at, kPage);
     make_sum_right(file, kParts[1].at, kPage);
-    std::memcpy(file.data() + kParts[2].at + 65536, file.data() + kParts[2].at, 65536);
-    make_sum_right(file, kParts[2].at, 65536);
-    make_sum_right(file, kParts[2].at + 65536, 65536);
-    for (std::size_t at = kMiB; at < kMiB + 16 * kPage; at += kPage) {
+    make_sum_right(file, kParts[2].at, kRegions);
+    std::memcpy(file.data() + kParts[2].at + kRegions, file.data() + kParts[2].at, kRegions);
+    const std::size_t end = kParts.back().at + kParts.back().length;
+    for (std::size_t at = kParts.back().at; at < end; at += kPage) {
         std::uint32_t length = 0;
         std::memcpy(&length, file.data() + at + 8, sizeof length);
         const bool entry = std::memcmp(file.data() + at, "loge", 4) == 0;
-        if (entry && length >= kPage && length <= 2 * kMiB - at) make_sum_right(file, at, length);
+        if (entry && length >= kPage && length <= end - at) make_sum_right(file, at, length);
     }
 }
 
-Bytes expanded(std::span<const std::byte>& input) {
-    Bytes file(8 * kMiB);
-    std::memcpy(file.data(), "vhdxfile", 8);
+// The file that `input` begins with, of which it leaves what no part takes. Valid until the next call: to clear eight
+// mebibytes each time would take longer than all else.
+const Bytes& expanded(vdisk::fuzz::Input& input) {
+    static Bytes file = [] {
+        Bytes made(8 * kMiB);
+        std::memcpy(made.data(), "vhdxfile", 8);
+        return made;
+    }();
     for (const Part& part : kParts) {
         const std::size_t taken = std::min(part.length, input.size());
         if (taken > 0) std::memcpy(file.data() + part.at, input.data(), taken);
+        std::memset(file.data() + part.at + taken, 0, part.length - taken);
         input = input.subspan(taken);
     }
     make_sums_right(file);
@@ -57,7 +64,6 @@ Bytes expanded(std::span<const std::byte>& input) {
 } // namespace
 
 void vdisk::fuzz::vhdx(Input input) {
-    Bytes file = expanded(input);
-    file.insert(file.end(), input.begin(), input.end()); // by which the reads are chosen
-    run(kVhdxFormat, file);
+    const Bytes& file = expanded(input);
+    run(kVhdxFormat, std::make_shared<const SpanSource>(file), input);
 }

@@ -23,6 +23,28 @@ BOOST_AUTO_TEST_CASE(crc32c_of_the_usual_text_is_the_usual_number) {
     BOOST_TEST(crc32c_without_field(with_field, 4) == crc32c(zeroed));
 }
 
+BOOST_AUTO_TEST_CASE(crc32c_of_any_length_is_what_its_definition_says) {
+    const auto by_bits = [](std::span<const std::byte> bytes) {
+        std::uint32_t sum = ~0U;
+        for (const std::byte byte : bytes) {
+            sum ^= std::to_integer<std::uint32_t>(byte);
+            for (int bit = 0; bit < 8; ++bit) sum = sum >> 1 ^ ((sum & 1) != 0 ? 0x82F63B78U : 0);
+        }
+        return ~sum;
+    };
+    Bytes bytes(100);
+    for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i * 37 + 1);
+    for (std::size_t start = 0; start < 9; ++start)
+        for (std::size_t length = 0; start + length <= bytes.size(); ++length) {
+            const auto some = std::span<const std::byte>(bytes).subspan(start, length);
+            BOOST_TEST(crc32c(some) == by_bits(some));
+            if (length < 4) continue;
+            Bytes zeroed(some.begin(), some.end());
+            std::fill_n(zeroed.begin() + static_cast<std::ptrdiff_t>(length / 2 - 2), 4, std::byte{0});
+            BOOST_TEST(crc32c_without_field(some, length / 2 - 2) == by_bits(zeroed));
+        }
+}
+
 BOOST_AUTO_TEST_CASE(utf16_of_both_orders_is_the_same_text) {
     BOOST_TEST(decode_utf16(utf16("C:\\a.vhd")).utf8 == "C:\\a.vhd");
     const Bytes big{std::byte{0}, std::byte{'a'}, std::byte{0xD8}, std::byte{0x3D}, std::byte{0xDC}, std::byte{0xBE}};
