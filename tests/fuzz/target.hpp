@@ -22,10 +22,12 @@ inline bool same(Input one, Input other) {
 }
 
 // Each in a source of its own, which says what it takes.
+void doors(Input input);
 void guest_state(Input input);
 void hyperv(Input input);
 void index_cache(Input input);
 void luks(Input input);
+void model(Input input);
 void pbs(Input input);
 void reference(Input input);
 void selector(Input input);

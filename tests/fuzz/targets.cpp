@@ -29,11 +29,13 @@ template<const Format& format> void of_format(Input input) {
 }
 
 constexpr std::array kTargets{
+    Target{"fuzz_doors", doors},
     Target{"fuzz_guest_state", guest_state},
     Target{"fuzz_hyperv", hyperv},
     Target{"fuzz_index_cache", index_cache},
     Target{"fuzz_libvirt", of_format<kLibvirtFormat>},
     Target{"fuzz_luks", luks},
+    Target{"fuzz_model", model},
     Target{"fuzz_ova", of_format<kOvaFormat>},
     Target{"fuzz_ovf", of_format<kOvfFormat>},
     Target{"fuzz_parallels", of_format<kParallelsFormat>},

@@ -2,6 +2,7 @@
 /// Builds images whose clusters lie behind tables, byte by byte: what the formats have in common, and one builder each.
 #pragma once
 
+#include "base/checked.hpp"
 #include "put_bytes.hpp"
 #include "zlib_stream.hpp"
 
@@ -162,7 +163,8 @@ struct ParallelsBuilder : Clusters {
 };
 
 /// A random layer over `below`, which becomes what a reader must get; `kinds`: 2 with compressed clusters, else 1.
-template<class Builder> void fill_clusters(Builder& image, Bytes& below, Random& random, std::uint64_t kinds) {
+template<class Builder, class Draw>
+void fill_clusters(Builder& image, Bytes& below, Draw& random, std::uint64_t kinds) {
     below.resize(image.disk_size);
     const std::uint64_t size = image.cluster_size();
     std::vector<std::uint64_t> order(div_ceil(image.disk_size, size));

@@ -4,6 +4,7 @@
 
 #include "image/image.hpp"
 #include "io/memory_source.hpp"
+#include "random_bytes.hpp"
 
 #include <boost/test/unit_test.hpp>
 
@@ -17,22 +18,6 @@
 #include <thread>
 
 namespace vdisk::test {
-
-using Bytes = std::vector<std::byte>;
-using Random = std::mt19937_64;
-
-inline std::uint64_t below(Random& random, std::uint64_t limit) {
-    return std::uniform_int_distribution<std::uint64_t>(0, limit - 1)(random);
-}
-
-inline Bytes random_bytes(Random& random, std::size_t count) {
-    Bytes bytes(count);
-    for (std::size_t at = 0; at < count; at += sizeof(std::uint64_t)) {
-        const std::uint64_t drawn = random();
-        std::memcpy(bytes.data() + at, &drawn, std::min(sizeof drawn, count - at));
-    }
-    return bytes;
-}
 
 inline SourcePtr memory(Bytes bytes, std::string name = "memory") {
     return std::make_shared<const MemorySource>(std::move(bytes), std::move(name));

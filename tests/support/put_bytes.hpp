@@ -2,9 +2,10 @@
 /// Writing numbers and texts into a file that is being built in memory.
 #pragma once
 
-#include "model.hpp"
+#include "random_bytes.hpp"
 #include "utf16.hpp"
 
+#include <span>
 #include <string_view>
 
 namespace vdisk::test {

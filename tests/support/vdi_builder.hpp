@@ -2,9 +2,11 @@
 /// Builds VDI images byte by byte, with everything that a header may say.
 #pragma once
 
-#include "model.hpp"
+#include "base/checked.hpp"
+#include "random_bytes.hpp"
 
 #include <array>
+#include <span>
 #include <string_view>
 
 namespace vdisk::test {
@@ -129,7 +131,7 @@ private:
 
 /// A random layer over `below` (which becomes what a reader must get): each block free, zero, or stored in random
 /// order.
-inline void fill_randomly(VdiBuilder& image, Bytes& below, Random& random) {
+template<class Draw> void fill_randomly(VdiBuilder& image, Bytes& below, Draw& random) {
     below.resize(image.disk_size);
     std::vector<std::uint32_t> order(image.map_entries());
     for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;

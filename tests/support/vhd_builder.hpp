@@ -2,6 +2,7 @@
 /// Builds VHDs byte by byte, with everything that footer and header may say.
 #pragma once
 
+#include "base/checked.hpp"
 #include "put_bytes.hpp"
 
 #include <map>
@@ -152,7 +153,7 @@ private:
 };
 
 /// A random layer over `below` (which becomes what a reader must get), with noise in the sectors that are not there.
-inline void fill_randomly(VhdBuilder& image, Bytes& below, Random& random) {
+template<class Draw> void fill_randomly(VhdBuilder& image, Bytes& below, Draw& random) {
     below.resize(image.disk_size);
     const std::uint64_t count = div_ceil(image.disk_size, image.block_size);
     std::vector<std::uint32_t> order(count);

@@ -2,10 +2,10 @@
 /// Builds VHDXs byte by byte: headers, regions, metadata, log, block table, sector bitmaps.
 #pragma once
 
-#include "put_bytes.hpp"
-
+#include "base/checked.hpp"
 #include "base/crc32c.hpp"
 #include "base/uuid.hpp"
+#include "put_bytes.hpp"
 
 #include <map>
 #include <string>

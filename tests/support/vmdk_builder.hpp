@@ -2,6 +2,7 @@
 /// Builds the files of VMDKs byte by byte: descriptors, and extents of the three kinds that are sparse.
 #pragma once
 
+#include "base/checked.hpp"
 #include "put_bytes.hpp"
 #include "zlib_stream.hpp"
 
@@ -279,7 +280,7 @@ private:
 };
 
 /// A random extent over `below`, which becomes what a reader must get.
-inline void fill_randomly(VmdkExtent& extent, Bytes& below, Random& random) {
+template<class Draw> void fill_randomly(VmdkExtent& extent, Bytes& below, Draw& random) {
     below.resize(extent.disk_size);
     std::vector<std::uint64_t> numbers(extent.count());
     for (std::uint64_t i = 0; i < numbers.size(); ++i) numbers[i] = i;

@@ -5,6 +5,7 @@
 #include "model.hpp"
 #include "open/open.hpp"
 #include "qcow2_builder.hpp"
+#include "random_qcow2.hpp"
 #include "temporary_folder.hpp"
 #include "zlib_stream.hpp"
 
@@ -33,90 +34,6 @@ ImagePtr image_of(const Format& format, SourcePtr file, ImagePtr parent = nullpt
 ImagePtr image_of(const Qcow2Builder& builder, ImagePtr parent = nullptr) {
     return image_of(kQcow2Format, memory(builder.bytes()), std::move(parent));
 }
-
-// As QEMU has it: a window of 4 KiB.
-Bytes deflated(const Bytes& plain) {
-    return zlib_stream(plain, {.window_bits = -12});
-}
-
-// A random image and what it must read as.
-class RandomImage {
-public:
-    RandomImage(Qcow2Options options, const Bytes& parent, Random& random)
-        : options_(options), builder_(options), random_(random), model_(parent) {
-        model_.resize(options.size); // zeros where the parent ends before
-        for (std::uint64_t cluster = 0; cluster * builder_.cluster_size() < options.size; ++cluster) add(cluster);
-    }
-    const Qcow2Builder& builder() const { return builder_; }
-    const Bytes& model() const { return model_; }
-
-private:
-    bool extended() const { return (options_.incompatible & kQcow2ExtendedL2) != 0; }
-
-    void add(std::uint64_t cluster) {
-        const std::uint64_t kinds = options_.version == 2 ? 4 : 6;
-        switch (below(random_, kinds)) {
-        case 0: return; // unallocated, perhaps with its L2 table
-        case 1: return builder_.set(cluster, 0);
-        case 2: return add_packed(cluster);
-        case 4: return extended() ? add_subclusters(cluster, 0) : add_zero(cluster, 0);
-        case 5:
-            return extended() ? add_subclusters(cluster, store())
-                              : add_zero(cluster, builder_.append(random_bytes(random_, 10)));
-        default: return extended() ? add_subclusters(cluster, store()) : add_stored(cluster);
-        }
-    }
-    void model(std::uint64_t offset, const Bytes& content) {
-        for (std::size_t i = 0; i < content.size() && offset + i < model_.size(); ++i) model_[offset + i] = content[i];
-    }
-    std::uint64_t store() {
-        last_ = random_bytes(random_, builder_.cluster_size());
-        return builder_.append(last_);
-    }
-    void add_stored(std::uint64_t cluster) {
-        builder_.set(cluster, kQcow2Copied | store());
-        model(cluster * builder_.cluster_size(), last_);
-    }
-    void add_zero(std::uint64_t cluster, std::uint64_t host) {
-        builder_.set(cluster, host | kQcow2Zero);
-        model(cluster * builder_.cluster_size(), Bytes(builder_.cluster_size()));
-    }
-    void add_packed(std::uint64_t cluster) {
-        Bytes plain(builder_.cluster_size(), static_cast<std::byte>(random_()));
-        const Bytes noise = random_bytes(random_, below(random_, plain.size() / 4));
-        std::copy(noise.begin(), noise.end(), plain.begin());
-        const Bytes packed = deflated(plain);
-        builder_.append_tight(random_bytes(random_, below(random_, 700))); // so that it begins anywhere
-        builder_.set(cluster, builder_.packed(builder_.append_tight(packed), packed.size()),
-                     extended() ? random_() : 0);
-        model(cluster * builder_.cluster_size(), plain);
-    }
-    // Random legal bits; without a host offset none is allocated.
-    void add_subclusters(std::uint64_t cluster, std::uint64_t host) {
-        const std::uint64_t part = builder_.cluster_size() / 32;
-        std::uint64_t bitmap = 0;
-        unsigned state = 0;
-        for (unsigned i = 0; i < 32; ++i) {
-            if (below(random_, 3) == 0) state = static_cast<unsigned>(below(random_, 3));
-            const std::uint64_t offset = cluster * builder_.cluster_size() + i * part;
-            if (state == 1 && host != 0) {
-                bitmap |= std::uint64_t{1} << i;
-                model(offset, Bytes(last_.begin() + static_cast<std::ptrdiff_t>(i * part),
-                                    last_.begin() + static_cast<std::ptrdiff_t>((i + 1) * part)));
-            } else if (state == 2) {
-                bitmap |= std::uint64_t{1} << (32 + i);
-                model(offset, Bytes(part));
-            }
-        }
-        builder_.set(cluster, host, bitmap);
-    }
-
-    Qcow2Options options_;
-    Qcow2Builder builder_;
-    Random& random_;
-    Bytes model_;
-    Bytes last_;
-};
 
 ErrorKind read_error(const Image& image, std::uint64_t offset) {
     std::byte byte{};
@@ -233,7 +150,7 @@ BOOST_AUTO_TEST_CASE(random_images_read_as_their_model) {
                                        .cluster_bits = kind.cluster_bits,
                                        .size = kind.size,
                                        .incompatible = kind.incompatible};
-            const RandomImage made(options, parent, random);
+            const RandomQcow2 made(options, parent, random);
             const std::uint64_t step =
                 kind.incompatible != 0 ? made.builder().cluster_size() / 32 * 7 : made.builder().cluster_size();
             check_against_model(*image_of(made.builder(), image_of(kRawFormat, memory(parent))), made.model(), step,
