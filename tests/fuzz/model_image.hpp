@@ -40,12 +40,12 @@ inline std::uint64_t chosen_size(test::Chosen& chosen, std::uint64_t cluster, st
 
 inline test::Bytes qcow2_layer(test::Bytes& below, test::Chosen& chosen, Place /*place*/) {
     test::Qcow2Options options{.version = test::below(chosen, 4) == 0 ? 2U : 3U,
-                               .cluster_bits = static_cast<std::uint32_t>(9 + test::below(chosen, 5))};
+                               .cluster_bits = static_cast<std::uint32_t>(9 + test::below(chosen, 4))};
     if (options.version == 3 && test::below(chosen, 3) == 0) {
         options.incompatible = test::kQcow2ExtendedL2;
         options.cluster_bits = 14;
     }
-    options.size = chosen_size(chosen, std::uint64_t{1} << options.cluster_bits, options.incompatible != 0 ? 6 : 24);
+    options.size = chosen_size(chosen, std::uint64_t{1} << options.cluster_bits, options.incompatible != 0 ? 3 : 12);
     const test::RandomQcow2 made(options, below, chosen);
     below = made.model();
     return made.builder().bytes();
@@ -55,7 +55,7 @@ inline test::Bytes qcow_layer(test::Bytes& below, test::Chosen& chosen, Place pl
     test::QcowBuilder made{.cluster_bits = static_cast<std::uint32_t>(9 + test::below(chosen, 4)),
                            .l2_bits = static_cast<std::uint32_t>(6 + test::below(chosen, 4)),
                            .backing = place == Place::above ? "parent" : ""};
-    made.disk_size = chosen_size(chosen, made.cluster_size(), 24);
+    made.disk_size = chosen_size(chosen, made.cluster_size(), 12);
     test::fill_clusters(made, below, chosen, 2);
     return made.build();
 }
@@ -63,14 +63,14 @@ inline test::Bytes qcow_layer(test::Bytes& below, test::Chosen& chosen, Place pl
 inline test::Bytes qed_layer(test::Bytes& below, test::Chosen& chosen, Place place) {
     test::QedBuilder made{.features = place == Place::above ? 1U : 0U,
                           .backing = place == Place::above ? "parent" : ""};
-    made.disk_size = chosen_size(chosen, made.cluster_bytes, 16);
+    made.disk_size = chosen_size(chosen, made.cluster_bytes, 12);
     test::fill_clusters(made, below, chosen, 1);
     return made.build();
 }
 
 inline test::Bytes parallels_layer(test::Bytes& below, test::Chosen& chosen, Place /*place*/) {
     test::ParallelsBuilder made{.tracks = 1 + test::below(chosen, 16), .counts_clusters = test::below(chosen, 2) == 0};
-    made.disk_size = chosen_size(chosen, made.cluster_size(), 24);
+    made.disk_size = chosen_size(chosen, made.cluster_size(), 12);
     test::fill_clusters(made, below, chosen, 1);
     return made.build();
 }
@@ -80,14 +80,14 @@ inline test::Bytes vdi_layer(test::Bytes& below, test::Chosen& chosen, Place pla
                           .block_size = 512U << test::below(chosen, 5),
                           .block_extra = test::below(chosen, 3) == 0 ? 512U : 0U};
     if (place == Place::above) made.linkage = test::vdi_uuid(7);
-    made.disk_size = chosen_size(chosen, made.block_size, 24);
+    made.disk_size = chosen_size(chosen, made.block_size, 12);
     test::fill_randomly(made, below, chosen);
     return made.build();
 }
 
 inline test::Bytes vhd_layer(test::Bytes& below, test::Chosen& chosen, Place place) {
     test::VhdBuilder made{.type = place == Place::above ? 4U : 3U, .block_size = 512U << test::below(chosen, 5)};
-    made.disk_size = chosen_size(chosen, made.block_size, 24);
+    made.disk_size = chosen_size(chosen, made.block_size, 12);
     test::fill_randomly(made, below, chosen);
     return made.build();
 }
@@ -95,11 +95,11 @@ inline test::Bytes vhd_layer(test::Bytes& below, test::Chosen& chosen, Place pla
 inline test::Bytes vmdk_layer(test::Bytes& below, test::Chosen& chosen, Place /*place*/) {
     using Kind = test::VmdkExtent::Kind;
     constexpr std::array kKinds{Kind::hosted, Kind::stream, Kind::cowd};
-    test::VmdkExtent made{.kind = kKinds[test::below(chosen, kKinds.size())], .grain = 4096U << test::below(chosen, 2)};
+    test::VmdkExtent made{.kind = kKinds[test::below(chosen, kKinds.size())], .grain = 4096};
     made.redundant = test::below(chosen, 2) == 0;
     made.zeroed = test::below(chosen, 2) == 0;
     made.footer = test::below(chosen, 2) == 0;
-    made.disk_size = chosen_size(chosen, made.grain, 16);
+    made.disk_size = chosen_size(chosen, made.grain, 12);
     const test::VmdkText text{.extents = {fmt::format("RW {} SPARSE \"disk.vmdk\"", made.disk_size / 512)}};
     if (made.kind != Kind::cowd) made.descriptor = text.text();
     test::fill_randomly(made, below, chosen);
@@ -108,7 +108,7 @@ inline test::Bytes vmdk_layer(test::Bytes& below, test::Chosen& chosen, Place /*
 
 inline test::Bytes vma_layer(test::Bytes& below, test::Chosen& chosen, Place /*place*/) {
     using test::VmaBuilder;
-    below.resize(chosen_size(chosen, VmaBuilder::kBlock, 40));
+    below.resize(chosen_size(chosen, VmaBuilder::kBlock, 24));
     for (std::size_t at = 0; at < below.size(); at += VmaBuilder::kBlock) {
         if (test::below(chosen, 3) == 0) continue;
         const test::Bytes block = test::random_bytes(chosen, std::min(VmaBuilder::kBlock, below.size() - at));
@@ -156,7 +156,7 @@ inline Piece chosen_piece(test::Chosen& chosen, std::uint64_t size) {
     const std::uint64_t place = chosen.next(2);
     const std::uint64_t length = chosen.next(2);
     const std::uint64_t offset = place % 2 == 0 ? place * 512 : place * 77;
-    return {size == 0 ? 0 : offset % size, static_cast<std::size_t>(1 + length % (length % 2 == 0 ? 1024 : 65536))};
+    return {size == 0 ? 0 : offset % size, static_cast<std::size_t>(1 + length % (length % 2 == 0 ? 1024 : 16384))};
 }
 
 } // namespace vdisk::fuzz
