@@ -39,11 +39,11 @@ class Wine(unittest.TestCase):
     def tearDownClass(cls):
         shutil.rmtree(cls.folder)
 
-    def outcome(self, program, *words, folder=None, **environment):
+    def outcome(self, program, *words, folder=None, patience=300, **environment):
         """(status, standard output as bytes, standard error as text)"""
         command = [program] if not str(program).endswith(".exe") else ["wine64", program]
         done = subprocess.run([str(word) for word in [*command, *words]], cwd=folder or self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              env={**self.environment, **environment}, timeout=300)
+                              env={**self.environment, **environment}, timeout=patience)
         return done.returncode, done.stdout, done.stderr.decode(errors="replace")
 
     def vdisk(self, *words, status=0, **keywords):
@@ -132,7 +132,7 @@ class Library(Wine):
 
     def test_its_unit_tests(self):
         status, out, told = self.outcome(FOLDER / "64" / "build" / "tests" / "unit_tests.exe", *[f"--run_test=!*/{name}" for name in self.LONG],
-                                         abs_top_srcdir=SOURCE)
+                                         patience=1200, abs_top_srcdir=str(SOURCE))
         said = out.decode(errors="replace") + told
         self.assertEqual(status, 0, said[-6000:])
         ran = int(re.search(r"Running (\d+) test cases", said)[1])
