@@ -28,7 +28,8 @@ class Qcow2File final : public DiskFile {
 public:
     Qcow2File(Header header, SnapshotTable table, SourcePtr source, OpenContext context)
         : header_(std::move(header)), table_(std::move(table)), source_(std::move(source)),
-          context_(std::move(context)), disks_(list_disks(header_, table_)) {}
+          context_(std::move(context)), disks_(list_disks(header_, table_)),
+          of_header_(check_consistency(header_, *source_)) {}
 
     const Format& format() const noexcept override { return kQcow2Format; }
     const std::vector<Disk>& disks() const noexcept override { return disks_; }
@@ -57,6 +58,7 @@ private:
     SourcePtr source_;
     OpenContext context_;
     std::vector<Disk> disks_;
+    Consistency of_header_; // whichever state is asked for
 };
 
 Result<State> Qcow2File::state(std::size_t index, std::vector<Remark>& remarks) const {
@@ -77,7 +79,7 @@ Result<State> Qcow2File::state(std::size_t index, std::vector<Remark>& remarks) 
 }
 
 Consistency Qcow2File::consistency(std::size_t index) const {
-    Consistency all = check_consistency(header_, *source_);
+    Consistency all = of_header_;
     const auto [found, left_out] = check_consistency(header_, table_, index, *source_);
     all.contradictions.insert(all.contradictions.end(), found.begin(), found.end());
     all.left_out.insert(all.left_out.end(), left_out.begin(), left_out.end());
