@@ -221,16 +221,17 @@ public:
 
 private:
     struct Side {
-        explicit Side(const ByteSource& source) : inflater(source), buffer(kChunk) {}
+        explicit Side(const ByteSource& source)
+            : inflater(source), buffer(std::make_unique_for_overwrite<std::byte[]>(kChunk)) {}
         Inflater inflater;
-        std::vector<std::byte> buffer;
-        std::vector<std::byte> window; ///< the last kWindow bytes
+        std::unique_ptr<std::byte[]> buffer; ///< kChunk bytes
+        std::vector<std::byte> window;       ///< the last kWindow bytes
 
         Result<Inflater::Stop> step(std::size_t& filled) {
-            VDISK_TRY(stop, inflater.run(buffer, filled));
+            VDISK_TRY(stop, inflater.run({buffer.get(), kChunk}, filled));
             const std::size_t kept = kWindow - std::min(kWindow, filled);
             std::memmove(window.data(), window.data() + kWindow - kept, kept);
-            std::copy_n(buffer.begin() + static_cast<std::ptrdiff_t>(filled - (kWindow - kept)), kWindow - kept,
+            std::copy_n(buffer.get() + filled - (kWindow - kept), kWindow - kept,
                         window.begin() + static_cast<std::ptrdiff_t>(kept));
             return stop;
         }
@@ -243,7 +244,9 @@ class GzipPass final : public StreamPass {
 public:
     GzipPass(const ByteSource& packed, WindowStore& windows, const Limits& limits, PassKind kind)
         : inflater_(packed), windows_(windows), kind_(kind), index_(packed.name(), packed.size(), limits),
-          buffer_(kWindow + kChunk) {}
+          buffer_(std::make_unique_for_overwrite<std::byte[]>(kWindow + kChunk)) {
+        std::memset(buffer_.get(), 0, kWindow); // pages of the rest are not touched before there is something for them
+    }
 
     Result<PlainChunk> next() override;
     std::uint64_t packed_position() const noexcept override { return std::min(search_ ? search_->at : at_, size_); }
@@ -308,8 +311,8 @@ private:
     WindowStore& windows_;
     PassKind kind_;
     IndexBuilder index_;
-    std::vector<std::byte> buffer_; ///< kWindow bytes, and behind them the latest ones
-    std::size_t filled_ = 0;        ///< how many those are
+    std::unique_ptr<std::byte[]> buffer_; ///< kWindow bytes, and behind them kChunk for the latest ones
+    std::size_t filled_ = 0;              ///< how many those are
     std::uint64_t size_ = inflater_.input().size();
     std::uint64_t at_ = 0; ///< between members: where the next one starts
     std::uint64_t plain_ = 0;
@@ -370,8 +373,8 @@ Result<PlainChunk> GzipPass::skip_padding() {
 }
 
 Result<PlainChunk> GzipPass::next_bytes() {
-    std::memmove(buffer_.data(), buffer_.data() + filled_, kWindow);
-    const std::span out(buffer_.data() + kWindow, kChunk);
+    std::memmove(buffer_.get(), buffer_.get() + filled_, kWindow);
+    const std::span out(buffer_.get() + kWindow, kChunk);
     filled_ = 0;
     const auto stop = inflater_.run(out, filled_);
     at_ = inflater_.position();
@@ -444,7 +447,7 @@ void GzipPass::add_point() {
     const auto length =
         static_cast<std::size_t>(std::min<std::uint64_t>(kWindow, member_->resumed ? kWindow : member_length()));
     const Segment before = open_;
-    if (start_inside(inflater_.bits(), std::span(buffer_).subspan(kWindow + filled_ - length, length)))
+    if (start_inside(inflater_.bits(), std::span(buffer_.get() + kWindow + filled_ - length, length)))
         if (before.length > 0) index_.add(before);
 }
 
@@ -667,7 +670,7 @@ Result<bool> GzipPass::resume_member(std::uint64_t offset, std::span<const std::
     if (!header) return false;
     VDISK_CHECK(inflater_.start(offset + header->length, 0, {}));
     std::size_t filled = 0;
-    const std::span out(buffer_.data() + kWindow, kBelieved);
+    const std::span out(buffer_.get() + kWindow, kBelieved);
     for (bool more = true; more && filled < kBelieved;) {
         const auto stop = inflater_.run(out, filled);
         if (stop.has_error() && stop.error().kind == ErrorKind::io) return stop.error();
@@ -692,7 +695,7 @@ Result<bool> GzipPass::resume_block(std::uint64_t offset, unsigned bit) {
     member_.emplace(Member{.packed = at_, .plain = plain_, .first_segment = index_.segments(), .resumed = true});
     open_ = resumed;
     mark_block();
-    std::ranges::copy(found->window, buffer_.begin());
+    std::ranges::copy(found->window, buffer_.get());
     filled_ = 0;
     VDISK_CHECK(inflater_.start(at_, found->bits, found->window));
     return true;
