@@ -24,7 +24,7 @@ constexpr std::size_t kMostRead = 1U << 14;
 inline Limits small_limits() {
     Limits limits;
     limits.threads = 1; // none of its own
-    limits.table_bytes = 64U << 10;
+    limits.table_bytes = 16U << 10;
     limits.survey_bytes = 64U << 10;
     limits.metadata_cache_bytes = 64U << 10;
     limits.cluster_cache_bytes = 256U << 10;
@@ -117,8 +117,8 @@ inline Read read_in_pieces(const Image& image, std::uint64_t offset, std::size_t
 }
 
 /// What is mapped at once: more table entries than a layout looks at for one answer, if clusters are small.
-constexpr std::uint64_t kMostMapped = 4U << 20;
-constexpr int kMostPieces = 16;
+constexpr std::uint64_t kMostMapped = 1U << 20;
+constexpr int kMostPieces = 8;
 
 inline void check_extents(const Image& image, std::uint64_t offset) {
     std::uint64_t at = offset;

@@ -18,7 +18,7 @@ using namespace vdisk;
 using Bytes = std::vector<std::byte>;
 
 constexpr std::size_t kLookedAt = 256U << 10;
-constexpr std::uint64_t kPlainMost = 1U << 20; // more takes too long
+constexpr std::uint64_t kPlainMost = 512U << 10; // more takes too long
 constexpr std::size_t kMostTaken = 32U << 10;
 
 Limits short_limits(std::uint64_t choice) {

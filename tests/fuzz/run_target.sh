@@ -19,7 +19,7 @@ if [ "$jobs" -gt 1 ]; then set -- "$@" "-jobs=$jobs" "-workers=$jobs"; else set 
 # No seed is longer, but some that are there for their length; and longer inputs find nothing more.
 case ${name#fuzz_} in
     index_cache | libvirt | ovf | proxmox | pvs | reference | selector | utm | vbox | vmx) longest=4096 ;;
-    luks | ova | parallels | pbs | pmxcfs | vdi | vhd | vmdk) longest=32768 ;;
+    luks | ova | parallels | pbs | pmxcfs | vdi | vhd | vma | vmdk) longest=36864 ;;
     qcow2) longest=131072 ;;
     *) longest=73728 ;;
 esac
