@@ -24,6 +24,6 @@ for corpus in "$source"/tests/fuzz/corpus/*; do
     [ ! -d "$source/tests/fixtures/${target#fuzz_}" ] || folders+=("$source/tests/fixtures/${target#fuzz_}")
     find "${folders[@]}" -type f -size -257k -print0 | xargs -0 zip -q -j "$OUT/${target}_seed_corpus.zip"
     [ ! -f "$source/tests/fuzz/$target.dict" ] || cp "$source/tests/fuzz/$target.dict" "$OUT"
-    printf '[libfuzzer]\nmax_len = 262144\ntimeout = 20\nrss_limit_mb = 2048\n' >"$OUT/$target.options"
+    printf '[libfuzzer]\nmax_len = %s\ntimeout = 20\nrss_limit_mb = 2048\n' "$("$source/tests/fuzz/longest.sh" "$target")" >"$OUT/$target.options"
 done
 rm "$OUT/fuzz_targets"
