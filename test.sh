@@ -84,7 +84,7 @@ fuzz() {
 beside_the_rest() {
     part "address and undefined-behaviour sanitizers" sanitized build-test-asan \
         "--enable-address-sanitizer --enable-undefined-sanitizer" tests/unit_tests tests/allocation_test tests/read_faults_test
-    with_threads=$(printf 'tests/unit/%s_test.cpp ' image index_cache encryption stream stream_readers readers pbs)
+    with_threads=$(printf 'tests/unit/%s_test.cpp ' image index_cache encryption expanded_blocks stream stream_readers readers pbs)
     TSAN_OPTIONS=second_deadlock_stack=1
     export TSAN_OPTIONS
     part "thread sanitizer" sanitized build-test-tsan --enable-thread-sanitizer tests/unit_tests

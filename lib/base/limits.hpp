@@ -153,8 +153,11 @@ struct Limits {
     /// the smallest parts there are takes 20 ms.
     std::uint64_t stream_look_bytes = 1U << 20;
 
-    /// Bytes of decoded segments kept per compressed stream: half a dozen of the usual 8 MiB.
-    std::size_t stream_cache_bytes = 64U << 20;
+    /// Bytes of memory for a compressed stream's decoded segments, five of the usual 8 MiB, and so many more for each
+    /// thread where several decode ahead, their decoders included: what one decodes as one has at most
+    /// stream_decode_bytes. With all else that a process takes, 64 MiB and 16 MiB a thread.
+    std::size_t stream_cache_bytes = 40U << 20;
+    std::size_t stream_thread_bytes = 16U << 20;
 };
 
 } // namespace vdisk

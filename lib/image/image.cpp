@@ -140,7 +140,7 @@ Result<void> Image::read_stored(const Extent& extent, GuestOffset at, std::span<
 }
 
 Result<void> Image::read_packed(const Extent& extent, GuestOffset at, std::span<std::byte> out) const {
-    VDISK_TRY(cluster, parts_.caches->clusters.get(cluster_key(extent), expander(extent)));
+    VDISK_TRY(cluster, parts_.caches->clusters.get(cluster_key(extent), expander(extent), memory_for(extent)));
     const std::uint64_t skipped = at.value - extent.packed.start.value;
     if (!fits(skipped, out.size(), cluster->size()))
         return fail_at(at.value, ErrorKind::corrupt, "{}: compressed cluster at disk offset {} is too short",
@@ -151,6 +151,11 @@ Result<void> Image::read_packed(const Extent& extent, GuestOffset at, std::span<
 
 BlockKey Image::cluster_key(const Extent& extent) const {
     return {cache_owner_ ^ (std::uint64_t{extent.source} << 32), extent.host.value, extent.packed.host_length};
+}
+
+// What expanding takes.
+std::size_t Image::memory_for(const Extent& extent) {
+    return static_cast<std::size_t>(extent.packed.host_length) + extent.packed.expanded;
 }
 
 // Owns what it needs, because it may outlive this image in a queue; but the counters, which outlive the queue.
@@ -180,7 +185,7 @@ void Image::prepare_range(Sequence::Range range) const {
         const Extent& extent = found.value().extent;
         const Image& layer = *found.value().layer;
         if (extent.kind == Extent::Kind::packed)
-            parts_.caches->clusters.prepare(layer.cluster_key(extent), layer.expander(extent));
+            parts_.caches->clusters.prepare(layer.cluster_key(extent), layer.expander(extent), memory_for(extent));
         if (extent.kind == Extent::Kind::stored)
             layer.parts_.sources[extent.source]->prepare(extent.host.value, extent.length);
         at += extent.length;

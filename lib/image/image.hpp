@@ -72,6 +72,7 @@ private:
     std::uint64_t find_worth_preparing() const;
     void prepare_range(Sequence::Range range) const;
     BlockKey cluster_key(const Extent& extent) const;
+    static std::size_t memory_for(const Extent& extent);
     ExpandedBlocks::Expand expander(const Extent& extent) const;
 
     Parts parts_;

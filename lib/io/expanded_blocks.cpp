@@ -2,10 +2,12 @@
 #include "io/expanded_blocks.hpp"
 
 #include "base/processors.hpp"
+#include "base/system/memory.hpp"
 
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <new>
 #include <system_error>
 
 namespace vdisk {
@@ -16,31 +18,73 @@ constexpr std::size_t kMostQueued = 1024;
 
 } // namespace
 
+BlockMemory::BlockMemory(std::size_t size)
+    : bytes_(is_large(size) ? system::reserve_zeros(size) : new std::byte[size]), size_(size) {
+    if (bytes_ == nullptr) throw std::bad_alloc();
+    if (is_large(size)) system::expect_all_used(bytes_, size);
+}
+
+BlockMemory::~BlockMemory() {
+    if (!is_large(size_)) delete[] bytes_;
+    else system::release_zeros(bytes_, size_);
+}
+
+void BlockMemory::resize(std::size_t size) {
+    bytes_ = system::resize_zeros(bytes_, std::exchange(size_, 0), size);
+    if (bytes_ == nullptr) throw std::bad_alloc();
+    size_ = size;
+}
+
 std::shared_ptr<Block> BlockPool::take(std::size_t size) {
-    if (most_ == 0 || size > bytes_ || size < bytes_ - bytes_ / 8) return std::make_shared<Block>(size);
-    std::unique_ptr<Block> block(new Block(take_memory(), size));
+    std::unique_ptr<Block> block(new Block(0));
+    block->memory_ = take_memory(size);
+    block->size_ = size;
     return {block.release(), [pool = shared_from_this()](Block* used) {
-                pool->give_back(std::move(used->bytes_));
+                pool->give_back(std::move(used->memory_));
                 delete used;
             }};
 }
 
-std::unique_ptr<std::byte[]> BlockPool::take_memory() {
-    {
-        const std::lock_guard lock(mutex_);
-        if (!spare_.empty()) {
-            auto memory = std::move(spare_.back());
-            spare_.pop_back();
-            return memory;
-        }
-        spare_.reserve(most_); // giving back must not fail
-    }
-    return std::make_unique_for_overwrite<std::byte[]>(bytes_);
+BlockMemory BlockPool::take_memory(std::size_t size) {
+    auto spare = take_spare(size);
+    if (spare) spare->resize(size);
+    BlockMemory memory = spare ? std::move(*spare) : BlockMemory(size);
+    const std::lock_guard lock(mutex_);
+    alive_ += size;
+    peak_ = std::max(peak_, alive_);
+    return memory;
 }
 
-void BlockPool::give_back(std::unique_ptr<std::byte[]> memory) noexcept {
+// Memory to be made as large as `size`, which is not counted until it is. Gives up what waits besides, where there
+// would be too much.
+std::optional<BlockMemory> BlockPool::take_spare(std::size_t size) {
+    constexpr std::size_t kMostSpare = 128; // of more than 4 MiB each
+    std::optional<BlockMemory> taken;
+    std::vector<BlockMemory> dropped; // ends without the lock
     const std::lock_guard lock(mutex_);
-    if (spare_.size() < most_) spare_.push_back(std::move(memory));
+    spare_.reserve(kMostSpare); // giving back must not fail
+    dropped.reserve(spare_.size());
+    const auto take_last = [&] {
+        BlockMemory last = std::move(spare_.back());
+        spare_.pop_back();
+        alive_ -= last.size();
+        return last;
+    };
+    if (BlockMemory::is_large(size) && !spare_.empty()) taken.emplace(take_last());
+    while (!spare_.empty() && alive_ + size > most_) dropped.push_back(take_last());
+    return taken;
+}
+
+void BlockPool::give_back(BlockMemory memory) noexcept {
+    const std::lock_guard lock(mutex_);
+    if (BlockMemory::is_large(memory.size()) && alive_ <= most_ && spare_.size() < spare_.capacity())
+        spare_.push_back(std::move(memory));
+    else alive_ -= memory.size();
+}
+
+std::size_t BlockPool::peak() const {
+    const std::lock_guard lock(mutex_);
+    return peak_;
 }
 
 ExpandedBlocks::ExpandedBlocks(const Options& options)
@@ -74,6 +118,7 @@ void ExpandedBlocks::forget_threads(void* clusters) noexcept {
     for (const auto& [key, job] : self.jobs_) job->state = Job::State::queued;
     self.cache_.forget_reservations();
     self.running_ = 0;
+    self.idle_ = 0;
 }
 
 Result<BlockPtr> ExpandedBlocks::get(const BlockKey& key, const Expand& expand, std::size_t bytes) {
@@ -102,6 +147,10 @@ BlockPtr ExpandedBlocks::find(const BlockKey& key) {
 void ExpandedBlocks::put(const BlockKey& key, BlockPtr block) {
     const std::size_t size = block->size();
     cache_.put(key, std::move(block), size);
+}
+
+void ExpandedBlocks::demote(const BlockKey& key) {
+    cache_.demote(key);
 }
 
 // Makes a job that nobody has begun the caller's, who has to run it, as soon as it may be. False if another one was
@@ -167,14 +216,12 @@ void ExpandedBlocks::run_ahead(const BlockKey& key, Job& job) {
     }
 }
 
+// There is room for what the block takes before it is begun.
 Result<BlockPtr> ExpandedBlocks::expand(const BlockKey& key, const Job& job) {
-    const auto expanded = [&] {
-        const BlockCache::Reservation room(cache_, job.bytes);
-        return job.expand();
-    };
     try {
-        VDISK_TRY(block, expanded());
-        put(key, block);
+        BlockCache::Reservation room(cache_, key, job.bytes);
+        VDISK_TRY(block, job.expand());
+        cache_.put(key, block, block->size(), &room);
         return block;
     } catch (const std::exception& error) { // the standard library's: no memory
         return fail(ErrorKind::io, "decompressing: {}", error.what());
@@ -183,10 +230,11 @@ Result<BlockPtr> ExpandedBlocks::expand(const BlockKey& key, const Job& job) {
 
 std::uint64_t ExpandedBlocks::make_room(std::uint64_t cluster_bytes) noexcept {
     constexpr std::uint64_t kClustersKept = 16;
-    constexpr std::uint64_t kKept = 64U << 20;         // and so much
-    constexpr std::uint64_t kKeptByThread = 16U << 20; // more for each thread at most
-    const std::uint64_t threads = thread_limit_.load(std::memory_order_relaxed) + 1;
-    const std::uint64_t most = kKept + threads * kKeptByThread;
+    constexpr std::uint64_t kKept = 64U << 20;         // at most, what is being expanded among it,
+    constexpr std::uint64_t kKeptByThread = 16U << 20; // and so much for each further thread
+    const std::uint64_t helpers = thread_limit_.load(std::memory_order_relaxed);
+    const std::uint64_t threads = helpers + 1;
+    const std::uint64_t most = kKept + helpers * kKeptByThread;
     const std::uint64_t kept = std::min(most, std::max(kClustersKept, 4 * threads) * std::min(cluster_bytes, most));
     cache_.at_least(static_cast<std::size_t>(kept));
     return std::min(kept / 4, threads * cluster_bytes);
@@ -222,19 +270,39 @@ void ExpandedBlocks::prepare(const BlockKey& key, Expand expand, std::size_t byt
     if (!has_threads() || cache_.holds(key)) return;
     {
         const std::lock_guard lock(mutex_);
-        if (threads_.empty()) start_threads();
-        if (threads_.empty() || queue_.size() >= kMostQueued || jobs_.contains(key) || cache_.holds(key)) return;
+        if (queue_.size() >= kMostQueued || jobs_.contains(key) || cache_.holds(key)) return;
+        if (queue_.size() >= idle_) start_thread();
+        if (threads_.empty()) return;
         jobs_.emplace(key, std::make_shared<Job>(std::move(expand), bytes));
         queue_.push_back(key);
     }
     queued_.notify_one();
 }
 
-void ExpandedBlocks::start_threads() {
+std::size_t ExpandedBlocks::threads() {
+    const std::lock_guard lock(mutex_);
+    return threads_.size();
+}
+
+std::size_t ExpandedBlocks::idle() {
+    const std::lock_guard lock(mutex_);
+    return idle_;
+}
+
+std::size_t ExpandedBlocks::running() {
+    const std::lock_guard lock(mutex_);
+    return running_;
+}
+
+// One more, if there may be one; it counts as idle until it has found work.
+void ExpandedBlocks::start_thread() {
+    if (threads_.size() >= thread_limit_) return;
     try {
-        while (threads_.size() < thread_limit_) threads_.emplace_back([this] { work(); });
-    } catch (const std::system_error&) { // no more threads to be had: the reader expands alone
-        if (threads_.empty()) thread_limit_ = 0;
+        threads_.reserve(threads_.size() + 1); // a thread must have its place before it is there
+        threads_.emplace_back([this] { work(); });
+        ++idle_;
+    } catch (const std::system_error&) { // no more threads to be had: the reader expands, with those that there are
+        thread_limit_ = threads_.size();
     }
 }
 
@@ -244,11 +312,14 @@ void ExpandedBlocks::work() {
         queued_.wait(lock, [this] { return stopping_ || (!queue_.empty() && running_ < at_once_); });
         if (stopping_) return;
         BlockKey key;
-        const JobPtr job = take_queued(key);
+        JobPtr job = take_queued(key);
         if (!job) continue;
+        --idle_;
         lock.unlock();
         run_ahead(key, *job);
+        job.reset(); // what it still has ends without the lock
         lock.lock();
+        ++idle_;
     }
 }
 

@@ -15,6 +15,7 @@
 #include <span>
 #include <thread>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace vdisk {
@@ -35,45 +36,77 @@ struct BlockKeyHash {
     }
 };
 
-/// Bytes that are whatever they were until their maker fills them: clearing them first costs a twentieth of expanding.
+/// Memory for bytes that are whatever they were until their maker fills them: clearing them first costs a twentieth of
+/// expanding.
+class BlockMemory {
+public:
+    explicit BlockMemory(std::size_t size);
+    BlockMemory(BlockMemory&& other) noexcept
+        : bytes_(std::exchange(other.bytes_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    BlockMemory& operator=(BlockMemory&& other) noexcept {
+        std::swap(bytes_, other.bytes_);
+        std::swap(size_, other.size_);
+        return *this;
+    }
+    ~BlockMemory();
+
+    [[nodiscard]] std::byte* data() const noexcept { return bytes_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+    /// Whether so much memory comes from the system itself and goes back to it at once. What is smaller the C library
+    /// keeps for the next one.
+    [[nodiscard]] static bool is_large(std::size_t size) noexcept { return size > kLarge; }
+    /// Makes it larger or smaller; both sizes are large ones.
+    void resize(std::size_t size);
+
+private:
+    static constexpr std::size_t kLarge = 4U << 20;
+    std::byte* bytes_;
+    std::size_t size_;
+};
+
 class Block {
 public:
-    explicit Block(std::size_t size) : bytes_(std::make_unique_for_overwrite<std::byte[]>(size)), size_(size) {}
+    explicit Block(std::size_t size) : Block(BlockMemory(size), size) {}
 
-    [[nodiscard]] std::byte* data() noexcept { return bytes_.get(); }
-    [[nodiscard]] const std::byte* data() const noexcept { return bytes_.get(); }
+    [[nodiscard]] std::byte* data() noexcept { return memory_.data(); }
+    [[nodiscard]] const std::byte* data() const noexcept { return memory_.data(); }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     /// All of it, to be filled.
-    [[nodiscard]] std::span<std::byte> room() noexcept { return {bytes_.get(), size_}; }
+    [[nodiscard]] std::span<std::byte> room() noexcept { return {memory_.data(), size_}; }
     /// Leaves out what is behind the first `size` (<= size()) bytes.
     void shrink(std::size_t size) noexcept { size_ = size; }
 
 private:
     friend class BlockPool;
-    Block(std::unique_ptr<std::byte[]> bytes, std::size_t size) : bytes_(std::move(bytes)), size_(size) {}
+    Block(BlockMemory memory, std::size_t size) : memory_(std::move(memory)), size_(size) {}
 
-    std::unique_ptr<std::byte[]> bytes_;
+    BlockMemory memory_;
     std::size_t size_;
 };
 
-/// Memory of large blocks, used again: fresh pages cost a third of what decoding into them does. Thread-safe; usable in
-/// a child of fork().
+/// Blocks whose memory is counted, and used again where they are large: fresh pages cost a third of what decoding into
+/// them does. Thread-safe; usable in a child of fork().
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
 public:
-    /// For blocks of up to `bytes`, of which the memory of at most `spare` waits to be used.
-    BlockPool(std::size_t bytes, std::size_t spare) : bytes_(bytes), most_(spare) {}
+    /// Memory waits to be used again as long as it has, with all blocks that there are, no more than `most` bytes.
+    explicit BlockPool(std::size_t most) : most_(most) {}
 
-    /// A block of `size` bytes, with memory of its own if it would waste more than an eighth of the pool's.
     [[nodiscard]] std::shared_ptr<Block> take(std::size_t size);
 
-private:
-    std::unique_ptr<std::byte[]> take_memory();
-    void give_back(std::unique_ptr<std::byte[]> memory) noexcept;
+    /// The most bytes that all blocks and what waits had at once.
+    [[nodiscard]] std::size_t peak() const;
 
-    const std::size_t bytes_;
+private:
+    BlockMemory take_memory(std::size_t size);
+    std::optional<BlockMemory> take_spare(std::size_t size);
+    void give_back(BlockMemory memory) noexcept;
+
     const std::size_t most_;
-    std::mutex mutex_;
-    std::vector<std::unique_ptr<std::byte[]>> spare_;
+    mutable std::mutex mutex_; // guards what follows
+    std::vector<BlockMemory> spare_;
+    std::size_t alive_ = 0; // bytes of all, spare_ among them
+    std::size_t peak_ = 0;
     ForkGuard fork_{&mutex_};
 };
 
@@ -103,8 +136,8 @@ public:
     ExpandedBlocks(const ExpandedBlocks&) = delete;
     ExpandedBlocks& operator=(const ExpandedBlocks&) = delete;
 
-    /// The block, from the cache, from a thread that is at it, or expanded here.
-    /// `bytes` of the cache are left free meanwhile.
+    /// The block, from the cache, from a thread that is at it, or expanded here. `bytes` is what expanding takes, the
+    /// block itself included: the cache gives up as much before it begins.
     [[nodiscard]] Result<BlockPtr> get(const BlockKey& key, const Expand& expand, std::size_t bytes = 0);
 
     /// The block, if it is in the cache or prepare() was asked for it, which is waited for. nullptr: nobody has it, or
@@ -114,7 +147,11 @@ public:
     /// Keeps a block that came by the way.
     void put(const BlockKey& key, BlockPtr block);
 
-    /// Has it expanded in the background, if threads are allowed and have time. The first call starts the threads.
+    /// Says that nobody is expected to ask for the block again soon: it goes before all others.
+    void demote(const BlockKey& key);
+
+    /// Has it expanded in the background, if threads are allowed and have time. `bytes` as for get(). Starts a thread
+    /// where all that there are have work.
     void prepare(const BlockKey& key, Expand expand, std::size_t bytes = 0);
 
     /// Makes the cache large enough for clusters of `cluster_bytes`, of which each thread expands one while others are
@@ -123,6 +160,11 @@ public:
 
     /// Whether prepare() does anything.
     [[nodiscard]] bool has_threads() const noexcept { return thread_limit_.load(std::memory_order_relaxed) > 0; }
+
+    /// How many threads were started, how many of them have nothing to do, and blocks that are being expanded now.
+    [[nodiscard]] std::size_t threads();
+    [[nodiscard]] std::size_t idle();
+    [[nodiscard]] std::size_t running();
 
     [[nodiscard]] CacheStatistics statistics() const noexcept { return cache_.statistics(); }
     /// Blocks expanded so far, and how many of them ahead of their reader.
@@ -154,7 +196,7 @@ private:
     void run_ahead(const BlockKey& key, Job& job);
     Result<BlockPtr> expand(const BlockKey& key, const Job& job);
     Result<BlockPtr> run(const BlockKey& key, Job& job);
-    void start_threads();
+    void start_thread();
     void work();
 
     const std::size_t at_once_;
@@ -169,6 +211,7 @@ private:
     std::deque<BlockKey> queue_;
     std::vector<std::thread> threads_;
     std::size_t running_ = 0; // blocks that are being expanded
+    std::size_t idle_ = 0;    // threads that have none
     bool stopping_ = false;
     ForkGuard fork_{&mutex_, forget_threads, this};
     BlockCache cache_; // looked at with mutex_ held, so its own guards come after that one's

@@ -13,6 +13,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 namespace vdisk {
 
@@ -64,17 +65,50 @@ public:
         return shard.index.contains(key);
     }
 
-    /// Keeps `value`; pushes out older ones. A value that costs more than a shard holds is kept alone.
-    void put(const Key& key, Pointer value, std::size_t cost) {
+    /// For what is being made: as long as it lives, so much of the capacity is left free.
+    class Reservation {
+    public:
+        /// Pushes out older values to make the room, where that of `key` will be.
+        Reservation(LruCache& cache, const Key& key, std::size_t cost) : cache_(cache), cost_(cost) {
+            if (cost_ == 0) return;
+            cache_.reserved_.fetch_add(cost_, std::memory_order_relaxed);
+            Shard& shard = cache_.shard_of(key);
+            const std::lock_guard lock(shard.mutex);
+            cache_.push_out(shard, 0);
+        }
+        ~Reservation() { end(); }
+        Reservation(const Reservation&) = delete;
+        Reservation& operator=(const Reservation&) = delete;
+
+    private:
+        friend class LruCache;
+        void end() noexcept { cache_.reserved_.fetch_sub(std::exchange(cost_, 0), std::memory_order_relaxed); }
+
+        LruCache& cache_;
+        std::size_t cost_;
+    };
+
+    /// Keeps `value`; pushes out older ones. A value that costs more than a shard holds is kept alone. It takes the
+    /// place of `reserved`, if that is given.
+    void put(const Key& key, Pointer value, std::size_t cost, Reservation* reserved = nullptr) {
+        Order entry; // apart until nothing can fail any more
+        entry.push_front(Entry{key, std::move(value), cost});
         Shard& shard = shard_of(key);
         const std::lock_guard lock(shard.mutex);
         if (const auto found = shard.index.find(key); found != shard.index.end()) remove(shard, found->second);
-        Order entry; // apart until nothing can fail any more
-        entry.push_front(Entry{key, std::move(value), cost});
         shard.index.emplace(key, entry.begin());
         shard.cost += cost;
         shard.order.splice(shard.order.begin(), entry);
-        while (shard.cost > room_in_shard() && shard.order.size() > 1) remove(shard, std::prev(shard.order.end()));
+        if (reserved != nullptr) reserved->end();
+        push_out(shard, 1);
+    }
+
+    /// Makes it the next to be pushed out: nobody is expected to ask for it again.
+    void demote(const Key& key) {
+        Shard& shard = shard_of(key);
+        const std::lock_guard lock(shard.mutex);
+        if (const auto found = shard.index.find(key); found != shard.index.end())
+            shard.order.splice(shard.order.end(), shard.order, found->second);
     }
 
     /// The cached value, or what `make()` (returning Result<std::pair<Pointer, cost>>) gives. An error is not cached.
@@ -89,21 +123,6 @@ public:
     [[nodiscard]] CacheStatistics statistics() const noexcept {
         return {hits_.load(std::memory_order_relaxed), misses_.load(std::memory_order_relaxed)};
     }
-
-    /// As long as it lives, put() leaves so much of the capacity free: for what is being made.
-    class Reservation {
-    public:
-        Reservation(LruCache& cache, std::size_t cost) noexcept : cache_(cache), cost_(cost) {
-            cache_.reserved_.fetch_add(cost_, std::memory_order_relaxed);
-        }
-        ~Reservation() { cache_.reserved_.fetch_sub(cost_, std::memory_order_relaxed); }
-        Reservation(const Reservation&) = delete;
-        Reservation& operator=(const Reservation&) = delete;
-
-    private:
-        LruCache& cache_;
-        std::size_t cost_;
-    };
 
     /// In a child of fork(): those who had reservations are not there.
     void forget_reservations() noexcept { reserved_.store(0, std::memory_order_relaxed); }
@@ -139,6 +158,12 @@ private:
         shard.cost -= entry->cost;
         shard.index.erase(entry->key);
         shard.order.erase(entry);
+    }
+
+    // The oldest ones beyond what there is room for, but the `kept` latest. They end with the lock held: who sees the
+    // room has it.
+    void push_out(Shard& shard, std::size_t kept) {
+        while (shard.cost > room_in_shard() && shard.order.size() > kept) remove(shard, std::prev(shard.order.end()));
     }
 
     std::atomic<std::size_t> shard_capacity_;

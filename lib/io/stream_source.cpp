@@ -398,6 +398,7 @@ StreamStatistics StreamSource::statistics() const {
     StreamStatistics statistics{.segments = stream->index().segments.size(),
                                 .decoded = stream->decoded(),
                                 .ahead = stream->decoded_ahead(),
+                                .peak_bytes = stream->peak_bytes(),
                                 .cached = parts_->cached()};
     for (const Segment& segment : stream->index().segments)
         if (segment.kind != Segment::Kind::lost)

@@ -51,6 +51,7 @@ struct StreamStatistics {
     std::uint64_t index_size = 0;      ///< bytes of segments and windows
     std::uint64_t decoded = 0;         ///< plain bytes decoded for reads until now
     std::uint64_t ahead = 0;           ///< segments, or runs of them, decoded ahead of their reader
+    std::uint64_t peak_bytes = 0;      ///< the most bytes of memory that decoded segments had at once
     bool cached = false;               ///< the index came from the cache
 };
 

@@ -114,6 +114,24 @@ BOOST_AUTO_TEST_CASE(a_cache_forgets_the_least_recently_used_first) {
     BOOST_TEST(*cache.get(999) == 999);
 }
 
+BOOST_AUTO_TEST_CASE(a_cache_makes_room_before_a_value_is_there) {
+    LruCache<int, int> cache(40, 1);
+    const auto fill = [&](int key) { cache.put(key, std::make_shared<const int>(key), 10); };
+    for (const int key : {1, 2, 3, 4}) fill(key);
+    cache.demote(3); // before 1, the oldest
+    {
+        LruCache<int, int>::Reservation room(cache, 5, 15);
+        BOOST_TEST((cache.holds(2) && cache.holds(4)));
+        BOOST_TEST((!cache.holds(1) && !cache.holds(3)));
+        cache.put(5, std::make_shared<const int>(5), 15, &room);
+        BOOST_TEST((cache.holds(2) && cache.holds(4) && cache.holds(5)));
+    }
+    fill(6); // 45 with it
+    BOOST_TEST((!cache.holds(2) && cache.holds(4) && cache.holds(5) && cache.holds(6)));
+    const LruCache<int, int>::Reservation all(cache, 7, 100);
+    BOOST_TEST((!cache.holds(4) && !cache.holds(5) && !cache.holds(6)));
+}
+
 BOOST_AUTO_TEST_CASE(a_cache_keeps_no_errors) {
     LruCache<std::uint64_t, int> cache(40);
     using Made = Result<std::pair<std::shared_ptr<const int>, std::size_t>>;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Eight threads on one image, with caches that hold less than what they read: for the thread sanitizer above all.
+// Sixteen threads on one image, with caches that hold less than what they read: for the thread sanitizer above all.
 #include "model.hpp"
 #include "open/open.hpp"
 #include "qcow2_builder.hpp"
@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::uint64_t kCluster = 65536;
 constexpr std::uint64_t kClusters = 96;
-constexpr unsigned kReaders = 8;
-constexpr int kReads = 60;
+constexpr unsigned kReaders = 16;
+constexpr int kReads = 40;
 
 // Every other sector is noise, so that it compresses, but not to nothing.
 Bytes disk_model() {
@@ -38,13 +38,14 @@ Limits small_caches() {
     limits.cluster_cache_bytes = 8 * kCluster;
     limits.metadata_cache_bytes = 4 * 4096;
     limits.stream_cache_bytes = 1U << 20;
+    limits.stream_thread_bytes = 4U << 20;
     limits.stream_decode_bytes = 256U << 10;
-    limits.threads = 3;
+    limits.threads = 16;
     return limits;
 }
 
 // Half of the reads go on where the one before ended, as a program that copies a disk does.
-void read_from_eight_threads(const std::string& text, const Bytes& model) {
+void read_from_sixteen_threads(const std::string& text, const Bytes& model) {
     const OpenedDisk disk = required(open_disk(text, {.limits = small_caches()}));
     std::atomic<int> wrong{0};
     std::vector<std::thread> readers;
@@ -64,7 +65,7 @@ void read_from_eight_threads(const std::string& text, const Bytes& model) {
 
 } // namespace
 
-BOOST_AUTO_TEST_CASE(eight_on_a_compressed_qcow2) {
+BOOST_AUTO_TEST_CASE(sixteen_on_a_compressed_qcow2) {
     const Bytes model = disk_model();
     Qcow2Builder image({.size = model.size()});
     const std::unique_ptr<libdeflate_compressor, decltype(&libdeflate_free_compressor)> compressor(
@@ -77,10 +78,10 @@ BOOST_AUTO_TEST_CASE(eight_on_a_compressed_qcow2) {
         image.set(i, image.packed(place, packed.size()));
     }
     const TemporaryFolder folder;
-    read_from_eight_threads(folder.write("disk.qcow2", image.bytes()).string(), model);
+    read_from_sixteen_threads(folder.write("disk.qcow2", image.bytes()).string(), model);
 }
 
-BOOST_AUTO_TEST_CASE(eight_on_a_compressed_archive) {
+BOOST_AUTO_TEST_CASE(sixteen_on_a_compressed_archive) {
     const Bytes model = disk_model();
     VmaBuilder builder;
     builder.add_device(1, "drive-scsi0", model.size());
@@ -91,7 +92,7 @@ BOOST_AUTO_TEST_CASE(eight_on_a_compressed_archive) {
     Bytes packed(ZSTD_compressBound(archive.size()));
     packed.resize(ZSTD_compress(packed.data(), packed.size(), archive.data(), archive.size(), 3));
     const TemporaryFolder folder;
-    read_from_eight_threads(folder.write("archive.vma.zst", packed).string(), model);
+    read_from_sixteen_threads(folder.write("archive.vma.zst", packed).string(), model);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

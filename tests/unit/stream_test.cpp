@@ -683,6 +683,28 @@ void read_in_order(const IndexedStream& stream, const Bytes& plain, std::span<co
     }
 }
 
+// Frames of a million bytes, a segment each.
+struct Frames {
+    Bytes file;
+    StreamIndex index;
+};
+
+Frames in_frames(const Bytes& plain) {
+    Frames made;
+    made.index.size = plain.size();
+    for (std::size_t at = 0; at < plain.size(); at += 1'000'000) {
+        const auto piece = std::span(plain).subspan(at, 1'000'000);
+        const Bytes frame = zstd(piece);
+        made.index.segments.push_back({.crc = crc32_of(0, piece),
+                                       .plain = at,
+                                       .length = piece.size(),
+                                       .packed = made.file.size(),
+                                       .packed_length = frame.size()});
+        made.file.insert(made.file.end(), frame.begin(), frame.end());
+    }
+    return made;
+}
+
 BOOST_AUTO_TEST_CASE(a_reader_in_order_finds_each_segment_decoded_once_whoever_did_it) {
     const Bytes plain(long_sample().begin(), long_sample().begin() + 12'000'000);
     const auto check = [&](const StreamCodec& codec, const Bytes& file, StreamIndex index) {
@@ -694,19 +716,57 @@ BOOST_AUTO_TEST_CASE(a_reader_in_order_finds_each_segment_decoded_once_whoever_d
     };
     const Bytes file = zstd(plain);
     check(kZstdCodec, file, one_run(kZstdCodec, plain, file, 3'000'000));
-    Bytes frames;
-    StreamIndex alone{.size = plain.size()};
-    for (std::size_t at = 0; at < plain.size(); at += 1'000'000) {
-        const auto piece = std::span(plain).subspan(at, 1'000'000);
-        const Bytes frame = zstd(piece);
-        alone.segments.push_back({.crc = crc32_of(0, piece),
-                                  .plain = at,
-                                  .length = piece.size(),
-                                  .packed = frames.size(),
-                                  .packed_length = frame.size()});
-        frames.insert(frames.end(), frame.begin(), frame.end());
+    const Frames frames = in_frames(plain);
+    check(kZstdCodec, frames.file, frames.index);
+}
+
+BOOST_AUTO_TEST_CASE(decoding_ahead_takes_no_more_memory_than_it_may_by_threads) {
+    const Bytes& plain = long_sample();
+    const PackedFile packed(zstd(plain, {.window_log = 17}));
+    for (const std::size_t threads : {1U, 2U, 8U, 16U}) {
+        Limits limits;
+        limits.threads = threads;
+        limits.stream_decode_bytes = 1U << 20;
+        limits.stream_cache_bytes = 3U << 20;
+        limits.stream_thread_bytes = 2U << 20;
+        const auto stream = packed.indexed({}, Unverified::refuse, limits);
+        const std::uint64_t run = stream->statistics().longest_segment;
+        BOOST_TEST_REQUIRE(run <= limits.stream_decode_bytes);
+        BOOST_TEST((stream->worth_preparing() > 0) == (threads > 1));
+        for (std::size_t at = 0; at < plain.size(); at += 250'000) {
+            if (threads > 1) stream->prepare(at, stream->worth_preparing());
+            BOOST_REQUIRE(reads_as(*stream, plain, at, 250'000));
+        }
+        const StreamStatistics statistics = stream->statistics();
+        BOOST_TEST(statistics.decoded < plain.size() + 2 * run, threads << " threads decoded " << statistics.decoded);
+        BOOST_TEST(statistics.peak_bytes <= limits.stream_cache_bytes + threads * limits.stream_thread_bytes,
+                   threads << " threads: " << statistics.peak_bytes);
     }
-    check(kZstdCodec, frames, std::move(alone));
+}
+
+BOOST_AUTO_TEST_CASE(who_waits_for_the_file_keeps_no_other_reader_waiting) {
+    const Bytes plain(long_sample().begin(), long_sample().begin() + 12'000'000);
+    const auto check = [&](const Bytes& file, const StreamIndex& index, std::size_t held) {
+        const Segment& segment = index.segments[held];
+        const auto gate = std::make_shared<test::GatedSource>(std::make_shared<MemorySource>(file, "file"),
+                                                              segment.packed, segment.packed + 1);
+        const IndexedStream stream(
+            {kZstdCodec, gate, index, std::make_shared<MemorySource>(Bytes{}, "windows"), of_four_threads()});
+        const auto reads = [&](std::uint64_t at) {
+            Bytes out(100);
+            const auto got = stream.read_at(at, out, Unverified::refuse);
+            return got.has_value() &&
+                   std::equal(out.begin(), out.end(), plain.begin() + static_cast<std::ptrdiff_t>(at));
+        };
+        BOOST_TEST(test::reads_while_another_waits(
+            *gate, [&] { return reads(segment.plain); },
+            [&] {
+                return std::ranges::all_of(
+                    index.segments, [&](const Segment& other) { return &other == &segment || reads(other.plain); });
+            }));
+    };
+    const Frames frames = in_frames(plain);
+    check(frames.file, frames.index, 3);
 }
 
 BOOST_AUTO_TEST_CASE(a_long_run_is_decoded_by_its_reader_alone) {

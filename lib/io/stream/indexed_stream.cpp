@@ -11,15 +11,15 @@ namespace {
 
 // Decoders at work, if there are fewer threads than that: readers at random wait for the file too.
 constexpr std::size_t kReaders = 3;
-// A run that is no longer is decoded as one ahead of a reader.
-constexpr std::uint64_t kShortRun = 16U << 20;
-// Memory that each thread adds to Limits::stream_cache_bytes.
-constexpr std::uint64_t kBytesByThread = 16U << 20;
-// Blocks beside those ahead of the reader: what it reads, and what it has read, which goes first only when it is older.
+// Blocks beside those ahead of the reader: what it reads, and that of which the last bytes ahead are the first ones.
 constexpr std::uint64_t kBlocksBeside = 2;
+// Of blocks that are no larger there is always room for those ahead of the reader too.
+constexpr std::size_t kSmallBlock = 256U << 10;
 // Windows that are too large to have several of them in memory.
 constexpr std::uint32_t kLargeWindowLog = 24;
 constexpr std::size_t kDropped = 1U << 20;
+// Of a decoder, but for its window.
+constexpr std::uint64_t kDecoderBytes = 256U << 10;
 
 BlockKey segment_key(std::size_t number) {
     return {.owner = 0, .offset = number};
@@ -38,35 +38,51 @@ bool is_alone(const std::vector<Segment>& segments, std::size_t number) {
 } // namespace
 
 IndexedStream::IndexedStream(Parts parts)
-    : parts_(std::move(parts)), room_(room_for(parts_.index, parts_.limits)),
-      pool_(std::make_shared<BlockPool>(static_cast<std::size_t>(room_.unit), room_.helpers)),
-      blocks_({.cache_bytes = std::max<std::size_t>(parts_.limits.stream_cache_bytes,
-                                                    room_.ahead > 0 ? room_.ahead + kBlocksBeside * room_.unit : 0),
-               .helpers = room_.helpers,
-               .at_once = room_.at_once,
-               .few = true}) {
+    : parts_(std::move(parts)), room_(find_room()),
+      blocks_({.cache_bytes = room_.memory, .helpers = room_.helpers, .at_once = room_.at_once, .few = true}) {
+    pool_ = std::make_shared<BlockPool>(room_.blocks); // its guard is locked while the cache's is
     for (std::size_t policy = 0; policy < kUnverifiedPolicies; ++policy)
         for (std::size_t i = 0; i < parts_.index.segments.size(); ++i)
             if (refused(parts_.index.segments[i], static_cast<Unverified>(policy)) != nullptr)
                 refused_numbers_[policy].push_back(i);
 }
 
-IndexedStream::Room IndexedStream::room_for(const StreamIndex& index, const Limits& limits) {
-    Room room;
+// What decoding a segment, or a run, takes besides its bytes: a decoder, its window, and what was read of the file.
+// Into a ring of its own decodes who goes through a long run.
+std::size_t IndexedStream::work_for(const Segment& segment, bool alone) const {
+    const bool whole = segment.kind == Segment::Kind::whole;
+    if (whole && alone) return static_cast<std::size_t>(kDecoderBytes + segment.packed_length);
+    const std::uint64_t window =
+        whole ? 0 : std::uint64_t{1} << std::min<std::uint32_t>(segment.detail, kLargeWindowLog);
+    const bool is_short = segment.lead + segment.length <= parts_.limits.stream_decode_bytes;
+    return static_cast<std::size_t>(kDecoderBytes + (is_short ? window : 2 * window) +
+                                    std::min<std::uint64_t>(segment.packed_length, kPackedReadAhead));
+}
+
+IndexedStream::Room IndexedStream::find_room() const {
+    const StreamIndex& index = parts_.index;
+    const Limits& limits = parts_.limits;
+    Room room{.memory = limits.stream_cache_bytes};
+    std::uint64_t work = 0; // of one decoder
     for (std::size_t i = 0; i < index.segments.size(); ++i) {
         const Segment& segment = index.segments[i];
         if (segment.kind == Segment::Kind::lost) continue;
         const std::uint64_t run = segment.lead + segment.length; // in the last one of a run: of all
-        room.unit = std::max({room.unit, segment.length, run <= kShortRun ? run : 0});
+        room.unit = std::max({room.unit, segment.length, run <= limits.stream_decode_bytes ? run : 0});
+        work = std::max<std::uint64_t>(work, work_for(segment, is_alone(index.segments, i)));
     }
     if (index.window_log > kLargeWindowLog || room.unit == 0) return room;
-    const std::size_t threads = threads_of(limits);
-    const std::uint64_t blocks = (limits.stream_cache_bytes + threads * kBytesByThread) / room.unit;
-    const std::uint64_t spare = blocks > kBlocksBeside ? blocks - kBlocksBeside : 0;
-    room.helpers = static_cast<std::size_t>(std::min<std::uint64_t>(threads - 1, spare));
-    room.at_once =
-        static_cast<std::size_t>(std::max<std::uint64_t>(kReaders, std::min<std::uint64_t>(threads, blocks / 2)));
-    room.ahead = room.helpers == 0 ? 0 : (room.helpers + 1) * room.unit;
+    const std::uint64_t threads = threads_of(limits);
+    const std::uint64_t memory = limits.stream_cache_bytes + threads * limits.stream_thread_bytes;
+    const std::uint64_t beside = kBlocksBeside * room.unit;
+    const std::uint64_t decoders = std::min(threads, (memory - std::min(memory, beside)) / (room.unit + work));
+    room.at_once = static_cast<std::size_t>(std::max<std::uint64_t>(kReaders, decoders));
+    if (decoders < 2) return room;
+    room.helpers = static_cast<std::size_t>(decoders - 1);
+    const std::uint64_t blocks = (decoders + kBlocksBeside) * room.unit;
+    room.ahead = decoders * room.unit;
+    room.blocks = static_cast<std::size_t>(blocks);
+    room.memory = std::max(room.memory, static_cast<std::size_t>(blocks + decoders * work));
     return room;
 }
 
@@ -80,10 +96,11 @@ void IndexedStream::prepare(std::uint64_t offset, std::uint64_t length) const {
         number = run ? run->last + 1 : number + 1;
         if (!run || index.segments[run->first].kind == Segment::Kind::lost) continue;
         const Segment whole = as_segment(*run);
-        const auto bytes = static_cast<std::size_t>(whole.length);
+        const bool alone = is_alone(index.segments, run->first);
+        const std::size_t bytes = static_cast<std::size_t>(whole.length) + work_for(whole, alone);
         const auto decode_segment = [this, at = run->first] { return expand(at); };
         const auto decode_run = [this, run = *run] { return expand_run(run); };
-        if (is_alone(index.segments, run->first)) blocks_.prepare(segment_key(run->first), decode_segment, bytes);
+        if (alone) blocks_.prepare(segment_key(run->first), decode_segment, bytes);
         else if (!has_reader(whole)) blocks_.prepare(run_key(run->first), decode_run, bytes);
     }
 }
@@ -101,8 +118,13 @@ Result<std::size_t> IndexedStream::read_at(std::uint64_t offset, std::span<std::
             done, static_cast<std::size_t>(std::min<std::uint64_t>(out.size() - done, segment.length - from)));
         VDISK_CHECK(check_segment(segment, from, unverified));
         VDISK_TRY(bytes, decoded(number));
-        std::memcpy(piece.data(), bytes.block->data() + (segment.plain + from - bytes.start), piece.size());
+        const auto skipped = static_cast<std::size_t>(segment.plain + from - bytes.start);
+        std::memcpy(piece.data(), bytes.block->data() + skipped, piece.size());
         done += piece.size();
+        const bool read_to_end = skipped + piece.size() == bytes.block->size();
+        if (!read_to_end || bytes.block->size() <= kSmallBlock) continue;
+        bytes.block.reset(); // who makes room for another one counts on it
+        blocks_.demote(bytes.key);
     }
     return out.size();
 }
@@ -163,21 +185,31 @@ Result<IndexedStream::Decoded> IndexedStream::decoded(std::size_t number) const 
     const Segment& segment = parts_.index.segments[number];
     if (room_.ahead > 0 && !is_alone(parts_.index.segments, number))
         if (const auto run = short_run_at(number))
-            if (const BlockPtr block = blocks_.find(run_key(run->first))) return Decoded{block, as_segment(*run).plain};
+            if (BlockPtr block = blocks_.find(run_key(run->first)))
+                return Decoded{std::move(block), as_segment(*run).plain, run_key(run->first)};
     const auto decode = [this, number] { return expand(number); };
-    VDISK_TRY(block, blocks_.get(segment_key(number), decode, static_cast<std::size_t>(segment.length)));
-    return Decoded{std::move(block), segment.plain};
+    const std::size_t bytes =
+        static_cast<std::size_t>(segment.length) + work_for(segment, is_alone(parts_.index.segments, number));
+    VDISK_TRY(block, blocks_.get(segment_key(number), decode, bytes));
+    return Decoded{std::move(block), segment.plain, segment_key(number)};
 }
 
 Result<BlockPtr> IndexedStream::expand(std::size_t number) const {
     const std::vector<Segment>& segments = parts_.index.segments;
-    auto made = is_alone(segments, number) ? expand_alone(segments[number]) : expand_in_run(number);
+    auto made = !is_alone(segments, number)                     ? expand_in_run(number)
+                : segments[number].kind == Segment::Kind::whole ? expand_whole(segments[number])
+                                                                : expand_run({number, number});
     return made.has_error() ? Result<BlockPtr>(in_segment(std::move(made).error(), segments[number])) : made;
 }
 
 // Whoever it fails for reads by segments, and gets the error of the one that is wrong.
 Result<BlockPtr> IndexedStream::expand_run(const Run& run) const {
     const Segment whole = as_segment(run);
+    {
+        const std::size_t others = decoders_beside();
+        const std::lock_guard lock(readers_mutex_);
+        drop_readers(others);
+    }
     VDISK_TRY(window, window_of(whole));
     VDISK_TRY(reader, parts_.codec.make_reader(*parts_.packed, whole, window));
     auto plain = pool_->take(static_cast<std::size_t>(whole.length));
@@ -191,7 +223,7 @@ Result<BlockPtr> IndexedStream::expand_run(const Run& run) const {
     return BlockPtr(std::move(plain));
 }
 
-Result<BlockPtr> IndexedStream::expand_alone(const Segment& segment) const {
+Result<BlockPtr> IndexedStream::expand_whole(const Segment& segment) const {
     VDISK_TRY(window, window_of(segment));
     VDISK_TRY(packed, read_bytes(*parts_.packed, segment.packed, segment.packed_length, "compressed bytes"));
     auto plain = pool_->take(static_cast<std::size_t>(segment.length));
@@ -216,8 +248,9 @@ Result<BlockPtr> IndexedStream::expand_in_run(std::size_t number) const {
         taken.emplace(std::move(made));
     }
     VDISK_TRY(bytes, advance_to(*taken, number));
+    const std::size_t others = decoders_beside();
     const std::lock_guard lock(readers_mutex_);
-    if (readers_.size() >= room_.at_once) readers_.erase(readers_.begin());
+    drop_readers(others);
     readers_.push_back(std::move(*taken));
     return Result<BlockPtr>(std::move(bytes));
 }
@@ -230,6 +263,7 @@ bool IndexedStream::has_reader(const Segment& run) const {
 
 // One that waits at the segment or before it in the same run. If there is none, makes room for a new one.
 std::optional<IndexedStream::PlacedReader> IndexedStream::take_reader(const Segment& segment) const {
+    const std::size_t others = decoders_beside();
     const std::lock_guard lock(readers_mutex_);
     const auto waiting = std::ranges::find_if(readers_, [&](const PlacedReader& reader) {
         return one_start(reader.run, segment) && reader.at <= segment.plain &&
@@ -239,8 +273,18 @@ std::optional<IndexedStream::PlacedReader> IndexedStream::take_reader(const Segm
     if (waiting != readers_.end()) {
         taken.emplace(std::move(*waiting));
         readers_.erase(waiting);
-    } else if (readers_.size() >= room_.at_once) readers_.erase(readers_.begin());
+    } else drop_readers(others);
     return taken;
+}
+
+// Decoders at work, the caller's not counted.
+std::size_t IndexedStream::decoders_beside() const {
+    return std::max<std::size_t>(1, blocks_.running()) - 1;
+}
+
+// Drops the oldest decoders that wait, until with `others` at work there is room for one more. The caller has the lock.
+void IndexedStream::drop_readers(std::size_t others) const {
+    while (!readers_.empty() && readers_.size() + others >= room_.at_once) readers_.erase(readers_.begin());
 }
 
 IndexedStream::Run IndexedStream::run_at(std::size_t number) const {
@@ -254,7 +298,9 @@ IndexedStream::Run IndexedStream::run_at(std::size_t number) const {
 // The same, if it is short enough to be decoded as one; long ones are not walked.
 std::optional<IndexedStream::Run> IndexedStream::short_run_at(std::size_t number) const {
     const std::vector<Segment>& segments = parts_.index.segments;
-    const auto is_short = [&](std::size_t i) { return segments[i].lead + segments[i].length <= kShortRun; };
+    const auto is_short = [&](std::size_t i) {
+        return segments[i].lead + segments[i].length <= parts_.limits.stream_decode_bytes;
+    };
     Run run{number, number};
     while (is_short(run.first) && run.first > 0 && one_start(segments[number], segments[run.first - 1])) --run.first;
     while (is_short(run.last) && run.last + 1 < segments.size() && one_start(segments[number], segments[run.last + 1]))

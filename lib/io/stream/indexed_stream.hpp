@@ -51,14 +51,18 @@ public:
     [[nodiscard]] std::uint64_t decoded() const noexcept { return decoded_.load(std::memory_order_relaxed); }
     /// Segments, or runs of them, that were decoded ahead of their reader.
     [[nodiscard]] std::uint64_t decoded_ahead() const noexcept { return blocks_.expanded_ahead(); }
+    /// The most bytes of memory that decoded segments had at once.
+    [[nodiscard]] std::uint64_t peak_bytes() const { return pool_->peak(); }
 
 private:
     // What may be in memory at once.
     struct Room {
         std::size_t helpers = 0; ///< threads that decode ahead
-        std::size_t at_once = 1; ///< decoders at work, and as many that wait in a run for the next read
+        std::size_t at_once = 1; ///< decoders at work and, of so many, those that wait in a run for the next read
         std::uint64_t ahead = 0; ///< bytes ahead of a reader in order
         std::uint64_t unit = 0;  ///< of the longest run or segment that is decoded as one
+        std::size_t blocks = 0;  ///< bytes of blocks that a reader in order needs
+        std::size_t memory = 0;  ///< bytes of all blocks and of the decoders at work
     };
 
     // Segments that are decoded from one start.
@@ -71,6 +75,7 @@ private:
     struct Decoded {
         BlockPtr block;
         std::uint64_t start = 0; ///< plain offset of its first byte
+        BlockKey key;
     };
 
     // A decoder that stands somewhere in a run of segments that are decoded from one start.
@@ -83,10 +88,11 @@ private:
 
     const Error* refused(const Segment& segment, Unverified unverified) const;
     Result<void> check_segment(const Segment& segment, std::uint64_t from, Unverified unverified) const;
-    static Room room_for(const StreamIndex& index, const Limits& limits);
+    std::size_t work_for(const Segment& segment, bool alone) const;
+    Room find_room() const;
     Result<Decoded> decoded(std::size_t number) const;
     Result<BlockPtr> expand(std::size_t number) const;
-    Result<BlockPtr> expand_alone(const Segment& segment) const;
+    Result<BlockPtr> expand_whole(const Segment& segment) const;
     Result<BlockPtr> expand_in_run(std::size_t number) const;
     Result<BlockPtr> expand_run(const Run& run) const;
     Result<BlockPtr> advance_to(PlacedReader& reader, std::size_t number) const;
@@ -96,6 +102,8 @@ private:
     [[nodiscard]] std::optional<Run> short_run_at(std::size_t number) const;
     [[nodiscard]] Segment as_segment(const Run& run) const;
     std::optional<PlacedReader> take_reader(const Segment& segment) const;
+    std::size_t decoders_beside() const;
+    void drop_readers(std::size_t others) const;
     bool has_reader(const Segment& segment) const;
     Result<PlacedReader> make_reader(std::size_t number) const;
     Result<std::vector<std::byte>> window_of(const Segment& segment) const;
@@ -109,8 +117,8 @@ private:
     ForkGuard readers_fork_{&readers_mutex_};
     mutable std::atomic<std::uint64_t> decoded_{0};
     mutable std::atomic<bool> spoilt_{false};
-    std::shared_ptr<BlockPool> pool_;
-    mutable ExpandedBlocks blocks_; ///< its threads use all of the above
+    std::shared_ptr<BlockPool> pool_; ///< made behind blocks_, for the order of guards
+    mutable ExpandedBlocks blocks_;   ///< its threads use all of the above
 };
 
 } // namespace vdisk

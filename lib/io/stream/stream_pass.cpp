@@ -7,16 +7,11 @@
 #include <algorithm>
 
 namespace vdisk {
-namespace {
-
-constexpr std::size_t kReadAhead = 1U << 20;
-
-} // namespace
 
 Result<void> PackedInput::fill(std::uint64_t offset, std::size_t count) {
     const std::uint64_t end = start_ + buffer_.size();
     const std::uint64_t left = source_.size() - std::min(offset, source_.size());
-    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(count, kReadAhead), left));
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(count, kPackedReadAhead), left));
     std::size_t kept = 0;
     if (offset >= start_ && offset < end) {
         kept = std::min(static_cast<std::size_t>(end - offset), wanted);

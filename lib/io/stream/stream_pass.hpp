@@ -51,6 +51,9 @@ public:
     [[nodiscard]] virtual Result<void> read(std::span<std::byte> out) = 0;
 };
 
+/// Bytes of a file that are read at once.
+constexpr std::size_t kPackedReadAhead = 1U << 20;
+
 /// Reads a file forward in large pieces.
 class PackedInput {
 public:

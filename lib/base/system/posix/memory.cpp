@@ -16,4 +16,21 @@ void release_zeros(std::byte* memory, std::size_t size) noexcept {
     ::munmap(memory, size);
 }
 
+std::byte* resize_zeros(std::byte* memory, std::size_t now, std::size_t size) noexcept {
+#ifdef MREMAP_MAYMOVE
+    if (void* const moved = ::mremap(memory, now, size, MREMAP_MAYMOVE); moved != MAP_FAILED)
+        return static_cast<std::byte*>(moved);
+#endif
+    release_zeros(memory, now);
+    return reserve_zeros(size);
+}
+
+void expect_all_used(std::byte* memory, std::size_t size) noexcept {
+#ifdef MADV_HUGEPAGE
+    (void)::madvise(memory, size, MADV_HUGEPAGE); // a kernel without them gives small ones
+#else
+    (void)memory, (void)size;
+#endif
+}
+
 } // namespace vdisk::system

@@ -14,4 +14,11 @@ void release_zeros(std::byte* memory, std::size_t /*size*/) noexcept {
     ::VirtualFree(memory, 0, MEM_RELEASE);
 }
 
+std::byte* resize_zeros(std::byte* memory, std::size_t now, std::size_t size) noexcept {
+    release_zeros(memory, now);
+    return reserve_zeros(size);
+}
+
+void expect_all_used(std::byte* /*memory*/, std::size_t /*size*/) noexcept {} // large pages need a privilege
+
 } // namespace vdisk::system
