@@ -109,9 +109,11 @@ run() {
         for readers in $counts; do line="$line $(three at_random "$folder/$file" "$readers")"; done
         echo "$line" | awk '{ printf "%-12s", $1; for (i = 2; i <= NF; ++i) printf " %8.2f", $i; printf "   %.1f x\n", $2 / $NF }'
     done
-    echo "peak memory, whole disk by all threads:"
-    for file in zlib.qcow2 disk.raw.zst disk.raw.gz; do
-        seconds peak_rss program read_bench vdisk "$folder/$file" data "$most" | awk -v file="$file" '{ printf "%-12s %8.0f MB\n", file, $1 / 1e6 }'
+    echo "peak memory in MB, whole disk by 1, 2, 8 and 16 threads:"
+    for file in zlib.qcow2 zstd.qcow2 disk.raw.zst disk.raw.gz; do
+        line=$file
+        for threads in 1 2 8 16; do line="$line $(seconds peak_rss program read_bench vdisk "$folder/$file" data "$threads")"; done
+        echo "$line" | awk '{ printf "%-12s", $1; for (i = 2; i <= NF; ++i) printf " %8.0f", $i / 1e6; printf "\n" }'
     done
 }
 
