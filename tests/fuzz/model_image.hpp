@@ -13,6 +13,7 @@
 #include "format/vma/vma.hpp"
 #include "format/vmdk/vmdk.hpp"
 #include "format_target.hpp"
+#include "io/memory_source.hpp"
 #include "random_qcow2.hpp"
 #include "vdi_builder.hpp"
 #include "vhd_builder.hpp"

@@ -57,11 +57,11 @@ inline std::uint64_t below(Chosen& chosen, std::uint64_t limit) {
 
 /// Of a pattern that two bytes choose: all of them would leave none for what matters.
 inline Bytes random_bytes(Chosen& chosen, std::size_t count) {
-    std::minstd_rand pattern(static_cast<unsigned>(chosen.next(2)) + 1);
+    std::uint64_t pattern = chosen.next(2);
     Bytes bytes(count);
-    for (std::size_t at = 0; at < count; at += sizeof(std::uint32_t)) {
-        const auto drawn = static_cast<std::uint32_t>(pattern()) ^ static_cast<std::uint32_t>(at) << 16;
-        std::memcpy(bytes.data() + at, &drawn, std::min(sizeof drawn, count - at));
+    for (std::size_t at = 0; at < count; at += sizeof pattern) {
+        pattern = pattern * 6364136223846793005 + 1442695040888963407; // Knuth's, for MMIX
+        std::memcpy(bytes.data() + at, &pattern, std::min(sizeof pattern, count - at));
     }
     return bytes;
 }
