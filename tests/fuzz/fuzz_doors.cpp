@@ -3,6 +3,7 @@
 // one that was kept. The first bytes choose doors and places, some of them what is spoilt in the file, the others what
 // is in the image.
 #include "capi/vdisk.h"
+#include "io/memory_source.hpp"
 #include "model_image.hpp"
 #include "temporary_folder.hpp"
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A sound image, its parents below it, and what is read of it: the bytes that were put in. The first bytes choose where
 // to read, the others what is in the image.
+#include "io/memory_source.hpp"
 #include "model_image.hpp"
 
 namespace {
