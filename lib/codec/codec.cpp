@@ -103,16 +103,18 @@ Result<void> expand_zstd(std::span<const std::byte> packed, std::span<std::byte>
     ZSTD_inBuffer in{packed.data(), packed.size(), 0};
     ZSTD_outBuffer filled{out.data(), out.size(), 0};
     // The stored bytes are padded to a sector, so the one-shot call, which refuses what follows the frame, can't be
-    // used.
-    while (filled.pos < filled.size) {
+    // used. A frame that goes on behind the cluster was made for a larger one, and QEMU takes none either.
+    std::size_t status = 1; // 0 when the frame ends
+    while (status != 0) {
         const std::size_t before_in = in.pos;
         const std::size_t before_out = filled.pos;
-        const std::size_t status = ZSTD_decompressStream(decoder, &filled, &in);
+        status = ZSTD_decompressStream(decoder, &filled, &in);
         if (ZSTD_isError(status)) return fail(ErrorKind::corrupt, "zstd data: {}", ZSTD_getErrorName(status));
         if (in.pos == before_in && filled.pos == before_out) break;
     }
     if (filled.pos != filled.size)
         return fail(ErrorKind::corrupt, "zstd data expands to {} of {} bytes", filled.pos, filled.size);
+    if (status != 0) return fail(ErrorKind::corrupt, "zstd data does not end with its {} bytes", filled.size);
     return ok();
 }
 

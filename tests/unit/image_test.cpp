@@ -338,15 +338,19 @@ BOOST_AUTO_TEST_CASE(data_past_the_end_of_the_file_is_truncated_not_zero) {
     BOOST_TEST((disk->read_at(8191, out).error().kind == ErrorKind::truncated));
 }
 
-BOOST_AUTO_TEST_CASE(a_cluster_that_does_not_fill_its_output_is_an_error) {
-    Bytes packed(1000);
-    Bytes content(100, std::byte{1});
-    packed.resize(ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 1));
-    Extent extent{.kind = Extent::Kind::packed, .length = kCluster};
-    extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = packed.size()};
-    const ImagePtr disk = image_of(std::make_shared<const UniformLayout>(extent), {memory(packed)});
-    Bytes out(10);
-    BOOST_TEST((disk->read_at(0, out).error().kind == ErrorKind::corrupt));
+BOOST_AUTO_TEST_CASE(a_cluster_that_does_not_fill_its_output_or_goes_on_behind_it_is_an_error) {
+    for (const std::uint64_t size : {std::uint64_t{100}, kCluster - 1, kCluster + 1, 2 * kCluster}) {
+        Bytes packed(1000);
+        const Bytes content(size, std::byte{1});
+        packed.resize(ZSTD_compress(packed.data(), packed.size(), content.data(), content.size(), 1));
+        Extent extent{.kind = Extent::Kind::packed, .length = kCluster};
+        extent.packed = {.codec = Codec::zstd, .start = {}, .expanded = kCluster, .host_length = packed.size()};
+        const ImagePtr disk = image_of(std::make_shared<const UniformLayout>(extent), {memory(packed)});
+        Bytes out(10);
+        const auto got = disk->read_at(0, out);
+        BOOST_REQUIRE(got.has_error());
+        BOOST_TEST((got.error().kind == ErrorKind::corrupt));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_passing_fault_does_not_poison_the_cache) {
