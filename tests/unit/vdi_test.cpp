@@ -185,6 +185,14 @@ BOOST_AUTO_TEST_CASE(places_that_no_writer_chooses_are_believed_only_if_all_agre
     refused("block map offset is 0", [](VdiBuilder& d) { d.map_offset = 0; });
     refused("the parent", [](VdiBuilder& d) { d.linkage = vdi_uuid(7); });
 
+    for (const std::uint32_t size : {2048U, 8192U, 1U << 31}) { // a bit of the blocks' size is enough
+        Bytes changed = small_disk().build();
+        for (std::size_t i = 0; i < 4; ++i) changed[376 + i] = static_cast<std::byte>(size >> (8 * i));
+        const auto layer = kInMemory.parse(changed).value()->layer(0);
+        BOOST_REQUIRE(layer.has_error());
+        BOOST_TEST(layer.error().what.find("block size is") != std::string::npos);
+    }
+
     VdiBuilder overflowing{.disk_size = std::uint64_t{1} << 32, .block_size = 1U << 31, .block_extra = 0};
     overflowing.map = {0xFFFFFFFD};
     Bytes file = overflowing.build();

@@ -2,6 +2,7 @@
 #include "format/vdi/consistency.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <span>
 
 namespace vdisk::vdi {
@@ -75,6 +76,23 @@ void check_places(const Header& header, const ByteSource& file, std::vector<std:
                                     header.map_offset, header.map_offset + needed));
 }
 
+// Where the blocks stored end; nothing beyond 2^64.
+std::optional<std::uint64_t> end_of_blocks(const Header& header) {
+    const auto data = checked_mul<std::uint64_t>(header.blocks_allocated, header.stride());
+    return data ? checked_add(*data, header.data_offset) : std::nullopt;
+}
+
+// The disk's size and the count of blocks say the blocks' size once more. If that is another one, the file's length
+// tells which is wrong: blocks of another size would be read from wrong places.
+void check_block_size(const Header& header, const ByteSource& file, std::vector<std::string>& found) {
+    if (header.blocks == div_ceil(header.disk_size, header.block_size) || header.blocks_allocated == 0) return;
+    if (end_of_blocks(header) == file.size()) return;
+    found.push_back(fmt::format("block size is {}, but the disk of {} bytes has {} blocks, and the {} that are stored "
+                                "do not end with the file of {} bytes",
+                                header.block_size, header.disk_size, header.blocks, header.blocks_allocated,
+                                file.size()));
+}
+
 } // namespace
 
 Result<std::vector<std::string>> find_contradictions(const Header& header, const ByteSource& file,
@@ -85,13 +103,13 @@ Result<std::vector<std::string>> find_contradictions(const Header& header, const
                                     static_cast<std::uint32_t>(header.type), to_string(header.type),
                                     to_string(header.uuid_linkage)));
     check_places(header, file, found);
+    check_block_size(header, file, found);
     const std::string unusual = unusual_field(header);
     if (unusual.empty() || !found.empty()) return found;
     VDISK_TRY(map, tally_map(header, file, limits));
     if (map.named == 0 && header.blocks_allocated == 0) return found; // there is nothing to misplace
-    const auto data = checked_mul<std::uint64_t>(header.blocks_allocated, header.stride());
-    const auto end = data ? checked_add(*data, header.data_offset) : std::nullopt;
-    if (map.named != header.blocks_allocated || map.beyond > 0 || !map.shared.empty() || end != file.size())
+    if (map.named != header.blocks_allocated || map.beyond > 0 || !map.shared.empty() ||
+        end_of_blocks(header) != file.size())
         found.push_back(fmt::format("{}, which no writer sets so, and the {} entries of the map, the {} blocks of the "
                                     "header and the {} bytes of the file do not fit it",
                                     unusual, map.named, header.blocks_allocated, file.size()));
