@@ -175,6 +175,22 @@ BOOST_AUTO_TEST_CASE(impossible_headers_are_refused_by_name) {
     BOOST_TEST((kInMemory.refused(Bytes{}) == ErrorKind::not_this_format));
 }
 
+BOOST_AUTO_TEST_CASE(a_table_for_blocks_of_another_size_is_a_doubt) {
+    VhdBuilder good = small_disk();
+    good.entries = 9; // as tools that let disks grow have it
+    BOOST_TEST(!kInMemory.doubts(good.build()));
+    for (const std::uint32_t size : {2048U, 8192U, 1U << 20}) {
+        Bytes file = small_disk().build();
+        put_big(file, 544, size, 4);
+        VhdBuilder::sum(file, 512, 1024, 36);
+        BOOST_TEST(kInMemory.doubts(file));
+    }
+    Bytes odd = small_disk().build();
+    put_big(odd, 528, 1537, 8);
+    VhdBuilder::sum(odd, 512, 1024, 36);
+    BOOST_TEST((kInMemory.refused(odd) == ErrorKind::corrupt));
+}
+
 BOOST_AUTO_TEST_CASE(a_table_that_is_too_short_costs_what_it_does_not_have) {
     Bytes file = small_disk().build();
     put_big(file, 540, 3, 4);

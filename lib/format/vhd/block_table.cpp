@@ -8,6 +8,35 @@ namespace {
 
 constexpr std::size_t kMostTold = 16;
 
+// Whether an entry names a block, of those that the disk does not need.
+Result<bool> has_surplus(const Header& header, const ByteSource& file, std::uint64_t most_bytes) {
+    const std::uint64_t first = header.table_offset + header.blocks() * kEntryBytes;
+    if (header.entries <= header.blocks() || first >= file.size()) return false;
+    const std::uint64_t count =
+        std::min({header.entries - header.blocks(), (file.size() - first) / kEntryBytes, most_bytes / kEntryBytes});
+    bool found = false;
+    LostPieces lost; // of what is not needed
+    using Entries = std::span<const big_uint32_buf_t>;
+    VDISK_CHECK(for_each_piece<big_uint32_buf_t>(
+        file, first, count, lost, [&](std::uint64_t /*first*/, Entries entries) -> Result<void> {
+            found = found || std::ranges::any_of(entries, [](const auto& each) { return each.value() != kBlockFree; });
+            return ok();
+        }));
+    return found;
+}
+
+// The disk's size and the table's say the size of the blocks once more. Where that is another one, blocks may be read
+// from wrong places.
+Result<void> doubt_block_size(const Header& header, const ByteSource& file, const Limits& limits, Survey& survey) {
+    VDISK_TRY(surplus, has_surplus(header, file, limits.table_bytes));
+    if (header.entries >= header.blocks() && !surplus) return ok();
+    survey.remarks.push_back(
+        Remark::doubt(fmt::format("the block table has {} entries, {} blocks of {} bytes make the disk: one of these "
+                                  "numbers is wrong",
+                                  header.entries, header.blocks(), header.block_size)));
+    return ok();
+}
+
 } // namespace
 
 Result<void> visit_blocks(const Header& header, const ByteSource& file, std::uint64_t most_bytes, LostPieces& lost,
@@ -55,6 +84,7 @@ Result<Survey> survey(const Header& header, const ByteSource& file, const Limits
     LostPieces lost;
     VDISK_CHECK(visit_blocks(header, file, limits.table_bytes, lost, add));
     lost.tell(survey.remarks);
+    VDISK_CHECK(doubt_block_size(header, file, limits, survey));
     survey.contested = contested(claims);
     return survey;
 }

@@ -146,6 +146,9 @@ Result<void> check_table(const ByteSource& file, const Header& header) {
     if (!is_power_of_two(header.block_size) || header.block_size < kSector || header.block_size > kLargestBlock)
         return fail(ErrorKind::corrupt, "{}: block size is {}, must be a power of two from {} to {}", file.name(),
                     header.block_size, kSector, kLargestBlock);
+    if (header.table_offset % kSector != 0)
+        return fail_at(header.table_offset, ErrorKind::corrupt, "{}: block table offset is {}, no multiple of {}",
+                       file.name(), header.table_offset, kSector);
     const std::uint64_t needed = std::min<std::uint64_t>(header.entries, header.blocks()) * kEntryBytes;
     if (!fits(header.table_offset, needed, file.size()))
         return fail_at(header.table_offset, ErrorKind::corrupt,
