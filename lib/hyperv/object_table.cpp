@@ -66,6 +66,13 @@ private:
         table.signature_good = record.signature.value() == kSignature;
         if (table.signature_good) {
             table.slots = usable_slots(extent, table.stored_count);
+            VDISK_TRY(more, sealed_behind(extent, table.slots));
+            if (more > 0) {
+                findings_.add(FindingKind::object_table_count, extent.offset,
+                              "object table says {} entries, but {} more behind them have good checksums",
+                              table.stored_count, more);
+                table.slots += more;
+            }
             VDISK_CHECK(read_slots(table));
         } else {
             findings_.add(FindingKind::object_table_signature, extent.offset,
@@ -94,6 +101,19 @@ private:
         }
         budget_ -= slots * sizeof(SlotRecord);
         return static_cast<std::uint32_t>(slots);
+    }
+
+    // How many slots behind the counted ones are some too: empty ones have checksums as well, and zeros are none.
+    Result<std::uint32_t> sealed_behind(Extent extent, std::uint32_t counted) {
+        const std::uint64_t end = std::min(extent.size, source_.size() - extent.offset);
+        std::uint32_t found = 0;
+        for (;; ++found) {
+            const std::uint64_t at = sizeof(TableRecord) + (std::uint64_t{counted} + found) * sizeof(SlotRecord);
+            if (at + sizeof(SlotRecord) > end || budget_ < sizeof(SlotRecord)) return found;
+            VDISK_TRY(record, read_struct<SlotRecord>(source_, extent.offset + at, "object table"));
+            if (record.checksum.value() != crc32_of(record, offsetof(SlotRecord, checksum))) return found;
+            budget_ -= sizeof(SlotRecord);
+        }
     }
 
     Result<void> read_slots(const ObjectTable& table) {

@@ -233,6 +233,19 @@ BOOST_AUTO_TEST_CASE(a_flipped_byte_under_a_checksum_never_goes_unnoticed) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(an_object_table_that_counts_too_few_entries_hides_none) {
+    const Forest forest = small_forest();
+    const BuiltFile file = HypervBuilder().build(forest);
+    for (const std::uint32_t count : {0U, 1U, 100U}) {
+        BuiltFile changed = file;
+        const auto stored = test::little(count);
+        std::copy(stored.begin(), stored.end(), changed.bytes.begin() + 8192 + 4);
+        const StoragePtr storage = open_built(changed);
+        BOOST_TEST(kinds(*storage) == std::set<std::string>{"object-table-count"}, boost::test_tools::per_element());
+        BOOST_TEST(same_tree(*storage, forest));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(a_file_cut_anywhere_is_read_as_far_as_it_goes) {
     const BuiltFile file = HypervBuilder({.file_object_from = 16}).build(small_forest());
     std::size_t most = 0;
