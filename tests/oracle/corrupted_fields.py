@@ -7,11 +7,11 @@ VDISK_CORRUPTIONS: images of each kind. VDISK_CORRUPTION_SEED: any text, for oth
 which the two differ."""
 import faulthandler
 import itertools
+import json
 import os
 import pathlib
 import random
 import re
-import shutil
 import unittest
 from typing import Callable, NamedTuple, Optional
 
@@ -183,6 +183,14 @@ def without_second_entry(subject, data):
     put(subject, data, "log_entry1.signature", 0)
 
 
+def zeros_behind_the_end(subject, data):
+    """Blocks that lie where nothing was written yet, up to where the log says that the file ends, are zeros."""
+    put(subject, data, "log_entry1.last_file_offset", "log_entry1.last_file_offset")
+    for field in subject.fields:
+        if field.name.startswith("bat") and field.get(data) >> 20 << 20 >= len(subject.good):
+            field.put(data, 0)
+
+
 def redundant_tables(subject, data):
     """The redundant directory is the first one too."""
     put(subject, data, "header.gd_offset", "header.rgd_offset")
@@ -227,6 +235,8 @@ REASONS = (
     Reason("vhdx_with_log", r"(log_entry1|zero_descriptor)\..*",
            "by the specification the log ends in front of an entry that is not valid; QEMU refuses the file or replays it", repaired=without_second_entry),
     Reason("vhdx_with_log", r"log_entry[01]\.(flushed|last)_file_offset", "of a file that was cut off behind its log, what is there is read; QEMU refuses it"),
+    Reason("vhdx_with_log", r"log_entry1\.last_file_offset", "a log makes the file as long as it says, with zeros; QEMU refuses blocks there",
+           repaired=zeros_behind_the_end),
     Reason("vmdk_sparse", r"gd\[0\]|header\.gd_offset", "the redundant tables can be read where the first directory is lost; QEMU believes that one",
            repaired=redundant_tables),
     Reason("vmdk_stream", r"gd\[0\]|header\.gd_offset", "the grains' own markers say where they belong; QEMU believes the directory"),
@@ -316,7 +326,7 @@ class CorruptedFields(harness.FolderTest):
         for change in tried.changes:
             if change not in undone:
                 change.field.put(data, change.value)
-        for repaired in {reason.repaired for reason, _ in reasons if reason.repaired}:
+        for repaired in dict.fromkeys(reason.repaired for reason, _ in reasons if reason.repaired):
             repaired(self.subject, data)
         if tried.mended:
             self.subject.mend(data)
@@ -346,6 +356,56 @@ class CorruptedFields(harness.FolderTest):
 
     def restore(self, data):
         self.write(data, self.subject.good)
+
+
+def keys_of(tree, path=()):
+    """(path, type, value, its place among the keys of its name) of each key that hvconfig shows and believes."""
+    found, names = [], {}
+    for key in tree:
+        place = names[key["name"]] = names.get(key["name"], -1) + 1
+        if "damaged" in key:  # and so is the path of what is below it
+            continue
+        if key["type"] != "unknown":
+            told = {name: value for name, value in key.items() if name not in ("children", "seq")}
+            found.append((*path, key["name"], place, json.dumps(told, sort_keys=True)))
+        found += keys_of(key.get("children", ()), (*path, key["name"]))
+    return found
+
+
+class HyperVFiles(harness.FolderTest):
+    """hvconfig shows the keys that there were, or says what is wrong."""
+
+    def dump(self, *words):
+        status, out, said = harness.outcome(harness.BUILD / "hvconfig", "dump", "--json", *words)
+        return status, keys_of(json.loads(out)["tree"]) if status != 2 else [], said
+
+    def check(self, fixture):
+        subject = image_fields.hyperv(self.folder, fixture)
+        status, good, _ = self.dump(subject.path)
+        self.assertEqual((status, len(good) > 5), (0, True))
+        before = self.dump("--no-replay", subject.path)[1]  # what there is if the log can't be read, which is told
+        failures, told = [], 0
+        for index in range(IMAGES):
+            chance = random.Random(f"{SEED} {fixture} {index}")
+            data, changes = fields.corrupted(subject.good, subject.fields, subject.cluster, chance)
+            if chance.random() < 0.5:
+                subject.mend(data)
+            subject.path.write_bytes(data)
+            status, keys, said = self.dump(subject.path)
+            told += status != 0
+            wrong = set(keys) - {*good, *before} if status else set(keys) ^ set(good)
+            if any(re.fullmatch(r"key_entry\d+\.type", change.field.name) and change.value == 1 for change in changes):
+                wrong -= set(good)  # a free entry is none, and has no checksum
+            if status not in (0, 1, 2) or (status and not said) or wrong:
+                failures.append(f"{fixture}-{SEED}-{index}: {', '.join(map(str, changes))}: status {status}, {sorted(wrong, key=str)[:2]}, {said[:200]}")
+        self.assertTrue(IMAGES < 100 or 0 < told < IMAGES, told)
+        self.assertFalse(failures, "\n" + "\n".join(failures[:40]))
+
+    def test_a_sound_file(self):
+        self.check("alignment-8192.vmcx")
+
+    def test_a_file_with_a_pending_log(self):
+        self.check("dirty.vmcx")
 
 
 for name in image_fields.KINDS:

@@ -13,7 +13,7 @@ from typing import Callable, List, Optional
 
 import vma_writer
 from fields import Field, Text, Touched, entries, fields, number
-from harness import run
+from harness import FIXTURES, run
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -559,6 +559,46 @@ def pbs_chunk(folder):
     def mend(changed):
         changed[8:12] = zlib.crc32(changed[12:]).to_bytes(4, "little")
     return Subject(path, index.disk, found, 64 * KIB, None, mend, opened=index.path)
+
+
+# Hyper-V's configuration files
+
+def crc32_of(data, at, length, place):
+    """Writes the CRC-32 of a structure, whose field `place` is taken for zeros."""
+    data[at + place:at + place + 4] = bytes(4)
+    data[at + place:at + place + 4] = zlib.crc32(data[at:at + length]).to_bytes(4, "little")
+
+
+def hyperv(folder, fixture):
+    """A configuration of the fixtures: the headers, the root object table, the headers of key tables and some of their entries."""
+    path = folder / fixture
+    path.write_bytes((FIXTURES / "hyperv" / fixture).read_bytes())
+    data = path.read_bytes()
+    alignment = number(data, 22, "<I")
+    sealed = [(at, 46, 4) for at in (0, 4096)]
+    found = []
+    for index, (at, _, _) in enumerate(sealed):
+        found += fields(f"header{index + 1}", at, "little", "signature:4 crc:4 sequence:2 version:4 data_version:4 flags:4 alignment:4 log_offset:8 "
+                        "log_size:8 log_header_size:4")
+    root = 8192
+    found += fields("object_table", root, "little", "signature:4 entries:4")
+    for slot in range(4):
+        at = root + 8 + 18 * slot
+        found += fields(f"object_entry{slot}", at, "little", "type:1 crc:4 offset:8 size:4 flags:1")
+        table = number(data, at + 5, "<Q")
+        if data[at] != 2:
+            continue
+        sealed.append((table, 10, 6))
+        found += fields(f"key_table{slot}", table, "little", "signature:2 index:2 sequence:2 crc:4")
+        entry = table + 10
+        for _ in range(8):
+            found += fields(f"key_entry{slot}", entry, "little", "type:1 flags:1 size:4 parent_table:2 parent_offset:4 crc:4 sequence:4 name_length:1")
+            entry += number(data, entry + 2, "<I")
+
+    def mend(changed):
+        for structure in sealed:
+            crc32_of(changed, *structure)
+    return Subject(path, b"", found, alignment, None, mend)
 
 
 KINDS = {
