@@ -18,15 +18,16 @@ constexpr std::size_t kMostQueued = 1024;
 
 } // namespace
 
-BlockMemory::BlockMemory(std::size_t size)
-    : bytes_(is_large(size) ? system::reserve_zeros(size) : new std::byte[size]), size_(size) {
+BlockMemory::BlockMemory(std::size_t size, std::size_t heap_most)
+    : bytes_(size > heap_most ? system::reserve_zeros(size) : new std::byte[size]), size_(size),
+      pages_(size > heap_most) {
     if (bytes_ == nullptr) throw std::bad_alloc();
-    if (is_large(size)) system::expect_all_used(bytes_, size);
+    if (pages_) system::expect_all_used(bytes_, size);
 }
 
 BlockMemory::~BlockMemory() {
-    if (!is_large(size_)) delete[] bytes_;
-    else system::release_zeros(bytes_, size_);
+    if (!pages_) delete[] bytes_;
+    else if (bytes_ != nullptr) system::release_zeros(bytes_, size_);
 }
 
 void BlockMemory::resize(std::size_t size) {
@@ -48,7 +49,7 @@ std::shared_ptr<Block> BlockPool::take(std::size_t size) {
 BlockMemory BlockPool::take_memory(std::size_t size) {
     auto spare = take_spare(size);
     if (spare) spare->resize(size);
-    BlockMemory memory = spare ? std::move(*spare) : BlockMemory(size);
+    BlockMemory memory = spare ? std::move(*spare) : BlockMemory(size, kHeapMost);
     const std::lock_guard lock(mutex_);
     alive_ += size;
     peak_ = std::max(peak_, alive_);
@@ -58,7 +59,7 @@ BlockMemory BlockPool::take_memory(std::size_t size) {
 // Memory to be made as large as `size`, which is not counted until it is. Gives up what waits besides, where there
 // would be too much.
 std::optional<BlockMemory> BlockPool::take_spare(std::size_t size) {
-    constexpr std::size_t kMostSpare = 128; // of more than 4 MiB each
+    constexpr std::size_t kMostSpare = 256; // of more than kHeapMost each
     std::optional<BlockMemory> taken;
     std::vector<BlockMemory> dropped; // ends without the lock
     const std::lock_guard lock(mutex_);
@@ -70,15 +71,14 @@ std::optional<BlockMemory> BlockPool::take_spare(std::size_t size) {
         alive_ -= last.size();
         return last;
     };
-    if (BlockMemory::is_large(size) && !spare_.empty()) taken.emplace(take_last());
+    if (size > kHeapMost && !spare_.empty()) taken.emplace(take_last());
     while (!spare_.empty() && alive_ + size > most_) dropped.push_back(take_last());
     return taken;
 }
 
 void BlockPool::give_back(BlockMemory memory) noexcept {
     const std::lock_guard lock(mutex_);
-    if (BlockMemory::is_large(memory.size()) && alive_ <= most_ && spare_.size() < spare_.capacity())
-        spare_.push_back(std::move(memory));
+    if (memory.pages() && alive_ <= most_ && spare_.size() < spare_.capacity()) spare_.push_back(std::move(memory));
     else alive_ -= memory.size();
 }
 
@@ -229,15 +229,17 @@ Result<BlockPtr> ExpandedBlocks::expand(const BlockKey& key, const Job& job) {
 }
 
 std::uint64_t ExpandedBlocks::make_room(std::uint64_t cluster_bytes) noexcept {
-    constexpr std::uint64_t kClustersKept = 16;
+    constexpr std::uint64_t kClustersKept = 14;
+    constexpr std::uint64_t kByThread = 3;             // one in the making, one that is ready, one that was read
     constexpr std::uint64_t kKept = 64U << 20;         // at most, what is being expanded among it,
     constexpr std::uint64_t kKeptByThread = 16U << 20; // and so much for each further thread
     const std::uint64_t helpers = thread_limit_.load(std::memory_order_relaxed);
     const std::uint64_t threads = helpers + 1;
     const std::uint64_t most = kKept + helpers * kKeptByThread;
-    const std::uint64_t kept = std::min(most, std::max(kClustersKept, 4 * threads) * std::min(cluster_bytes, most));
+    const std::uint64_t kept =
+        std::min(most, std::max(kClustersKept, kByThread * threads) * std::min(cluster_bytes, most));
     cache_.at_least(static_cast<std::size_t>(kept));
-    return std::min(kept / 4, threads * cluster_bytes);
+    return std::min(kept / kByThread, threads * cluster_bytes);
 }
 
 // Whatever happens, the job ends: others may be waiting for it.

@@ -37,37 +37,36 @@ struct BlockKeyHash {
 };
 
 /// Memory for bytes that are whatever they were until their maker fills them: clearing them first costs a twentieth of
-/// expanding.
+/// expanding. Of the C library, which keeps what it is given back for the next one, or pages of the system.
 class BlockMemory {
 public:
-    explicit BlockMemory(std::size_t size);
+    /// Pages where `size` is more than `heap_most`.
+    BlockMemory(std::size_t size, std::size_t heap_most);
     BlockMemory(BlockMemory&& other) noexcept
-        : bytes_(std::exchange(other.bytes_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+        : bytes_(std::exchange(other.bytes_, nullptr)), size_(std::exchange(other.size_, 0)), pages_(other.pages_) {}
     BlockMemory& operator=(BlockMemory&& other) noexcept {
         std::swap(bytes_, other.bytes_);
         std::swap(size_, other.size_);
+        std::swap(pages_, other.pages_);
         return *this;
     }
     ~BlockMemory();
 
     [[nodiscard]] std::byte* data() const noexcept { return bytes_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
-
-    /// Whether so much memory comes from the system itself and goes back to it at once. What is smaller the C library
-    /// keeps for the next one.
-    [[nodiscard]] static bool is_large(std::size_t size) noexcept { return size > kLarge; }
-    /// Makes it larger or smaller; both sizes are large ones.
+    [[nodiscard]] bool pages() const noexcept { return pages_; }
+    /// Makes pages more or fewer.
     void resize(std::size_t size);
 
 private:
-    static constexpr std::size_t kLarge = 4U << 20;
     std::byte* bytes_;
     std::size_t size_;
+    bool pages_;
 };
 
 class Block {
 public:
-    explicit Block(std::size_t size) : Block(BlockMemory(size), size) {}
+    explicit Block(std::size_t size) : Block(BlockMemory(size, kHeapMost), size) {}
 
     [[nodiscard]] std::byte* data() noexcept { return memory_.data(); }
     [[nodiscard]] const std::byte* data() const noexcept { return memory_.data(); }
@@ -79,6 +78,7 @@ public:
 
 private:
     friend class BlockPool;
+    static constexpr std::size_t kHeapMost = 4U << 20; // no cluster that a disk has many of is larger
     Block(BlockMemory memory, std::size_t size) : memory_(std::move(memory)), size_(size) {}
 
     BlockMemory memory_;
@@ -102,6 +102,7 @@ private:
     std::optional<BlockMemory> take_spare(std::size_t size);
     void give_back(BlockMemory memory) noexcept;
 
+    static constexpr std::size_t kHeapMost = 1U << 20;
     const std::size_t most_;
     mutable std::mutex mutex_; // guards what follows
     std::vector<BlockMemory> spare_;

@@ -123,7 +123,7 @@ BOOST_AUTO_TEST_CASE(memory_of_large_blocks_is_used_again_and_counted) {
     const auto fourth = pool->take(kLarge); // what waited
     BOOST_TEST(pool->peak() == 3 * kLarge);
     one.reset();
-    const auto medium = pool->take(1U << 20); // what waits goes: there would be too much
+    const auto medium = pool->take(2U << 20); // what waits, cut to it
     const auto fifth = pool->take(kLarge);
     BOOST_TEST((fill(*small) && fill(*fourth) && fill(*medium) && fill(*fifth)));
     BOOST_TEST(pool->peak() == 3 * kLarge);

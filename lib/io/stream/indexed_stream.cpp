@@ -9,7 +9,8 @@
 namespace vdisk {
 namespace {
 
-// Decoders at work, if there are fewer threads than that: readers at random wait for the file too.
+// Decoders at work, if there are fewer threads than that: readers at random wait for the file too. And so many, or a
+// quarter of those at work, wait in a run for the next read.
 constexpr std::size_t kReaders = 3;
 // Blocks beside those ahead of the reader: what it reads, and that of which the last bytes ahead are the first ones.
 constexpr std::uint64_t kBlocksBeside = 2;
@@ -62,7 +63,7 @@ std::size_t IndexedStream::work_for(const Segment& segment, bool alone) const {
 IndexedStream::Room IndexedStream::find_room() const {
     const StreamIndex& index = parts_.index;
     const Limits& limits = parts_.limits;
-    Room room{.memory = limits.stream_cache_bytes};
+    Room room{.blocks = limits.stream_cache_bytes, .memory = limits.stream_cache_bytes};
     std::uint64_t work = 0; // of one decoder
     for (std::size_t i = 0; i < index.segments.size(); ++i) {
         const Segment& segment = index.segments[i];
@@ -284,7 +285,9 @@ std::size_t IndexedStream::decoders_beside() const {
 
 // Drops the oldest decoders that wait, until with `others` at work there is room for one more. The caller has the lock.
 void IndexedStream::drop_readers(std::size_t others) const {
-    while (!readers_.empty() && readers_.size() + others >= room_.at_once) readers_.erase(readers_.begin());
+    const std::size_t most = std::max(kReaders, room_.at_once / 4);
+    while (!readers_.empty() && (readers_.size() >= most || readers_.size() + others >= room_.at_once))
+        readers_.erase(readers_.begin());
 }
 
 IndexedStream::Run IndexedStream::run_at(std::size_t number) const {

@@ -58,10 +58,10 @@ private:
     // What may be in memory at once.
     struct Room {
         std::size_t helpers = 0; ///< threads that decode ahead
-        std::size_t at_once = 1; ///< decoders at work and, of so many, those that wait in a run for the next read
+        std::size_t at_once = 1; ///< decoders at work, and those that wait in a run for the next read
         std::uint64_t ahead = 0; ///< bytes ahead of a reader in order
         std::uint64_t unit = 0;  ///< of the longest run or segment that is decoded as one
-        std::size_t blocks = 0;  ///< bytes of blocks that a reader in order needs
+        std::size_t blocks = 0;  ///< bytes of blocks, those that wait to be used again among them
         std::size_t memory = 0;  ///< bytes of all blocks and of the decoders at work
     };
 
