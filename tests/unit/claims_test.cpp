@@ -5,6 +5,7 @@
 #include "disk/claims.hpp"
 #include "image/sector_bitmap.hpp"
 #include "io/overlaid_source.hpp"
+#include "model.hpp"
 #include "put_bytes.hpp"
 
 #include <boost/test/unit_test.hpp>
