@@ -331,6 +331,14 @@ BOOST_AUTO_TEST_CASE(a_directory_that_leads_into_the_header_the_text_or_a_direct
     }
 }
 
+BOOST_AUTO_TEST_CASE(a_redundant_directory_over_the_first_tables_does_not_condemn_them) {
+    const VmdkExtent disk = small_disk();
+    Bytes file = disk.build();
+    put_little(file, 48, disk.entry_of(0) / 512, 8);
+    Random random(6);
+    check_against_model(*kInMemory.image_of(file), small_model(), 4096, random);
+}
+
 BOOST_AUTO_TEST_CASE(where_both_tables_could_be_right_nothing_is_read) {
     VmdkExtent disk = small_disk();
     Bytes file = disk.build();

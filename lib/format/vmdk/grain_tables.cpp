@@ -36,31 +36,29 @@ Result<std::vector<Grain>> GrainTables::tables(Copy copy, std::uint64_t first, s
     VDISK_TRY(entries, read_entries(table_, directory + first * size, count, size));
     std::vector<Grain> found;
     found.reserve(entries.size());
-    for (const auto& entry : entries) found.push_back(decode_table(entry.value()));
+    for (const auto& entry : entries) found.push_back(decode_table(entry.value(), directory));
     return found;
 }
 
-Grain GrainTables::decode_table(std::uint64_t raw) const noexcept {
+Grain GrainTables::decode_table(std::uint64_t raw, std::uint64_t directory) const noexcept {
     if (raw == 0) return {};
     Grain found{.kind = Grain::Kind::no_table, .raw = raw, .host = raw * kSector}; // of 32 bits
     if (sparse_.kind == Sparse::Kind::sesparse) {
         if (raw >> 32 != kSeTableHere) return found;
         found.host = sparse_.tables_offset + (raw & 0xFFFFFFFF) * sparse_.table_bytes();
     }
-    if (fits(found.host, sparse_.table_bytes(), file_->size()) && !lies_over_structures(found.host))
+    if (fits(found.host, sparse_.table_bytes(), file_->size()) && !lies_over_structures(found.host, directory))
         found.kind = Grain::Kind::stored;
     return found;
 }
 
-// What is read there instead of a table would be zeros for the most part: an empty disk.
-bool GrainTables::lies_over_structures(std::uint64_t table) const noexcept {
+// What is read there instead of a table would be zeros for the most part: an empty disk. The other copy's directory is
+// no witness: its place may be what is wrong.
+bool GrainTables::lies_over_structures(std::uint64_t table, std::uint64_t directory) const noexcept {
     const auto touches = [&](std::uint64_t offset, std::uint64_t length) {
         return table < offset + length && offset < table + sparse_.table_bytes();
     };
-    const auto touches_directory = [&](const std::optional<std::uint64_t>& directory) {
-        return directory && touches(*directory, sparse_.tables() * sparse_.entry_bytes());
-    };
-    return touches_directory(sparse_.directory) || touches_directory(sparse_.redundant) ||
+    return touches(directory, sparse_.tables() * sparse_.entry_bytes()) ||
            std::any_of(sparse_.structures.begin(), sparse_.structures.end(),
                        [&](const Claim& claim) { return touches(claim.offset, claim.length); });
 }

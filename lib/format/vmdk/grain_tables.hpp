@@ -51,8 +51,8 @@ public:
     [[nodiscard]] Claim claim_of(std::uint64_t number, const Grain& grain) const noexcept;
 
 private:
-    [[nodiscard]] Grain decode_table(std::uint64_t raw) const noexcept;
-    [[nodiscard]] bool lies_over_structures(std::uint64_t table) const noexcept; ///< the header, the text, a directory
+    [[nodiscard]] Grain decode_table(std::uint64_t raw, std::uint64_t directory) const noexcept;
+    [[nodiscard]] bool lies_over_structures(std::uint64_t table, std::uint64_t directory) const noexcept;
     [[nodiscard]] Grain decode(std::uint64_t raw) const noexcept;
     [[nodiscard]] Grain decode_se(std::uint64_t raw) const noexcept;
 
