@@ -242,6 +242,7 @@ REASONS = (
     Reason("vmdk_stream", r"gd\[0\]|header\.gd_offset", "the grains' own markers say where they belong; QEMU believes the directory"),
     Reason("vmdk_.*", r"gd_table.*|grain_marker.*", "the redundant table or the grain's marker tells that an entry is wrong; QEMU believes it"),
     Reason("vmdk_.*", r"rgd.*|header\.rgd_offset", "the redundant tables are there to be compared; QEMU does not look at them"),
+    Reason("vmdk_.*", r"header\.overhead", "says where grains may begin, which tables say too; QEMU refuses a file that ends before"),
     Reason("vmdk_.*", r"descriptor\.createType.*", "a hint, of which the extents' own types are independent"),
     Reason("vmdk_flat", r"descriptor\.RW d", "more sectors than the extent's file has: QEMU refuses the file or reads zeros, we have errors behind",
            any_size=True),
