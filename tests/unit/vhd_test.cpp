@@ -143,6 +143,17 @@ BOOST_AUTO_TEST_CASE(damaged_checksums_are_a_doubt_and_two_different_damaged_foo
     BOOST_TEST(kInMemory.doubts(header));
 }
 
+BOOST_AUTO_TEST_CASE(two_whole_footers_of_one_disk_that_tell_two_types_are_refused) {
+    for (const std::uint32_t type : {2U, 4U})
+        for (const bool at_the_end : {false, true}) {
+            Bytes file = small_disk().build();
+            const std::size_t footer = at_the_end ? file.size() - 512 : 0;
+            put_big(file, footer + 60, type, 4);
+            VhdBuilder::sum(file, footer, 512, 64);
+            BOOST_TEST((kInMemory.refused(file) == ErrorKind::corrupt));
+        }
+}
+
 BOOST_AUTO_TEST_CASE(what_begins_a_fixed_disk_is_its_guests_choice) {
     VhdBuilder inner = small_disk();
     inner.id = 99;

@@ -80,6 +80,10 @@ Result<Footer> choose(const ByteSource& file, const Footer& front, const Footer&
             return fail(ErrorKind::corrupt, "{}: both footers are damaged: {}; {}", file.name(),
                         wrong_sum("that at the start", front.checksum), wrong_sum("that at the end", end.checksum));
         remarks.push_back(Remark::doubt(wrong_sum("both footers", end.checksum)));
+    } else if (front.raw.unique_id == end.raw.unique_id && front.raw.type.value() != end.raw.type.value()) {
+        // Both are whole: nobody knows whether the file has a table or is the disk's bytes.
+        return fail(ErrorKind::corrupt, "{}: the footer at offset {} says disk type {}, its copy at {} says {}",
+                    file.name(), end.offset, end.raw.type.value(), front.offset, front.raw.type.value());
     } else if (!same) {
         remarks.push_back(
             Remark::doubt("the footer at the start is another one than that at the end, which was taken"));
