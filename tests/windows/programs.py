@@ -128,7 +128,9 @@ class Files32(Files):
 
 class Library(Wine):
     # They take as long as all others together, and say nothing of the system.
-    LONG = ["sequences_of_every_level_copy_the_bytes_that_libzstd_makes", "a_kept_index_with_any_byte_altered_gives_no_wrong_one"]
+    LONG = ["sequences_of_every_level_copy_the_bytes_that_libzstd_makes", "a_kept_index_with_any_byte_altered_gives_no_wrong_one",
+            "every_changed_byte_of_an_index_is_an_error_a_doubt_or_changes_no_byte", "every_changed_byte_of_a_chunk_file_is_noticed",
+            "every_changed_byte_of_an_encrypted_chunk_file_is_noticed", "an_index_that_contradicts_the_archive_is_not_used"]
 
     def test_its_unit_tests(self):
         status, out, told = self.outcome(FOLDER / "64" / "build" / "tests" / "unit_tests.exe", *[f"--run_test=!*/{name}" for name in self.LONG],
