@@ -1,8 +1,9 @@
-#!/bin/bash -eu
+#!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds all fuzz targets as OSS-Fuzz has it: $CXX with $CXXFLAGS, linked to $LIB_FUZZING_ENGINE; into $OUT go one program a target,
 # TARGET_seed_corpus.zip, TARGET.dict, TARGET.options and the libraries they need. $SRC/tsk-vdisk is a checkout, $WORK a folder for
 # what is made on the way. The image wants the packages that ./packages.txt has for `build`, and zip; see README.md here.
+set -euo pipefail
 source=$SRC/tsk-vdisk
 cd "$source"
 ./autogen.sh
@@ -20,9 +21,9 @@ for corpus in "$source"/tests/fuzz/corpus/*; do
     target=$(basename "$corpus")
     # Each is the same program, which goes by its name.
     [ -e "$OUT/fuzz_targets" ] && ln -f "$OUT/fuzz_targets" "$OUT/$target" || { cp $built "$OUT/$target"; ln "$OUT/$target" "$OUT/fuzz_targets"; }
-    folders=("$corpus")
-    [ ! -d "$source/tests/fixtures/${target#fuzz_}" ] || folders+=("$source/tests/fixtures/${target#fuzz_}")
-    find "${folders[@]}" -type f -size -257k -print0 | xargs -0 zip -q -j "$OUT/${target}_seed_corpus.zip"
+    folders=("tests/fuzz/corpus/$target")
+    [ ! -d "$source/tests/fixtures/${target#fuzz_}" ] || folders+=("tests/fixtures/${target#fuzz_}")
+    (cd "$source" && find "${folders[@]}" -type f -size -257k | zip -q -@ "$OUT/${target}_seed_corpus.zip")
     [ ! -f "$source/tests/fuzz/$target.dict" ] || cp "$source/tests/fuzz/$target.dict" "$OUT"
     printf '[libfuzzer]\nmax_len = %s\ntimeout = 20\nrss_limit_mb = 2048\n' "$("$source/tests/fuzz/longest.sh" "$target")" >"$OUT/$target.options"
 done
