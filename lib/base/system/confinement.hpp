@@ -17,18 +17,12 @@ struct Permissions {
     bool programs = false;
 };
 
-/// What is taken from a program where its system can do that.
-struct Confined {
-    bool writing = false; ///< to any file that is not permitted (Landlock, from Linux 5.13 on)
-    bool calls = false;   ///< networks, other programs, other processes, and what only root can do (seccomp)
-};
-
-/// What make_temporary() needs stays permitted: writing, not making, in the folder of temporary files.
-///
 /// Confines this process for good: the thread that calls, and threads and programs that it starts from here on; call it
-/// before others are there. What is refused fails with EPERM or EACCES. Descriptors that are open stay as they are.
-/// Never fails: an old kernel, or another system, takes less, and what it took is returned. Landlock knows folders: in
-/// one where something may be made, files that are there may be written to as well.
-Confined confine(const Permissions& permissions) noexcept;
+/// before others are there. Taken are writing to any file that is not permitted (Landlock, from Linux 5.13 on), and
+/// networks, other programs, other processes, and what only root can do (seccomp). What is refused fails with EPERM or
+/// EACCES; descriptors that are open stay as they are. Never fails: an old kernel, or another system, takes less.
+/// Landlock knows folders: in one where something may be made, files that are there may be written to as well; and in
+/// the folder of temporary files, where make_temporary() needs that.
+void confine(const Permissions& permissions) noexcept;
 
 } // namespace vdisk::system

@@ -63,9 +63,7 @@ public:
     void permit_writing(const fs::path& path) const noexcept { permit(path, writing_); }
     void permit_making(const fs::path& folder) const noexcept { permit(folder, writing_ | kMaking); }
 
-    [[nodiscard]] bool enforce() const noexcept {
-        return ::syscall(SYS_landlock_restrict_self, descriptor_.get(), 0) == 0;
-    }
+    void enforce() const noexcept { ::syscall(SYS_landlock_restrict_self, descriptor_.get(), 0); }
 
 private:
     void permit(const fs::path& path, std::uint64_t what) const noexcept {
@@ -96,15 +94,15 @@ void permit_file(const Ruleset& rules, const fs::path& path) {
     for (const fs::path& each : {path, error ? path : real}) rules.permit_making(nearest_folder(each.parent_path()));
 }
 
-bool take_writing(const Permissions& permissions) {
+void take_writing(const Permissions& permissions) {
     const Ruleset rules;
-    if (!rules.is_there()) return false;
+    if (!rules.is_there()) return;
     for (const fs::path& file : permissions.files) permit_file(rules, file);
     for (const fs::path& folder : permissions.folders) rules.permit_making(nearest_folder(folder));
     // A file without a name is written to by the rights of the folder.
     std::error_code error;
     if (const fs::path temporary = fs::temp_directory_path(error); !error) rules.permit_writing(temporary);
-    return rules.enforce();
+    rules.enforce();
 }
 
 // --- seccomp, as seccomp(2) describes it ---
@@ -212,9 +210,9 @@ public:
         add(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     }
 
-    [[nodiscard]] bool enforce() noexcept {
+    void enforce() noexcept {
         const sock_fprog program{.len = static_cast<unsigned short>(steps_.size()), .filter = steps_.data()};
-        return ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+        ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
     }
 
 private:
@@ -233,15 +231,13 @@ private:
 
 } // namespace
 
-Confined confine(const Permissions& permissions) noexcept {
-    Confined taken;
+void confine(const Permissions& permissions) noexcept {
     try {
-        if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return taken;
-        taken.writing = take_writing(permissions);
-        taken.calls = kArchitecture != 0 && Filter(permissions.programs || kSanitized).enforce();
+        if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return;
+        take_writing(permissions);
+        if (kArchitecture != 0) Filter(permissions.programs || kSanitized).enforce();
     } catch (const std::exception&) { // no memory: what was taken is taken
     }
-    return taken;
 }
 
 } // namespace vdisk::system
@@ -250,9 +246,7 @@ Confined confine(const Permissions& permissions) noexcept {
 
 namespace vdisk::system {
 
-Confined confine(const Permissions& /*permissions*/) noexcept {
-    return {};
-}
+void confine(const Permissions& /*permissions*/) noexcept {}
 
 } // namespace vdisk::system
 

@@ -3,8 +3,6 @@
 
 namespace vdisk::system {
 
-Confined confine(const Permissions& /*permissions*/) noexcept {
-    return {};
-}
+void confine(const Permissions& /*permissions*/) noexcept {}
 
 } // namespace vdisk::system
