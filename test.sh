@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # ./test.sh: installs what the tests need, builds in build-test, runs every test, has clang-tidy and cppcheck look through the
 # sources, builds what is for Windows in build-test-windows and tests it under Wine unless VDISK_SKIP_WINDOWS=1 or 45 minutes have
-# gone ($VDISK_WINDOWS_WITHIN seconds), and runs each fuzz
-# target over its corpus and for $FUZZ_SECONDS, 6 unless that is set. Beside all that it builds and runs the unit tests under the
-# address, undefined-behaviour and thread sanitizers (under the last, those with threads). Says what each part took.
+# gone ($VDISK_WINDOWS_WITHIN seconds), and runs each fuzz target over its corpus and for $FUZZ_SECONDS, 6 unless that is set. Beside
+# all that it builds and runs the unit tests under the address, undefined-behaviour and thread sanitizers (under the last, those with
+# threads). Says what each part took.
 # ./test.sh TEST...: these alone, as ./test.sh tests/oracle/tsk_tools.py
 # The last line is "N passed, N failed". Can be run again at any time.
 set -eu

@@ -13,7 +13,7 @@ cd build-coverage
 # The counters are written when a program ends.
 VDISK_SANDBOX=off
 export VDISK_SANDBOX
-[ -f Makefile ] || ../configure --quiet CXXFLAGS="-O0 --coverage -fprofile-update=atomic" CFLAGS="-O0" LDFLAGS="--coverage" --disable-hardening
+[ -f Makefile ] || ../configure --quiet CXXFLAGS="-O0 --coverage -fprofile-update=atomic" CFLAGS="-O0" LDFLAGS="--coverage" --disable-hardening --enable-batches
 make -s -j"$jobs"
 make -s -j"$jobs" check TESTS=
 find . -name '*.gcda' -delete
