@@ -75,11 +75,11 @@ inline OpenContext context(const Limits& limits) {
     return opened;
 }
 
-inline ImagePtr image_of(Layer layer, const OpenContext& opened) {
+inline ImagePtr image_of(Layer layer, const OpenContext& opened, ImagePtr parent = nullptr) {
     return std::make_shared<const Image>(Image::Parts{.name = "disk",
                                                       .layout = std::move(layer.layout),
                                                       .sources = std::move(layer.sources),
-                                                      .parent = nullptr,
+                                                      .parent = std::move(parent),
                                                       .caches = opened.caches});
 }
 

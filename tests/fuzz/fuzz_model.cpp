@@ -18,11 +18,7 @@ ImagePtr open_chain(const fuzz::ModelImage& made, const OpenContext& opened) {
         fuzz::require(parsed.has_value());
         auto layer = parsed.value()->layer(0);
         fuzz::require(layer.has_value());
-        image = std::make_shared<const Image>(Image::Parts{.name = "disk",
-                                                           .layout = std::move(layer.value().layout),
-                                                           .sources = std::move(layer.value().sources),
-                                                           .parent = image,
-                                                           .caches = opened.caches});
+        image = fuzz::image_of(std::move(layer).value(), opened, image);
     }
     return image;
 }
