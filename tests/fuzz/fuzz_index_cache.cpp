@@ -3,11 +3,9 @@
 // archive's clusters in a sound one.
 #include "format/vma/contents.hpp"
 #include "io/cache_folder.hpp"
+#include "settled.hpp"
 #include "target.hpp"
 #include "temporary_folder.hpp"
-
-#include <chrono>
-#include <thread>
 
 namespace {
 
@@ -24,10 +22,8 @@ struct Indexed {
 
     Indexed() {
         const auto path = folder.write("file", std::vector<std::byte>(1000));
-        do {
-            std::this_thread::sleep_for(std::chrono::milliseconds(20));
-            key = IndexKey::of(*FileSource::open(path, FileKinds::regular_only).value(), vma::kContentsKind).value();
-        } while (!key.settled());
+        test::settle(path);
+        key = IndexKey::of(*FileSource::open(path, FileKinds::regular_only).value(), vma::kContentsKind).value();
         require(cache.store(key, {}).has_value());
         kept = cache.folder() / CacheFolder::index_name(key.digest());
     }
