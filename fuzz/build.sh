@@ -17,10 +17,10 @@ make -j"$(nproc)" tests/fuzz/fuzz_targets LDFLAGS="-Wl,-rpath,'\$\$ORIGIN/lib'"
 
 built=tests/fuzz/fuzz_targets
 ldd $built | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | grep -vE '/(ld-linux|lib(c|m|dl|pthread|rt)\.so)' | xargs -I{} cp -L {} "$OUT/lib"
+cp $built "$OUT/fuzz_targets"
 for corpus in "$source"/tests/fuzz/corpus/*; do
     target=$(basename "$corpus")
-    # Each is the same program, which goes by its name.
-    [ -e "$OUT/fuzz_targets" ] && ln -f "$OUT/fuzz_targets" "$OUT/$target" || { cp $built "$OUT/$target"; ln "$OUT/$target" "$OUT/fuzz_targets"; }
+    ln -f "$OUT/fuzz_targets" "$OUT/$target" # each is the same program, which goes by its name
     folders=("tests/fuzz/corpus/$target")
     [ ! -d "$source/tests/fixtures/${target#fuzz_}" ] || folders+=("tests/fixtures/${target#fuzz_}")
     (cd "$source" && find "${folders[@]}" -type f -size -257k | zip -q -@ "$OUT/${target}_seed_corpus.zip")
