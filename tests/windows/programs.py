@@ -6,7 +6,6 @@ import pathlib
 import pty
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,6 @@ import unittest
 import zlib
 
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(SOURCE / "tests" / "support"))
 HERE = pathlib.Path(os.environ.get("abs_top_builddir", SOURCE / "build-test"))
 FIXTURES = SOURCE / "tests" / "fixtures"
 FOLDER = pathlib.Path(os.environ["VDISK_WINDOWS_FOLDER"])
@@ -111,7 +109,6 @@ class Files(Wine):
         for name in ("libvhdi.dll", "vdisk.exe", "hvconfig.exe", "vdisk.dll", "vdisk.h", "LICENSES.txt"):
             self.assertIn(name, text)
             self.assertTrue((self.made / name).exists(), name)
-
 
     def test_no_library_of_the_zip_is_under_the_gpl(self):
         text = (self.made / "LICENSES.txt").read_text()
@@ -245,7 +242,6 @@ class Names(Wine):
     def test_drives_are_never_written_to(self):
         status, _, told = self.outcome(MADE / "vdisk.exe", "export", "--force", FIXTURES / "qcow2" / "demo.qcow2", "\\\\.\\PhysicalDrive9")
         self.assertEqual(status, 2, told)
-
 
     def test_what_is_not_built_in_is_said(self):
         image = FIXTURES / "vma" / "15-small.vma.lzo"
