@@ -15,7 +15,8 @@ for _name in ("EVP_get_cipherbyname", "EVP_CIPHER_CTX_new"):
     getattr(_crypto, _name).restype = ctypes.c_void_p
 
 
-def _encipher(cipher, key, iv, data):
+def encipher(cipher, key, iv, data):
+    """`data` by a cipher as libcrypto calls it, without padding."""
     context = ctypes.c_void_p(_crypto.EVP_CIPHER_CTX_new())
     algorithm = ctypes.c_void_p(_crypto.EVP_get_cipherbyname(cipher.encode()))
     out, length = ctypes.create_string_buffer(len(data) + 32), ctypes.c_int()
@@ -37,8 +38,8 @@ def encipher_sectors(mode, key, data):
         iv = struct.pack("<QQ", number, 0)
         if generator.startswith("essiv:"):
             salt = hashlib.new(generator[6:], key).digest()
-            iv = _encipher(f"aes-{len(salt) * 8}-ecb", salt, None, iv)
-        sectors.append(_encipher(f"aes-{bits}-{mode}", key, iv, data[number * SECTOR:(number + 1) * SECTOR]))
+            iv = encipher(f"aes-{len(salt) * 8}-ecb", salt, None, iv)
+        sectors.append(encipher(f"aes-{bits}-{mode}", key, iv, data[number * SECTOR:(number + 1) * SECTOR]))
     return b"".join(sectors)
 
 

@@ -13,7 +13,7 @@ SECTOR = 512
 
 def encipher(key, number, data):
     """One unit of data by AES-XTS whose number is `number`."""
-    return luks._encipher(f"aes-{len(key) * 4}-xts", key, struct.pack("<QQ", number, 0), data)
+    return luks.encipher(f"aes-{len(key) * 4}-xts", key, struct.pack("<QQ", number, 0), data)
 
 
 def key_store(key, password, hash_name="sha256", iterations=2000, digest_iterations=1000, cipher=None, digest_bytes=None):
