@@ -5,6 +5,7 @@
 Which libraries a file is linked to is read from the file itself; their versions are those of pkg-config, with which they were compiled.
 Nothing is looked up anywhere else. Two runs over the same files print the same, but for the time, which is $SOURCE_DATE_EPOCH if that is set."""
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -40,7 +41,10 @@ def output_of(*command):
     return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
 
 
+@functools.cache
 def version_of(module):
+    if not module:
+        return "NOASSERTION"
     if module == "boost":
         macro = output_of("sh", "-c", "echo '#include <boost/version.hpp>' | ${CXX:-g++} -xc++ -E -dM - | sed -n 's/#define BOOST_LIB_VERSION //p'")
         return macro.strip().strip('"').replace("_", ".")
@@ -78,6 +82,12 @@ def main():
     packages = {own: package(own, "tsk-vdisk", version, "Apache-2.0", "")}
     files, relations = [], [("SPDXRef-DOCUMENT", "DESCRIBES", own)]
     ours = {path.name for path in paths}
+
+    def use(user, how, module, name, licence, home):
+        used = spdx_id("Package", name)
+        packages[used] = package(used, name, version_of(module), licence, home)
+        relations.append((user, how, used))
+
     for path in paths:
         content = path.read_bytes()
         identifier = spdx_id("File", path.name)
@@ -88,20 +98,12 @@ def main():
         for library in needed_by(path):
             if OF_THE_SYSTEM.match(library) or any(library.startswith(name) or name.startswith(library) for name in ours):
                 continue
-            module, name, licence, home = LINKED.get(re.sub(r"^lib(.*?)\.so.*$", r"\1", library), ("", library, "NOASSERTION", ""))
-            used = spdx_id("Package", name)
-            packages[used] = package(used, name, version_of(module) if module else "NOASSERTION", licence, home)
-            relations.append((identifier, "DYNAMIC_LINK", used))
+            use(identifier, "DYNAMIC_LINK", *LINKED.get(re.sub(r"^lib(.*?)\.so.*$", r"\1", library), ("", library, "NOASSERTION", "")))
         # Code that is loaded into other people's programs has its libcrypto to itself.
         if b"OpenSSL 3." in content and not any(library.startswith("libcrypto.") for library in needed_by(path)):
-            module, name, licence, home = LINKED["crypto"]
-            used = spdx_id("Package", name)
-            packages[used] = package(used, name, version_of(module), licence, home)
-            relations.append((identifier, "STATIC_LINK", used))
-    for module, (name, licence, home) in COMPILED_IN.items():
-        used = spdx_id("Package", name)
-        packages[used] = package(used, name, version_of(module), licence, home)
-        relations.append((own, "STATIC_LINK", used))
+            use(identifier, "STATIC_LINK", *LINKED["crypto"])
+    for module, about in COMPILED_IN.items():
+        use(own, "STATIC_LINK", module, *about)
     packages[own].update(filesAnalyzed=True, packageVerificationCode=verification_code(files), licenseInfoFromFiles=["Apache-2.0"])
     made = int(os.environ.get("SOURCE_DATE_EPOCH", datetime.datetime.now().timestamp()))
     document = {
