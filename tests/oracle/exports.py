@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Disks for handing over: vdisk export -O qcow2 beside qemu-img, and E01 by libewf's tools through a pipe."""
 import json
-import os
 import re
 import subprocess
 import unittest

@@ -3,7 +3,6 @@
 """What --json prints is what vdisk-json(5) promises: every command, over images of every kind, against the schema."""
 import json
 import re
-import shutil
 import unittest
 import uuid
 
@@ -14,7 +13,6 @@ except ImportError:
 
 import harness
 import tsk
-import vma_writer
 import vmgs
 from harness import BUILD, FIXTURES, SOURCE, VDISK, outcome, run
 

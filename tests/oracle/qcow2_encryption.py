@@ -3,7 +3,6 @@
 """Encrypted qcow2 images that QEMU wrote, compared with what qemu-img reads from them."""
 import json
 import os
-import shutil
 import unittest
 
 import harness

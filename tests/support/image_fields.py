@@ -3,7 +3,6 @@
 
 Where the fields stand is said by the formats' specifications, and read off the image that was just made."""
 import hashlib
-import os
 import re
 import struct
 import uuid
@@ -397,7 +396,7 @@ def vhdx_with_log(folder):
     """A log of two entries: four kibibytes of the first block, and zeros in the last one."""
     subject = vhdx(folder)
     data, disk = bytearray(subject.good), bytearray(subject.disk)
-    log, = (number(data, 64 * KIB + 72, "<Q"),)
+    log = number(data, 64 * KIB + 72, "<Q")
     table = next(each.offset for each in subject.fields if each.name == "bat[0]")
     blocks = [number(data, table + 8 * index, "<Q") >> 20 << 20 for index in range(4)]
     identity = uuid.UUID(int=0x1234567890ABCDEF1234567890ABCDEF).bytes_le
