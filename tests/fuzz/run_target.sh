@@ -16,7 +16,7 @@ set -- "$build/corpus/$name" "$tree/tests/fuzz/corpus/$name"
 [ ! -d "$fixtures" ] || set -- "$@" "$fixtures"
 [ ! -f "$dictionary" ] || set -- "$@" "-dict=$dictionary"
 if [ "$jobs" -gt 1 ]; then set -- "$@" "-jobs=$jobs" "-workers=$jobs"; else set -- "$@" -reload=0; fi
-[ ! -d /dev/shm ] || export TMPDIR=/dev/shm # for the one target that has files
+[ ! -d /dev/shm ] || export TMPDIR=/dev/shm # for the targets that have files
 outcome=PASS
 VDISK_FUZZ_TARGET=$name "$build/tests/fuzz/fuzz_targets" "$@" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -max_len="$("$tree/tests/fuzz/longest.sh" "$name")" -artifact_prefix="$build/findings/$name-" \
     -print_final_stats=1 > "$log" 2>&1 || outcome=FAIL
