@@ -3,10 +3,12 @@
 
 #include "base/checked.hpp"
 #include "common/pieces.hpp"
+#include "format/qcow2/entries.hpp"
+#include "format/qcow2/header.hpp"
 
 #include <algorithm>
 #include <array>
-#include <boost/endian/buffers.hpp>
+#include <cstddef>
 #include <cstring>
 #include <system_error>
 #include <zlib.h>
@@ -15,7 +17,8 @@
 namespace vdisk::tools {
 namespace {
 
-using namespace boost::endian;
+using qcow2::big_uint16_buf_t;
+using qcow2::big_uint64_buf_t;
 
 constexpr std::uint64_t kCluster = ClusterPacker::kClusterSize;
 constexpr unsigned kClusterBits = 16;
@@ -23,33 +26,23 @@ constexpr unsigned kRefcountOrder = 4; // 16 bits
 constexpr std::uint64_t kTableEntries = kCluster / sizeof(std::uint64_t);
 constexpr std::uint64_t kRefcountsOfBlock = kCluster / sizeof(std::uint16_t);
 constexpr std::size_t kClustersOfBatch = 16;
-constexpr std::uint64_t kOwnedEntry = std::uint64_t{1} << 63;  // an entry's cluster has the refcount 1
-constexpr std::uint64_t kPackedEntry = std::uint64_t{1} << 62; // an L2 entry's
-constexpr unsigned kSectorsShift = 62 - (kClusterBits - 8);    // of a compressed entry's number of sectors
-constexpr std::uint64_t kIncompatibleCompression = 1U << 3;
+constexpr unsigned kSectorsShift = 62 - (kClusterBits - 8); // of a compressed entry's number of sectors
 constexpr int kZlibLevel = 6;
 constexpr int kZlibWindow = -12; // raw, and no more than QEMU has room for
 constexpr int kZlibMemory = 9;
 constexpr int kZstdLevel = 3;
 
-struct WrittenHeader { // qcow2 specification, "Header"
-    big_uint32_buf_t magic{0x514649FB}, version{3};
-    big_uint64_buf_t backing_file_offset{0};
-    big_uint32_buf_t backing_file_size{0}, cluster_bits{kClusterBits};
-    big_uint64_buf_t size;
-    big_uint32_buf_t crypt_method{0}, l1_size;
-    big_uint64_buf_t l1_table_offset, refcount_table_offset;
-    big_uint32_buf_t refcount_table_clusters, nb_snapshots{0};
-    big_uint64_buf_t snapshots_offset{0}, incompatible_features, compatible_features{0}, autoclear_features{0};
-    big_uint32_buf_t refcount_order{kRefcountOrder}, header_length{112};
-    std::uint8_t compression_type = 0;
-    std::array<std::uint8_t, 7> padding{};
-    big_uint64_buf_t end_of_extensions{0};
+struct WrittenHeader {
+    qcow2::RawQcow2Header version_2;
+    qcow2::RawQcow2HeaderV3 version_3;
+    std::uint8_t compression_type;
+    std::array<std::uint8_t, 7> padding;
+    qcow2::RawExtension end_of_extensions;
 };
 static_assert(sizeof(WrittenHeader) == 120);
 
 std::uint64_t clusters_for(std::uint64_t bytes) {
-    return bytes / kCluster + (bytes % kCluster == 0 ? 0 : 1);
+    return div_ceil(bytes, kCluster);
 }
 
 bool is_zero(std::span<const std::byte> bytes) {
@@ -167,13 +160,12 @@ void ClusterPacker::run() {
 }
 
 std::uint64_t Qcow2Output::size_for(std::uint64_t size) noexcept {
-    return size / kSector * kSector + (size % kSector == 0 ? 0 : kSector);
+    return div_ceil(size, kSector) * kSector;
 }
 
 Qcow2Output::Qcow2Output(Output& out, std::uint64_t size, Codec codec, std::size_t threads)
     : out_(out), size_(size), codec_(codec), packer_(codec, threads),
-      l1_(static_cast<std::size_t>(clusters_for(size) / kTableEntries +
-                                   (clusters_for(size) % kTableEntries == 0 ? 0 : 1))) {
+      l1_(static_cast<std::size_t>(div_ceil(clusters_for(size), kTableEntries))) {
     allocate(1); // the header's
 }
 
@@ -237,7 +229,7 @@ Result<void> Qcow2Output::put_cluster(std::uint64_t number, const ClusterPacker:
 Result<void> Qcow2Output::put_whole(std::uint64_t number, std::span<const std::byte> bytes) {
     const std::uint64_t offset = allocate(1);
     VDISK_CHECK(out_.rewrite(offset, bytes));
-    return set_entry(number, offset | kOwnedEntry);
+    return set_entry(number, offset | qcow2::kCopied);
 }
 
 // Behind the last one, also across the end of its cluster where the next cluster of the file is new. All clusters whose
@@ -245,7 +237,7 @@ Result<void> Qcow2Output::put_whole(std::uint64_t number, std::span<const std::b
 Result<void> Qcow2Output::put_packed(std::uint64_t number, std::span<const std::byte> packed) {
     const bool at_end = packed_end_ == refcounts_.size() * kCluster;
     if (packed_at_ + packed.size() > packed_end_) {
-        if (packed_at_ == packed_end_ || !at_end) packed_at_ = refcounts_.size() * kCluster;
+        if (!at_end) packed_at_ = refcounts_.size() * kCluster;
         packed_end_ = allocate(1) + kCluster;
         refcounts_.back() = 0;
     }
@@ -257,7 +249,7 @@ Result<void> Qcow2Output::put_packed(std::uint64_t number, std::span<const std::
          ++cluster)
         ++refcounts_[static_cast<std::size_t>(cluster)];
     packed_at_ = offset + packed.size();
-    return set_entry(number, kPackedEntry | ((last_sector - first_sector) << kSectorsShift) | offset);
+    return set_entry(number, qcow2::kCompressed | ((last_sector - first_sector) << kSectorsShift) | offset);
 }
 
 // Clusters come in their order, so that a table that another one follows is whole.
@@ -275,7 +267,7 @@ Result<void> Qcow2Output::put_table() {
     const std::uint64_t offset = allocate(1);
     const auto stored = in_big_endian<big_uint64_buf_t>(table_);
     VDISK_CHECK(out_.rewrite(offset, std::as_bytes(std::span(stored))));
-    l1_[static_cast<std::size_t>(table_number_)] = offset | kOwnedEntry;
+    l1_[static_cast<std::size_t>(table_number_)] = offset | qcow2::kCopied;
     table_.clear();
     return ok();
 }
@@ -313,17 +305,23 @@ Result<void> Qcow2Output::finish() {
     const std::uint64_t l1_offset =
         allocate(std::max<std::uint64_t>(1, clusters_for(l1_.size() * sizeof(std::uint64_t))));
     VDISK_TRY(refcount_table, put_tables(l1_offset));
-    WrittenHeader header;
-    header.size = size_for(size_);
-    header.l1_size = static_cast<std::uint32_t>(l1_.size());
-    header.l1_table_offset = l1_offset;
-    header.refcount_table_offset = refcount_table;
     const std::uint64_t blocks = refcounts_.size() / kRefcountsOfBlock;
-    header.refcount_table_clusters = static_cast<std::uint32_t>(clusters_for(blocks * sizeof(std::uint64_t)));
-    header.incompatible_features = codec_ == Codec::zstd ? kIncompatibleCompression : 0;
+    const std::uint64_t table_clusters = clusters_for(blocks * sizeof(std::uint64_t));
+    WrittenHeader header{};
+    header.version_2.magic = qcow2::kMagic;
+    header.version_2.version = 3;
+    header.version_2.cluster_bits = kClusterBits;
+    header.version_2.size = size_for(size_);
+    header.version_2.l1_size = static_cast<std::uint32_t>(l1_.size());
+    header.version_2.l1_table_offset = l1_offset;
+    header.version_2.refcount_table_offset = refcount_table;
+    header.version_2.refcount_table_clusters = static_cast<std::uint32_t>(table_clusters);
+    header.version_3.incompatible_features = codec_ == Codec::zstd ? std::uint64_t{qcow2::kCompressionType} : 0;
+    header.version_3.refcount_order = kRefcountOrder;
+    header.version_3.header_length = offsetof(WrittenHeader, end_of_extensions);
     header.compression_type = codec_ == Codec::zstd ? 1 : 0;
     VDISK_CHECK(out_.rewrite(0, std::as_bytes(std::span(&header, 1))));
-    return out_.finish(refcount_table + clusters_for(blocks * sizeof(std::uint64_t)) * kCluster);
+    return out_.finish(refcount_table + table_clusters * kCluster);
 }
 
 } // namespace vdisk::tools

@@ -7,8 +7,11 @@
 
 #include <condition_variable>
 #include <deque>
-#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
 #include <thread>
+#include <vector>
 
 namespace vdisk::tools {
 
