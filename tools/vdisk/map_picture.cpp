@@ -8,6 +8,7 @@
 #include "vdisk/page.hpp"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
 
 namespace vdisk::tools {
@@ -107,8 +108,8 @@ std::string_view to_string(Shade shade) noexcept {
 }
 
 Cells::Cells(std::uint64_t size, std::size_t most) : size_(size) {
-    bytes_ = std::max(kSector, (size / most / kSector + (size % (most * kSector) == 0 ? 0 : 1)) * kSector);
-    shares_.resize(static_cast<std::size_t>(size / bytes_ + (size % bytes_ == 0 ? 0 : 1)));
+    bytes_ = std::max<std::uint64_t>(1, div_ceil(size, most * kSector)) * kSector;
+    shares_.resize(static_cast<std::size_t>(div_ceil(size, bytes_)));
 }
 
 void Cells::add(std::uint64_t offset, std::uint64_t length, Shade shade) {

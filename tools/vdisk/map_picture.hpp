@@ -4,8 +4,8 @@
 
 #include "image/disk_map.hpp"
 
+#include <algorithm>
 #include <array>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -35,7 +35,7 @@ public:
     /// What cells [first, first + count) are made of.
     [[nodiscard]] Shares sum(std::size_t first, std::size_t count) const;
 
-    /// A strip of those cells, `columns` at most. `title` and `words` are text for who can't see it.
+    /// A strip of those cells. `title` is text for who can't see it, before what they are made of.
     [[nodiscard]] std::string strip(std::size_t first, std::size_t count, std::string_view title) const;
 
 private:
