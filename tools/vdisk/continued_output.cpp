@@ -18,7 +18,7 @@ namespace {
 
 constexpr std::uint64_t kStateVersion = 1;
 constexpr std::size_t kLongestState = 64U << 20; // of what is read of a state
-constexpr std::size_t kMostLost = 100000;        // ranges that a state keeps: beyond, an export has to begin anew
+constexpr std::size_t kMostLost = 100000;        // ranges that a state keeps: beyond, it stays as it was
 constexpr std::uint64_t kBytesBetween = 256U << 20;
 constexpr std::chrono::seconds kTimeBetween{5};
 constexpr std::uint64_t kComparedAtEnd = 16U << 20;
@@ -104,10 +104,10 @@ Result<void> ContinuedOutput::take_state(const Facts& state, std::uint64_t left)
                     shown(state["written"]), left);
     for (const Facts& element : state["lost"].elements()) {
         const auto range = lost_range(element);
-        if (!range) return fail(ErrorKind::corrupt, "{}: 'lost' is damaged", name);
+        if (!range || range->offset < source_.start || !fits(range->offset - source_.start, range->length, *written))
+            return fail(ErrorKind::corrupt, "{}: 'lost' is damaged", name);
         lost_.push_back(*range);
     }
-    lost_before_ = lost_;
     done_ = at_ = saved_ = *written;
     return ok();
 }
@@ -161,9 +161,7 @@ Result<void> ContinuedOutput::skip(std::uint64_t length) {
 }
 
 Result<void> ContinuedOutput::lose(std::uint64_t length, const std::string& why) {
-    const std::uint64_t offset = source_.start + at_;
-    if (!lost_.empty() && lost_.back().offset + lost_.back().length == offset) lost_.back().length += length;
-    else lost_.push_back({offset, length, why});
+    add_lost(lost_, source_.start + at_, length, why);
     return skip(length);
 }
 

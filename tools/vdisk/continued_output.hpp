@@ -29,9 +29,10 @@ public:
     /// `usage` where what is there is not the same export's, `corrupt` where it has other bytes, `io`.
     static Result<std::unique_ptr<ContinuedOutput>> take_up(Output& out, const ExportSource& source);
 
-    /// Bytes that were there already, and what of them could not be read.
+    /// Bytes that were there already.
     [[nodiscard]] std::uint64_t done() const noexcept { return done_; }
-    [[nodiscard]] const std::vector<LostRange>& lost() const noexcept { return lost_before_; }
+    /// What of all that is there can't be read, by offsets on the image.
+    [[nodiscard]] const std::vector<LostRange>& lost() const noexcept { return lost_; }
 
     [[nodiscard]] Result<void> write(std::span<const std::byte> bytes) override;
     [[nodiscard]] Result<void> skip(std::uint64_t length) override;
@@ -56,7 +57,7 @@ private:
     std::uint64_t at_ = 0;    ///< written so far
     std::uint64_t saved_ = 0; ///< of these, what the state says
     std::chrono::steady_clock::time_point saved_when_{};
-    std::vector<LostRange> lost_{}, lost_before_{}; ///< by offsets on the image
+    std::vector<LostRange> lost_{};
 };
 
 } // namespace vdisk::tools

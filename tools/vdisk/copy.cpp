@@ -69,8 +69,7 @@ private:
     }
 
     std::uint64_t lose(std::uint64_t at, std::uint64_t length, const std::string& why) {
-        if (!lost_.empty() && lost_.back().offset + lost_.back().length == at) lost_.back().length += length;
-        else lost_.push_back({at, length, why});
+        add_lost(lost_, at, length, why);
         giving_ = giving_ && on_loss_ == OnLoss::zeros;
         return give({.bytes = nullptr, .length = length, .lost = std::make_shared<const std::string>(why)});
     }
@@ -113,6 +112,11 @@ Result<void> copy_file(const ByteSource& source, std::span<Sink* const> sinks, s
     }
     for (const auto& thread : threads) VDISK_CHECK(thread->finish());
     return ok();
+}
+
+void add_lost(std::vector<LostRange>& lost, std::uint64_t offset, std::uint64_t length, const std::string& why) {
+    if (!lost.empty() && lost.back().offset + lost.back().length == offset) lost.back().length += length;
+    else lost.push_back({offset, length, why});
 }
 
 Facts describe_lost(std::span<const LostRange> lost) {

@@ -41,6 +41,9 @@ void warn_of_distrusted(const Distrust& distrust);
 /// It as a list of facts.
 [[nodiscard]] Facts describe_distrusted(const Distrust& distrust);
 
+/// Adds what comes behind all of `lost`; what follows the last one becomes one with it.
+void add_lost(std::vector<LostRange>& lost, std::uint64_t offset, std::uint64_t length, const std::string& why);
+
 /// They as a list of facts.
 [[nodiscard]] Facts describe_lost(std::span<const LostRange> lost);
 

@@ -82,37 +82,43 @@ private:
 
     // Returns what can't be read, by this run or an earlier one.
     Result<std::vector<LostRange>> copy(const Source& from, Output& out, const HashSinks& hashes) const {
+        if (is_qcow2()) return copy_as_qcow2(*from.bytes.image, out, hashes);
+        if (continued) return go_on(from, out, hashes);
         const Image& bytes = *from.bytes.image;
         const std::uint64_t start = from.bytes.start.value;
         std::vector<Sink*> sinks = sinks_of(hashes);
-        if (is_qcow2()) {
-            VDISK_TRY(options, image.options());
-            Qcow2Output qcow2(out, bytes.size(), compression == "zstd" ? Codec::zstd : Codec::deflate,
-                              threads_of(options.limits));
-            sinks.push_back(&qcow2);
-            VDISK_TRY(lost, copy_disk(bytes, start, sinks, "exporting"));
-            VDISK_CHECK(qcow2.finish());
-            return std::move(lost);
-        }
-        if (!continued) {
-            sinks.push_back(&out);
-            VDISK_TRY(lost, copy_disk(bytes, start, sinks, "exporting"));
-            VDISK_CHECK(out.finish(bytes.size() - start));
-            return std::move(lost);
-        }
+        sinks.push_back(&out);
+        VDISK_TRY(lost, copy_disk(bytes, start, sinks, "exporting"));
+        VDISK_CHECK(out.finish(bytes.size() - start));
+        return std::move(lost);
+    }
+
+    Result<std::vector<LostRange>> copy_as_qcow2(const Image& disk, Output& out, const HashSinks& hashes) const {
+        VDISK_TRY(options, image.options());
+        Qcow2Output qcow2(out, disk.size(), compression == "zstd" ? Codec::zstd : Codec::deflate,
+                          threads_of(options.limits));
+        std::vector<Sink*> sinks = sinks_of(hashes);
+        sinks.push_back(&qcow2);
+        VDISK_TRY(lost, copy_disk(disk, 0, sinks, "exporting"));
+        VDISK_CHECK(qcow2.finish());
+        return std::move(lost);
+    }
+
+    Result<std::vector<LostRange>> go_on(const Source& from, Output& out, const HashSinks& hashes) const {
+        const Image& bytes = *from.bytes.image;
+        const std::uint64_t start = from.bytes.start.value;
         const ExportSource source{bytes, start, what_is_exported(from.described, vm_state, bytes.size() - start)};
         VDISK_TRY(kept, ContinuedOutput::take_up(out, source));
         if (kept->done() > 0) {
             fmt::print(stderr, "vdisk: {}: goes on at byte {}\n", printable(output), kept->done());
             if (!hashes.empty()) VDISK_CHECK(hash_what_is_there(out, hashes));
         }
-        std::vector<LostRange> lost = kept->lost();
+        std::vector<Sink*> sinks = sinks_of(hashes);
         sinks.push_back(kept.get());
-        VDISK_TRY(more, copy_disk(bytes, start + kept->done(), sinks, "exporting"));
-        lost.insert(lost.end(), more.begin(), more.end());
+        VDISK_CHECK(copy_disk(bytes, start + kept->done(), sinks, "exporting"));
         VDISK_CHECK(out.finish(bytes.size() - start));
         kept->remove_state();
-        return lost;
+        return kept->lost();
     }
 
     Result<Facts> describe(std::uint64_t size, const HashSinks& hashes, std::span<const LostRange> lost,
