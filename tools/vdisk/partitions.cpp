@@ -133,10 +133,13 @@ std::string partitions_of(const std::string& typed) {
     return text;
 }
 
-std::string sleuth_kit_version() {
-    const auto answer = ask({"mmls", "-V"});
-    if (answer.has_error() || answer.value().status != 0) return "";
-    return std::string(first_line(answer.value().text));
+const std::string& sleuth_kit_version() {
+    static const std::string version = [] {
+        const auto answer = ask({"mmls", "-V"});
+        if (answer.has_error() || answer.value().status != 0) return std::string();
+        return std::string(first_line(answer.value().text));
+    }();
+    return version;
 }
 
 } // namespace vdisk::tools

@@ -10,7 +10,7 @@ namespace vdisk::tools {
 /// fsstat are run as programs of their own, by `tsk-vdisk run`. Where they are missing, or say nothing, that is said.
 [[nodiscard]] std::string partitions_of(const std::string& image);
 
-/// The version that The Sleuth Kit's programs say they have, as text; empty: they are not there.
-[[nodiscard]] std::string sleuth_kit_version();
+/// The version that The Sleuth Kit's programs say they have, as text; empty: they are not there. Asked once a process.
+[[nodiscard]] const std::string& sleuth_kit_version();
 
 } // namespace vdisk::tools
