@@ -93,7 +93,7 @@ Result<std::unique_ptr<Output>> Output::open_file(const OutputRequest& request) 
         path = fs::canonical(path, error);
         if (error) return fail(ErrorKind::io, "{}: is a link that leads nowhere", printable(request.path));
     }
-    if (request.kept) VDISK_CHECK(check_no_input(fs::path(path) += ".partial"));
+    if (request.kept) VDISK_CHECK(check_no_input(UnfinishedFile::kept_path(path)));
     VDISK_TRY(file, request.kept ? UnfinishedFile::keep(path, request.overwrite)
                                  : UnfinishedFile::create(path, request.overwrite));
     std::unique_ptr<Output> output(new Output(file->descriptor(), printable(request.path)));

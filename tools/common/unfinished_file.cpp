@@ -29,43 +29,43 @@ std::string name_until_whole(const std::string& name) {
 
 } // namespace
 
-Result<std::unique_ptr<UnfinishedFile>> UnfinishedFile::create(const fs::path& path, bool replacing) {
+Result<std::unique_ptr<UnfinishedFile>> UnfinishedFile::beside(const fs::path& path, bool replacing) {
     const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
     Descriptor folder = system::open_folder(parent);
     if (!folder.is_open()) return os_error(path);
     std::unique_ptr<UnfinishedFile> file(new UnfinishedFile(path, std::move(folder)));
     if (replacing) VDISK_CHECK(file->look_at_replaced());
-    VDISK_CHECK(file->make());
     return file;
+}
+
+Result<std::unique_ptr<UnfinishedFile>> UnfinishedFile::create(const fs::path& path, bool replacing) {
+    VDISK_TRY(file, beside(path, replacing));
+    VDISK_CHECK(file->make());
+    return std::move(file);
 }
 
 Result<std::unique_ptr<UnfinishedFile>> UnfinishedFile::keep(const fs::path& path, bool replacing) {
-    const fs::path parent = path.has_parent_path() ? path.parent_path() : fs::path(".");
-    Descriptor folder = system::open_folder(parent);
-    if (!folder.is_open()) return os_error(path);
-    std::unique_ptr<UnfinishedFile> file(new UnfinishedFile(path, std::move(folder)));
+    VDISK_TRY(file, beside(path, replacing));
     file->kept_ = true;
-    if (replacing) VDISK_CHECK(file->look_at_replaced());
     VDISK_CHECK(file->take_up());
-    return file;
+    return std::move(file);
 }
 
-fs::path UnfinishedFile::kept_path() const {
-    fs::path path = path_;
-    path += ".partial";
-    return path;
+fs::path UnfinishedFile::kept_path(const fs::path& path) {
+    return fs::path(path) += ".partial";
 }
 
 // What lies there is written to, so it must be nobody else's, by no other name.
 Result<void> UnfinishedFile::take_up() {
-    name_ = utf8(kept_path().filename());
+    const fs::path path = kept_path(path_);
+    name_ = utf8(path.filename());
     descriptor_ = system::take_up_in(folder_.get(), name_);
-    if (!descriptor_.is_open()) return os_error(kept_path());
+    if (!descriptor_.is_open()) return os_error(path);
     const auto status = system::status_of(descriptor_.get());
-    if (!status) return os_error(kept_path());
+    if (!status) return os_error(path);
     if (!status->is_regular() || status->links != 1 || !status->of_this_user)
         return fail(ErrorKind::usage, "{}: is no regular file of one name that is yours, so nothing is written to it",
-                    printable(utf8(kept_path())));
+                    printable(utf8(path)));
     if (replaced_) system::set_permissions(descriptor_.get(), replaced_->permissions);
     return ok();
 }

@@ -27,8 +27,9 @@ public:
     UnfinishedFile(const UnfinishedFile&) = delete;
     UnfinishedFile& operator=(const UnfinishedFile&) = delete;
 
-    /// Where keep() has it.
-    [[nodiscard]] std::filesystem::path kept_path() const;
+    /// Where keep() has what is to become `path`.
+    [[nodiscard]] static std::filesystem::path kept_path(const std::filesystem::path& path);
+    [[nodiscard]] std::filesystem::path kept_path() const { return kept_path(path_); }
 
     [[nodiscard]] int descriptor() const noexcept { return descriptor_.get(); }
 
@@ -39,6 +40,7 @@ public:
 private:
     UnfinishedFile(std::filesystem::path path, Descriptor folder)
         : path_(std::move(path)), folder_(std::move(folder)) {}
+    static Result<std::unique_ptr<UnfinishedFile>> beside(const std::filesystem::path& path, bool replacing);
     Result<void> look_at_replaced();
     Result<void> make();
     Result<void> take_up();
