@@ -10,10 +10,12 @@
 #include <csignal>
 #include <cstring>
 #include <fcntl.h>
+#include <optional>
 #include <poll.h>
 #include <spawn.h>
 #include <string_view>
 #include <sys/wait.h>
+#include <thread>
 #include <unistd.h>
 
 namespace vdisk::system {
@@ -42,28 +44,41 @@ class RunningProgram {
 public:
     explicit RunningProgram(pid_t process) : process_(process) {}
     ~RunningProgram() {
-        if (process_ <= 0) return;
-        ::kill(process_, SIGKILL);
-        wait();
+        if (process_ > 0) end();
     }
     RunningProgram(const RunningProgram&) = delete;
     RunningProgram& operator=(const RunningProgram&) = delete;
 
-    void end() const { ::kill(process_, SIGKILL); }
+    int end() {
+        ::kill(process_, SIGKILL);
+        return *wait(0);
+    }
 
-    int wait() {
-        int status = 0;
-        while (::waitpid(process_, &status, 0) < 0 && errno == EINTR) {
+    // Its exit status; nothing if it runs on until `end`.
+    std::optional<int> wait_until(Clock::time_point end) {
+        constexpr std::chrono::milliseconds kMoment{1};
+        for (;;) {
+            if (const auto status = wait(WNOHANG)) return status;
+            if (Clock::now() >= end) return std::nullopt;
+            std::this_thread::sleep_for(kMoment);
         }
+    }
+
+private:
+    // Nothing if it runs and `options` say not to wait.
+    std::optional<int> wait(int options) {
+        int status = 0;
+        pid_t ended = 0;
+        do ended = ::waitpid(process_, &status, options);
+        while (ended < 0 && errno == EINTR);
+        if (ended == 0) return std::nullopt;
         process_ = -1;
         return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
 
-private:
     pid_t process_;
 };
 
-// Of what a file says nothing is an option, as the words follow each other as they are.
 Result<pid_t> start(const std::vector<std::string>& words, int output) {
     posix_spawn_file_actions_t actions;
     ::posix_spawn_file_actions_init(&actions);
@@ -79,6 +94,11 @@ Result<pid_t> start(const std::vector<std::string>& words, int output) {
     if (error == 0) return process;
     return fail(error == ENOENT ? ErrorKind::unsupported : ErrorKind::io, "{}: {}", printable(words.front()),
                 std::strerror(error));
+}
+
+Error too_slow(const std::vector<std::string>& words, const ProgramBounds& bounds) {
+    return fail(ErrorKind::limit_exceeded, "{}: has not ended after {} seconds", printable(words.front()),
+                bounds.time.count());
 }
 
 // False once there is nothing more to come.
@@ -104,11 +124,10 @@ Result<ProgramAnswer> ask_program(const std::vector<std::string>& words, const P
     RunningProgram program(process);
     of_child.reset();
     ProgramAnswer answer;
-    for (const auto end = Clock::now() + bounds.time;;) {
+    const auto end = Clock::now() + bounds.time;
+    for (;;) {
         const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
-        if (left <= 0)
-            return fail(ErrorKind::limit_exceeded, "{}: has not ended after {} seconds", printable(words.front()),
-                        bounds.time.count());
+        if (left <= 0) return too_slow(words, bounds);
         struct pollfd ready {
             .fd = output.get(), .events = POLLIN, .revents = 0
         };
@@ -116,8 +135,10 @@ Result<ProgramAnswer> ask_program(const std::vector<std::string>& words, const P
         VDISK_TRY(going, read_some(output.get(), answer, bounds));
         if (!going) break;
     }
-    if (answer.more) program.end();
-    answer.status = program.wait();
+    // One that has closed its outputs may still run.
+    const auto status = answer.more ? std::optional(program.end()) : program.wait_until(end);
+    if (!status) return too_slow(words, bounds);
+    answer.status = *status;
     return answer;
 }
 

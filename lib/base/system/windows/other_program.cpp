@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 namespace vdisk::system {
 namespace {
@@ -75,6 +76,41 @@ Result<HANDLE> start(const std::vector<std::string>& words, HANDLE input, HANDLE
     return process.hProcess;
 }
 
+Error too_slow(const std::vector<std::string>& words, const ProgramBounds& bounds) {
+    return fail(ErrorKind::limit_exceeded, "{}: has not ended after {} seconds", printable(words.front()),
+                bounds.time.count());
+}
+
+// A program that runs, which ends with this object.
+class RunningProgram {
+public:
+    explicit RunningProgram(HANDLE process) : process_(process) {}
+    ~RunningProgram() { ::TerminateProcess(process_.get(), 1); } // no matter if it has ended
+    RunningProgram(const RunningProgram&) = delete;
+    RunningProgram& operator=(const RunningProgram&) = delete;
+
+    int end() {
+        ::TerminateProcess(process_.get(), 1);
+        return *wait(INFINITE);
+    }
+
+    // Its exit status; nothing if it runs on until `end`.
+    std::optional<int> wait_until(Clock::time_point end) {
+        const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
+        return wait(left <= 0 ? 0 : static_cast<DWORD>(left));
+    }
+
+private:
+    std::optional<int> wait(DWORD milliseconds) {
+        DWORD status = 1;
+        if (::WaitForSingleObject(process_.get(), milliseconds) == WAIT_TIMEOUT) return std::nullopt;
+        ::GetExitCodeProcess(process_.get(), &status);
+        return static_cast<int>(status);
+    }
+
+    Handle process_;
+};
+
 // False once there is nothing more to come. Waits for a moment where there is nothing yet.
 Result<bool> read_some(HANDLE from, ProgramAnswer& answer, const ProgramBounds& bounds) {
     constexpr DWORD kMoment = 5;
@@ -109,24 +145,18 @@ Result<ProgramAnswer> ask_program(const std::vector<std::string>& words, const P
         return start(words, nothing.get(), of_child.get());
     }();
     VDISK_TRY(process, std::move(started));
-    const Handle closing(process);
+    RunningProgram program(process);
     ProgramAnswer answer;
-    for (const auto end = Clock::now() + bounds.time;;) {
-        if (Clock::now() >= end) {
-            ::TerminateProcess(process, 1);
-            return fail(ErrorKind::limit_exceeded, "{}: has not ended after {} seconds", printable(words.front()),
-                        bounds.time.count());
-        }
-        auto going = read_some(output.get(), answer, bounds);
-        if (going.has_error()) ::TerminateProcess(process, 1);
-        VDISK_TRY(more, std::move(going));
-        if (!more) break;
+    const auto end = Clock::now() + bounds.time;
+    for (;;) {
+        if (Clock::now() >= end) return too_slow(words, bounds);
+        VDISK_TRY(going, read_some(output.get(), answer, bounds));
+        if (!going) break;
     }
-    if (answer.more) ::TerminateProcess(process, 1);
-    DWORD status = 1;
-    ::WaitForSingleObject(process, INFINITE);
-    ::GetExitCodeProcess(process, &status);
-    answer.status = static_cast<int>(status);
+    // One that has closed its outputs may still run.
+    const auto status = answer.more ? std::optional(program.end()) : program.wait_until(end);
+    if (!status) return too_slow(words, bounds);
+    answer.status = *status;
     return answer;
 }
 
