@@ -265,6 +265,30 @@ std::optional<FileStatus> status_of_handle(HANDLE handle) noexcept {
     return status;
 }
 
+Descriptor opened_folder(const std::wstring& name, DWORD flags) noexcept {
+    Descriptor folder = as_descriptor(opened(name, FILE_LIST_DIRECTORY | kLook, OPEN_EXISTING,
+                                             FILE_FLAG_BACKUP_SEMANTICS | flags, FILE_SHARE_READ | FILE_SHARE_WRITE));
+    const auto status = folder.is_open() ? status_of(folder.get()) : std::nullopt;
+    if (!status || status->is_folder()) return folder;
+    note_refusal(ENOTDIR);
+    return {};
+}
+
+// What was opened as it lies there, unless it is a link.
+Descriptor no_link(HANDLE handle) noexcept {
+    Descriptor found = as_descriptor(handle);
+    const auto status = found.is_open() ? status_of(found.get()) : std::nullopt;
+    if (!status || status->kind != Kind::link) return found;
+    note_refusal(EINVAL);
+    return {};
+}
+
+// What a tool writes has holes where the disk has zeros.
+void let_have_holes(HANDLE handle) noexcept {
+    DWORD got = 0;
+    ::DeviceIoControl(handle, FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &got, nullptr);
+}
+
 bool is_file(HANDLE handle) noexcept {
     BY_HANDLE_FILE_INFORMATION info{};
     return ::GetFileType(handle) == FILE_TYPE_DISK && ::GetFileInformationByHandle(handle, &info) == 0;
@@ -284,6 +308,7 @@ std::int64_t read_once(HANDLE handle, void* out, std::size_t count, std::uint64_
 
 // Devices give whole sectors to aligned memory only.
 std::int64_t read_aligned(HANDLE device, void* out, std::size_t count, std::uint64_t offset) noexcept {
+    constexpr std::size_t kLeastSector = 512;
     constexpr std::size_t kSector = 4096; // as large as sectors are
     constexpr std::size_t kPiece = std::size_t{1} << 20;
     const std::unique_ptr<void, decltype(&::_aligned_free)> piece(::_aligned_malloc(kPiece, kSector), ::_aligned_free);
@@ -296,9 +321,8 @@ std::int64_t read_aligned(HANDLE device, void* out, std::size_t count, std::uint
     const std::size_t wanted = std::min(kPiece, (before + count + kSector - 1) / kSector * kSector);
     std::int64_t got = read_once(device, piece.get(), wanted, start);
     // The device may end within what was rounded up.
-    for (std::size_t less = wanted; got < 0 && less > kSector / 8; less -= kSector / 8)
-        if (before < less - kSector / 8) got = read_once(device, piece.get(), less - kSector / 8, start);
-        else break;
+    for (std::size_t cut = kLeastSector; got < 0 && cut < kSector && before < wanted - cut; cut += kLeastSector)
+        got = read_once(device, piece.get(), wanted - cut, start);
     if (got <= static_cast<std::int64_t>(before)) return std::min<std::int64_t>(got, 0);
     const std::size_t taken = std::min(count, static_cast<std::size_t>(got) - before);
     std::memcpy(out, static_cast<const std::byte*>(piece.get()) + before, taken);
@@ -458,55 +482,29 @@ Descriptor open_to_read(const fs::path& path) noexcept {
 
 // Nobody can rename it while it is open: its path stays its name.
 Descriptor open_folder(const fs::path& path, bool /*listed*/) noexcept {
-    Descriptor folder = as_descriptor(opened(native_name(path), FILE_LIST_DIRECTORY | kLook, OPEN_EXISTING,
-                                             FILE_FLAG_BACKUP_SEMANTICS, FILE_SHARE_READ | FILE_SHARE_WRITE));
-    const auto status = folder.is_open() ? status_of(folder.get()) : std::nullopt;
-    if (!status || status->is_folder()) return folder;
-    note_refusal(ENOTDIR);
-    return {};
+    return opened_folder(native_name(path), 0);
 }
 
 Descriptor open_folder_in(int folder, const std::string& name) noexcept {
-    Descriptor found = as_descriptor(opened(name_in(folder, name), FILE_LIST_DIRECTORY | kLook, OPEN_EXISTING,
-                                            FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT,
-                                            FILE_SHARE_READ | FILE_SHARE_WRITE));
-    const auto status = found.is_open() ? status_of(found.get()) : std::nullopt;
-    if (!status || status->is_folder()) return found;
-    note_refusal(ENOTDIR);
-    return {};
+    return opened_folder(name_in(folder, name), FILE_FLAG_OPEN_REPARSE_POINT);
 }
 
 Descriptor open_in(int folder, const std::string& name) noexcept {
-    Descriptor found =
-        as_descriptor(opened(name_in(folder, name), GENERIC_READ, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT));
-    const auto status = found.is_open() ? status_of(found.get()) : std::nullopt;
-    if (!status || status->kind != Kind::link) return found;
-    note_refusal(EINVAL);
-    return {};
+    return no_link(opened(name_in(folder, name), GENERIC_READ, OPEN_EXISTING, FILE_FLAG_OPEN_REPARSE_POINT));
 }
 
-// What a tool writes has holes where the disk has zeros.
 Descriptor make_in(int folder, const std::string& name, bool own) noexcept {
     const HANDLE handle = opened(name_in(folder, name), GENERIC_READ | GENERIC_WRITE, CREATE_NEW, FILE_ATTRIBUTE_NORMAL,
                                  FILE_SHARE_READ | FILE_SHARE_DELETE);
-    DWORD got = 0;
-    if (handle != INVALID_HANDLE_VALUE && !own)
-        ::DeviceIoControl(handle, FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &got, nullptr);
+    if (handle != INVALID_HANDLE_VALUE && !own) let_have_holes(handle);
     return as_descriptor(handle);
 }
 
 Descriptor take_up_in(int folder, const std::string& name) noexcept {
-    const HANDLE handle =
-        opened(name_in(folder, name), GENERIC_READ | GENERIC_WRITE, OPEN_ALWAYS,
-               FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_READ | FILE_SHARE_DELETE);
-    Descriptor found = as_descriptor(handle);
-    const auto status = found.is_open() ? status_of(found.get()) : std::nullopt;
-    if (status && status->kind == Kind::link) {
-        note_refusal(EINVAL);
-        return {};
-    }
-    DWORD got = 0;
-    if (status) ::DeviceIoControl(handle, FSCTL_SET_SPARSE, nullptr, 0, nullptr, 0, &got, nullptr);
+    Descriptor found =
+        no_link(opened(name_in(folder, name), GENERIC_READ | GENERIC_WRITE, OPEN_ALWAYS,
+                       FILE_ATTRIBUTE_NORMAL | FILE_FLAG_OPEN_REPARSE_POINT, FILE_SHARE_READ | FILE_SHARE_DELETE));
+    if (found.is_open()) let_have_holes(handle_of(found.get()));
     return found;
 }
 
