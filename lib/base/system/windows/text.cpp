@@ -30,8 +30,8 @@ constexpr std::array<std::pair<std::string_view, UINT>, 10> kCodePages{{{"cp1250
 
 std::optional<std::string> to_utf8(const std::string& text, const std::string& name) {
     const auto* const page = std::ranges::find(kCodePages, name, &std::pair<std::string_view, UINT>::first);
-    if (page == kCodePages.end() || text.size() > static_cast<std::size_t>(std::numeric_limits<int>::max()))
-        return std::nullopt;
+    constexpr int kMost = std::numeric_limits<int>::max() / 2; // so that twice as many are counted, too
+    if (page == kCodePages.end() || text.size() > static_cast<std::size_t>(kMost)) return std::nullopt;
     if (text.empty()) return text;
     const auto size = static_cast<int>(text.size());
     std::wstring units(text.size() * 2, L'\0'); // no byte of those encodings becomes more
