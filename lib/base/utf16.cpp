@@ -6,6 +6,8 @@ namespace {
 
 constexpr char32_t kReplacement = 0xFFFD;
 
+} // namespace
+
 void append_utf8(std::string& text, char32_t character) {
     const auto put = [&](char32_t bits) { text.push_back(static_cast<char>(bits)); };
     if (character < 0x80) return put(character);
@@ -22,15 +24,6 @@ void append_utf8(std::string& text, char32_t character) {
     put(0x80 | (character & 0x3F));
 }
 
-bool is_high(char32_t unit) {
-    return unit >= 0xD800 && unit < 0xDC00;
-}
-bool is_low(char32_t unit) {
-    return unit >= 0xDC00 && unit < 0xE000;
-}
-
-} // namespace
-
 Utf16Text decode_utf16(std::span<const std::byte> bytes, std::endian order) {
     Utf16Text text;
     const bool odd = bytes.size() % 2 != 0;
@@ -44,10 +37,10 @@ Utf16Text decode_utf16(std::span<const std::byte> bytes, std::endian order) {
     text.utf8.reserve(units);
     for (std::size_t i = 0; i < units; ++i) {
         const char32_t first = unit(i);
-        if (is_high(first) && i + 1 < units && is_low(unit(i + 1))) {
-            append_utf8(text.utf8, 0x10000 + ((first - 0xD800) << 10) + (unit(i + 1) - 0xDC00));
+        if (is_high_surrogate(first) && i + 1 < units && is_low_surrogate(unit(i + 1))) {
+            append_utf8(text.utf8, joined_surrogates(first, unit(i + 1)));
             ++i;
-        } else if (is_high(first) || is_low(first)) {
+        } else if (is_high_surrogate(first) || is_low_surrogate(first)) {
             append_utf8(text.utf8, kReplacement);
             text.exact = false;
         } else {

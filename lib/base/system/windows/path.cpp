@@ -2,6 +2,7 @@
 #include "base/system/path.hpp"
 
 #include "base/system/windows/handles.hpp"
+#include "base/utf16.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -12,31 +13,6 @@ namespace system {
 namespace {
 
 constexpr char32_t kNoCharacter = 0xFFFF;
-
-constexpr bool is_high(char32_t unit) {
-    return unit >= 0xD800 && unit < 0xDC00;
-}
-
-constexpr bool is_low(char32_t unit) {
-    return unit >= 0xDC00 && unit < 0xE000;
-}
-
-void append(std::string& text, char32_t character) {
-    const auto put = [&](char32_t byte) { text += static_cast<char>(byte); };
-    const auto tail = [&](unsigned shift) { put(0x80 | ((character >> shift) & 0x3F)); };
-    if (character < 0x80) return put(character);
-    if (character < 0x800) {
-        put(0xC0 | character >> 6);
-        return tail(0);
-    }
-    if (character < 0x10000) put(0xE0 | character >> 12);
-    else {
-        put(0xF0 | character >> 18);
-        tail(12);
-    }
-    tail(6);
-    tail(0);
-}
 
 // A character of UTF-8, or of its extension to single surrogates, and how many bytes it has; {kNoCharacter, 1} for a
 // byte that belongs to none, {kNoCharacter, 0} where the text ends within one.
@@ -70,9 +46,9 @@ std::string narrow(std::wstring_view text) {
     out.reserve(text.size());
     for (std::size_t i = 0; i < text.size(); ++i) {
         char32_t character = text[i];
-        if (is_high(character) && i + 1 < text.size() && is_low(text[i + 1]))
-            character = 0x10000 + ((character - 0xD800) << 10) + (static_cast<char32_t>(text[++i]) - 0xDC00);
-        append(out, character);
+        if (is_high_surrogate(character) && i + 1 < text.size() && is_low_surrogate(text[i + 1]))
+            character = joined_surrogates(character, text[++i]);
+        append_utf8(out, character);
     }
     return out;
 }
