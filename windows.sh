@@ -213,7 +213,9 @@ folder=$made/tsk-vdisk
 rm -rf "$folder" "$zip"
 mkdir "$folder"
 cp "$build/vdisk.exe" "$build/hvconfig.exe" "$build/vdisk.dll" "$build/libvhdi.dll" "$build/libvdisk.dll.a" lib/capi/vdisk.h "$folder/"
-sed 's/$/\r/' windows/README.txt > "$folder/README.txt"
+left_out=""
+[ "$lzo" = --without-lzo ] || left_out='/^  \.lzo archives: /d;'
+sed "$left_out"'s/$/\r/' windows/README.txt > "$folder/README.txt"
 {
     cat windows/LICENSES.txt
     if [ "$lzo" = --with-lzo ]; then
