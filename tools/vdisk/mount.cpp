@@ -62,8 +62,7 @@ private:
 
     // The disk that is selected; else all that a file can be as long as.
     static Result<std::vector<std::size_t>> choose(const OpenedFile& file) {
-        const Selector& selector = file.context.selector;
-        if (selector.word || selector.device || selector.snapshot) {
+        if (selects_disk(file.context.selector)) {
             VDISK_TRY(index, select_disk(file));
             return std::vector{index};
         }
