@@ -37,7 +37,8 @@ constexpr int kStandardError = 2;
 [[nodiscard]] std::string program_name();
 
 /// Makes the standard streams what tools take them for: bytes go through as they are, characters are UTF-8, and what is
-/// closed is held, so that no file gets its number. Lets the process open as many files as it ever may. Call it first.
+/// closed is held, so that no file gets its number. Lets the process open as many files as it ever may, and learn how
+/// its children end. Call it first.
 void prepare_program() noexcept;
 
 /// Whether a standard stream is a terminal; and one on which a line can be drawn anew by control sequences.

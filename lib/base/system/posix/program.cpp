@@ -82,6 +82,7 @@ std::string program_name() {
 void prepare_program() noexcept {
     hold_closed_streams();
     open_as_many_files_as_allowed();
+    std::signal(SIGCHLD, SIG_DFL); // a program that was started to ignore it never learns how a child ended
 }
 
 bool is_terminal(int stream) noexcept {
