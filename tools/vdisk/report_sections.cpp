@@ -37,32 +37,39 @@ std::string base_name(const std::string& path) {
 // Disks of a file and which of them was made upon which.
 class DiskTree {
 public:
+    // A file's order has parents before their children, so that a name that was given twice means the nearest one
+    // before, and no disk is its own ancestor.
     explicit DiskTree(const std::vector<Disk>& disks) : disks_(disks), children_(disks.size()) {
+        Snapshots before;
         for (std::size_t i = 0; i < disks_.size(); ++i) {
-            const auto parent = parent_of(i);
+            const auto parent = parent_of(disks_[i], before);
             (parent ? children_[*parent] : roots_).push_back(i);
+            if (disks_[i].kind == Disk::Kind::snapshot) add(disks_[i], i, before);
         }
     }
 
     std::string html() const { return list(roots_, 0); }
 
 private:
-    // A file's order has parents before their children, so that a name that was given twice means the nearest one
-    // before, and no disk is its own ancestor.
-    std::optional<std::size_t> parent_of(std::size_t index) const {
-        const Disk& disk = disks_[index];
+    using Snapshots = std::map<std::pair<std::optional<std::string>, std::string>, std::size_t>; // by drive and word
+
+    static std::optional<std::string> drive_of(const Disk& disk) {
+        const auto* const drive = disk.facts["drive"].text();
+        return drive == nullptr ? std::nullopt : std::optional(*drive);
+    }
+
+    static std::optional<std::size_t> parent_of(const Disk& disk, const Snapshots& before) {
         const auto* const after = disk.facts["after"].text();
-        if (after == nullptr) return std::nullopt;
-        for (std::size_t i = index; i-- > 0;) {
-            const Disk& other = disks_[i];
-            if (other.kind != Disk::Kind::snapshot || !(other.facts["drive"] == disk.facts["drive"])) continue;
-            const auto* const drive = disk.facts["drive"].text();
-            const std::string name = printable(other.name);
-            if (name == *after || printable(other.id) == *after ||
-                (drive != nullptr && name == fmt::format("{}@{}", *drive, *after)))
-                return i;
-        }
-        return std::nullopt;
+        const auto found = after == nullptr ? before.end() : before.find({drive_of(disk), *after});
+        return found == before.end() ? std::nullopt : std::optional(found->second);
+    }
+
+    // By its name, its id, and the checkpoint's name in DRIVE@CHECKPOINT.
+    static void add(const Disk& disk, std::size_t index, Snapshots& before) {
+        const auto drive = drive_of(disk);
+        const std::string name = printable(disk.name);
+        before[{drive, name}] = before[{drive, printable(disk.id)}] = index;
+        if (drive && name.starts_with(*drive + '@')) before[{drive, name.substr(drive->size() + 1)}] = index;
     }
 
     std::string list(const std::vector<std::size_t>& indices, std::size_t depth) const {
