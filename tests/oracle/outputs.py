@@ -709,7 +709,7 @@ class Continued(OutputTest):
                 file.seek(at)
                 file.write(kept)
         for wrong, word in (("{}", "is not the state of an export"), (state.replace('"written": ', '"written": 9'), "bytes were written"), (state[:-20], "is not the state"),
-                            (state.replace('"size": ', '"size": 1'), "disk was")):
+                            (state.replace('"size": ', '"size": 1'), "disk was"), (state.replace(f'"offset": {2 * MIB}', f'"offset": {2**64 - 1}'), "'lost' is damaged")):
             self.state.write_text(wrong)
             self.refuses_to_go_on(image, word)
         self.state.write_text(state)

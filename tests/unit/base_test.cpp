@@ -3,6 +3,8 @@
 #include "base/facts.hpp"
 #include "base/nearest.hpp"
 #include "base/parse.hpp"
+#include "base/system/other_program.hpp"
+#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
 #include "io/lru_cache.hpp"
@@ -130,6 +132,14 @@ BOOST_AUTO_TEST_CASE(a_cache_makes_room_before_a_value_is_there) {
     BOOST_TEST((!cache.holds(2) && cache.holds(4) && cache.holds(5) && cache.holds(6)));
     const LruCache<int, int>::Reservation all(cache, 7, 100);
     BOOST_TEST((!cache.holds(4) && !cache.holds(5) && !cache.holds(6)));
+}
+
+BOOST_AUTO_TEST_CASE(a_program_that_closes_its_outputs_has_no_more_time) {
+    if (system::kHasDrives) return; // and no shell
+    const auto told =
+        system::ask_program({"sh", "-c", "exec >&- 2>&- && exec sleep 60"}, {.time = std::chrono::seconds(1)});
+    BOOST_REQUIRE(told.has_error());
+    BOOST_TEST((told.error().kind == ErrorKind::limit_exceeded));
 }
 
 BOOST_AUTO_TEST_CASE(a_cache_keeps_no_errors) {
