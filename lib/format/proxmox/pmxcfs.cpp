@@ -7,6 +7,7 @@
 #include "format/proxmox/sqlite.hpp"
 
 #include <algorithm>
+#include <map>
 
 namespace fs = std::filesystem;
 
@@ -17,10 +18,15 @@ namespace {
 enum Column : std::size_t { kInode, kParent, kVersion, kWriter, kTime, kType, kName, kData };
 constexpr std::int64_t kFile = 8;
 constexpr std::string_view kTree = "tree";
+constexpr std::string_view kStorages = "storage.cfg";
+constexpr std::size_t kMostInodes = 256 * 1024; ///< pmxcfs' own limit
 
 struct Entry {
     std::int64_t parent = 0;
     std::string name;
+    bool is_file = false;
+    std::string text{}; ///< of a file
+    std::int64_t changed = 0;
 };
 using Entries = std::map<std::int64_t, Entry>;
 
@@ -90,22 +96,26 @@ Result<Cluster> read_cluster(const SourcePtr& source, const OpenContext& context
     VDISK_TRY(log, log_beside(context, cluster));
     VDISK_TRY(database, sqlite::Database::open(source, std::move(log), context.limits));
     Entries entries;
-    const auto name = [&](const sqlite::Row& row) {
-        // What is no folder and has another name leads to nothing that is looked for.
-        const std::string text = row.text(kName);
-        if (row.integer(kType) != kFile || is_configuration(text) || text == "storage.cfg")
-            entries.emplace(row.id, Entry{row.integer(kParent), text});
-    };
-    VDISK_CHECK(database.read(kTree, context.limits, name, cluster.problems));
     const auto take = [&](const sqlite::Row& row) {
-        if (row.integer(kType) != kFile || !entries.contains(row.id)) return;
-        std::string path = path_of(entries, row.id);
-        if (path == "storage.cfg") cluster.storages = row.text(kData);
-        if (std::string node = node_of(path); !node.empty() && cluster.machines.size() <= context.limits.search_files)
-            cluster.machines.push_back({std::move(path), std::move(node), row.text(kData), row.integer(kTime)});
+        if (entries.size() > kMostInodes) return;
+        const std::string name = row.text(kName);
+        if (row.integer(kType) != kFile) entries.emplace(row.id, Entry{row.integer(kParent), name});
+        // What is no folder and has another name leads to nothing that is looked for.
+        else if (is_configuration(name) || name == kStorages)
+            entries.emplace(row.id, Entry{row.integer(kParent), name, true, row.text(kData), row.integer(kTime)});
     };
-    std::vector<std::string> told_already;
-    VDISK_CHECK(database.read(kTree, context.limits, take, told_already));
+    VDISK_CHECK(database.read(kTree, context.limits, take, cluster.problems));
+    if (entries.size() > kMostInodes)
+        return fail(ErrorKind::limit_exceeded, "{}: has more than {} files and folders, the limit", source->name(),
+                    kMostInodes);
+    for (auto& [inode, entry] : entries) {
+        if (!entry.is_file) continue;
+        std::string path = path_of(entries, inode);
+        std::string node = node_of(path);
+        if (path == kStorages) cluster.storages = std::move(entry.text);
+        else if (!node.empty() && cluster.machines.size() <= context.limits.search_files)
+            cluster.machines.push_back({std::move(path), std::move(node), std::move(entry.text), entry.changed});
+    }
     if (cluster.machines.size() > context.limits.search_files)
         return fail(ErrorKind::limit_exceeded, "{}: has more than {} machines, the limit", source->name(),
                     context.limits.search_files);

@@ -4,7 +4,6 @@
 
 #include "disk/format.hpp"
 
-#include <map>
 #include <string>
 #include <vector>
 
@@ -13,7 +12,7 @@ namespace vdisk::proxmox {
 /// The configuration of a machine.
 struct ClusterFile {
     std::string path; ///< below /etc/pve: "nodes/pve1/qemu-server/100.conf"
-    std::string node; ///< "pve1"; empty for other files
+    std::string node; ///< "pve1"
     std::string text;
     std::int64_t changed = 0; ///< seconds since 1970
 };

@@ -341,7 +341,7 @@ Result<std::vector<std::byte>> Database::page(std::uint32_t number) const {
 }
 
 Result<void> Database::read(std::string_view table, const Limits& limits, const std::function<void(const Row&)>& take,
-                            std::vector<std::string>& problems) {
+                            std::vector<std::string>& problems) const {
     enum Column : std::size_t { type, name, table_name, root };
     std::optional<std::uint32_t> found;
     Walk(*this, limits, problems).run(1, [&](const Row& row) {

@@ -27,7 +27,7 @@ struct Row {
 
 constexpr std::string_view kMagic{"SQLite format 3\0", 16};
 
-/// Holds the places of pages in the log. Not thread-safe.
+/// Holds the places of pages in the log. May be shared between threads.
 class Database {
 public:
     /// `log`: the file called as the database with "-wal" behind; may be null. What of it was not committed, or does
@@ -38,10 +38,8 @@ public:
     /// Calls `take` with each row of a table that can be read, in their order. What can't be is told in `problems`; a
     /// row of more than Limits::registry_bytes is one. Errors: `corrupt` where there is no such table.
     [[nodiscard]] Result<void> read(std::string_view table, const Limits& limits,
-                                    const std::function<void(const Row&)>& take, std::vector<std::string>& problems);
-
-    /// Pages that were taken from the log.
-    [[nodiscard]] std::size_t pages_in_log() const noexcept { return in_log_.size(); }
+                                    const std::function<void(const Row&)>& take,
+                                    std::vector<std::string>& problems) const;
 
 private:
     Database(SourcePtr file, SourcePtr log) : file_(std::move(file)), log_(std::move(log)) {}
