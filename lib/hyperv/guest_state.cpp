@@ -126,10 +126,6 @@ bool is_zero(std::span<const std::byte> bytes) {
     return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
-std::string shown_version(std::uint32_t version) {
-    return fmt::format("{}.{}", version >> 16, version & 0xFFFF);
-}
-
 // What both versions' headers have in common. `record` has passed through read_struct().
 template<class Record> GuestStateHeader header_of(const Record& record, std::uint64_t offset) {
     GuestStateHeader header{.offset = offset};
@@ -181,6 +177,21 @@ GuestStateFile file_of(const StateFileRecord& record, unsigned id, std::uint64_t
     return file;
 }
 
+// In the partition that begins at offset `start`.
+GuestStateFile file_of(const StateLocatorRecord& place, std::uint64_t start, std::uint64_t size) {
+    constexpr std::uint64_t kNowhere = ~std::uint64_t{0};
+    GuestStateFile file{.size = place.size.value()};
+    const auto offset = checked_mul(place.sector.value(), kSector);
+    file.offset = offset ? checked_add(start, *offset).value_or(kNowhere) : kNowhere;
+    file.allocated = checked_mul(place.sectors.value(), kSector).value_or(kNowhere);
+    if (!fits(file.offset, file.size, size))
+        file.fault = fmt::format("{} bytes at sector {} of its partition end behind the file's {}", file.size,
+                                 place.sector.value(), size);
+    else if (file.size > file.allocated)
+        file.fault = fmt::format("has {} bytes in a place of {}", file.size, file.allocated);
+    return file;
+}
+
 // The first sector of the partition that holds a state of version 1.
 Result<std::uint64_t> find_state_partition(const ByteSource& source) {
     VDISK_TRY(gpt, read_struct<GptRecord>(source, kSector, "partition table"));
@@ -198,6 +209,10 @@ Result<std::uint64_t> find_state_partition(const ByteSource& source) {
 }
 
 } // namespace
+
+std::string guest_state_version(std::uint32_t version) {
+    return fmt::format("{}.{}", version >> 16, version & 0xFFFF);
+}
 
 std::string_view guest_state_name(unsigned id) noexcept {
     if (id == kFiles - 1) return "EXTENDED_FILE_TABLE";
@@ -229,9 +244,9 @@ Result<void> GuestState::load() {
     if (version() != kVersion3)
         return fail_at(headers_[active_].offset, ErrorKind::unsupported,
                        "{}: guest state version {} ({:#010x}); known are 1.0 and 3.0", source_->name(),
-                       shown_version(version()), version());
+                       guest_state_version(version()), version());
     VDISK_CHECK(load_table());
-    judge_overlaps();
+    judge_files();
     return ok();
 }
 
@@ -279,8 +294,8 @@ Result<void> GuestState::load_table() {
     return ok();
 }
 
-// Of two files in one place at most one can be there.
-void GuestState::judge_overlaps() {
+// Of two files in one place at most one can be there. Then tells what is wrong with each.
+void GuestState::judge_files() {
     std::vector<GuestStateFile*> sorted;
     for (GuestStateFile& file : files_) sorted.push_back(&file);
     std::ranges::sort(sorted, {}, &GuestStateFile::offset);
@@ -315,21 +330,10 @@ Result<void> GuestState::load_version_1() {
     if (version() != kVersion1)
         return fail_at(headers_[active_].offset, ErrorKind::unsupported,
                        "{}: guest state version {} ({:#010x}) in a partition; known there is 1.0", source_->name(),
-                       shown_version(version()), version());
-    const StateLocatorRecord& place = records[active_].locators[records[active_].active.value()];
-    GuestStateFile file{.size = place.size.value()};
-    const auto offset = checked_mul(place.sector.value(), kSector);
-    const auto whole = offset ? checked_add(*start, *offset) : std::nullopt;
-    const auto allocated = checked_mul(place.sectors.value(), kSector);
-    file.offset = whole.value_or(~std::uint64_t{0});
-    file.allocated = allocated.value_or(~std::uint64_t{0});
-    if (!fits(file.offset, file.size, source_->size()))
-        file.fault = fmt::format("{} bytes at sector {} of its partition end behind the file's {}", file.size,
-                                 place.sector.value(), source_->size());
-    else if (file.size > file.allocated)
-        file.fault = fmt::format("has {} bytes in a place of {}", file.size, file.allocated);
-    if (!file.fault.empty()) findings_.push_back(fmt::format("file 0: {}", file.fault));
-    files_.push_back(std::move(file));
+                       guest_state_version(version()), version());
+    const OldHeaderRecord& record = records[active_];
+    files_.push_back(file_of(record.locators[record.active.value()], *start, source_->size()));
+    judge_files();
     return ok();
 }
 

@@ -8,7 +8,6 @@
 #include "io/byte_source.hpp"
 
 #include <array>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,6 +42,9 @@ struct GuestStateFile {
     std::string fault{}; ///< why its content can't be given; empty if it can, or is encrypted
 };
 
+/// "3.0" of 0x00030000.
+[[nodiscard]] std::string guest_state_version(std::uint32_t version);
+
 /// What the format calls a file: "BIOS_NVRAM"; empty for a number without a name.
 [[nodiscard]] std::string_view guest_state_name(unsigned id) noexcept;
 
@@ -73,7 +75,7 @@ private:
     Result<void> load_version_1();
     Result<void> choose();
     Result<void> load_table();
-    void judge_overlaps();
+    void judge_files();
 
     SourcePtr source_;
     std::array<GuestStateHeader, 2> headers_{};

@@ -30,7 +30,7 @@ Facts describe(const hyperv::GuestStateHeader& header) {
     Facts facts{{"offset", header.offset}};
     facts["state"] = header.blank ? "blank" : header.good() ? "good" : printable(header.fault);
     if (header.blank || !header.signature_good) return facts;
-    facts["version"] = fmt::format("{}.{}", header.version >> 16, header.version & 0xFFFF);
+    facts["version"] = hyperv::guest_state_version(header.version);
     facts["sequence"] = header.sequence;
     return facts;
 }
@@ -64,7 +64,7 @@ public:
 
     Facts run(const std::string& path) {
         Facts facts{{"file", printable(path)}};
-        facts["version"] = fmt::format("{}.{}", state_.version() >> 16, state_.version() & 0xFFFF);
+        facts["version"] = hyperv::guest_state_version(state_.version());
         facts["active header copy"] = state_.active() + 1;
         facts["because"] = state_.why();
         for (std::size_t i = 0; i < state_.headers().size(); ++i)
