@@ -643,8 +643,9 @@ Result<OpenLayer> open_layer_below(const std::vector<OpenLayer>& chain, const Op
     return std::move(layer);
 }
 
-Result<std::vector<OpenLayer>> open_layers(OpenedFile file, std::size_t index, const OpenOptions& options) {
-    std::vector<OpenLayer> chain;
+// Puts them into `chain`, before an error as far as they go.
+Result<void> open_layers(OpenedFile file, std::size_t index, const OpenOptions& options,
+                         std::vector<OpenLayer>& chain) {
     VDISK_TRY(top, open_layer(std::move(file), index));
     chain.push_back(std::move(top));
     while (chain.back().layer.parent) {
@@ -657,7 +658,7 @@ Result<std::vector<OpenLayer>> open_layers(OpenedFile file, std::size_t index, c
         if (below.has_error()) return std::move(below).error().in(context);
         chain.push_back(std::move(below).value());
     }
-    return chain;
+    return ok();
 }
 
 // A root that a person named for this image and that no name was looked for below.
@@ -873,17 +874,10 @@ NamedChain chain_of(OpenedFile file, std::size_t index) {
     NamedChain chain;
     chain.files.push_back({std::string(file.source->name()), std::string(file.disks->format().name)});
     std::vector<OpenLayer> layers;
-    auto next = open_layer(std::move(file), index);
-    while (next.has_value()) {
-        layers.push_back(std::move(next).value());
-        const OpenLayer& last = layers.back();
-        if (layers.size() > 1) chain.files.push_back({last.link.path, std::string(last.link.format->name)});
-        if (!last.layer.parent) return chain;
-        if (layers.size() >= options.limits.chain_depth)
-            next = fail(ErrorKind::limit_exceeded, "the chain has more than {} layers", options.limits.chain_depth);
-        else next = open_layer_below(layers, options);
-    }
-    chain.problem = next.error().what;
+    const auto opened = open_layers(std::move(file), index, options, layers);
+    if (opened.has_error()) chain.problem = opened.error().what;
+    for (std::size_t i = 1; i < layers.size(); ++i)
+        chain.files.push_back({layers[i].link.path, std::string(layers[i].link.format->name)});
     return chain;
 }
 
@@ -911,10 +905,9 @@ Result<OpenedDisk> open_disk(OpenedFile file, const OpenOptions& options) {
 
 Result<OpenedDisk> open_disk_at(OpenedFile file, std::size_t index, const OpenOptions& options) {
     const std::string reference = file.reference;
-    auto opened = open_layers(std::move(file), index, options);
-    if (opened.has_error())
+    std::vector<OpenLayer> layers;
+    if (auto opened = open_layers(std::move(file), index, options, layers); opened.has_error())
         return reference.empty() ? std::move(opened).error() : std::move(opened).error().in(reference);
-    std::vector<OpenLayer>& layers = opened.value();
     VDISK_CHECK(refuse_needless_root(layers.front().file));
     OpenedDisk disk;
     for (const OpenLayer& layer : layers) disk.chain.push_back(layer.link);
