@@ -152,6 +152,19 @@ std::string mac_address(std::string_view text) {
     return address;
 }
 
+std::optional<std::uint64_t> memory_in_mebibytes(std::string_view text) noexcept {
+    constexpr std::uint64_t kMebibyte = 1U << 20;
+    const auto number = parse_up_to(std::uint64_t{1} << 40, text, 10);
+    return number ? std::optional(*number * kMebibyte) : std::nullopt;
+}
+
+std::string DriveNames::unique(std::string wanted, std::string_view word, std::size_t number) {
+    if (!wanted.empty() && taken_.insert(wanted).second) return wanted;
+    std::size_t& next = next_[std::string(word)];
+    for (next = std::max(next, number);; ++next)
+        if (wanted = fmt::format("{}{}", word, next); taken_.insert(wanted).second) return wanted;
+}
+
 Result<void> check_media(std::size_t count, std::string_view name, const Limits& limits) {
     if (count <= limits.machine_media) return ok();
     return fail(ErrorKind::limit_exceeded, "{}: names more disks, media and checkpoints than the limit of {}", name,

@@ -6,7 +6,9 @@
 #include "base/facts.hpp"
 #include "disk/references.hpp"
 
+#include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -99,6 +101,23 @@ struct Machine {
 
 /// "52:54:00:12:34:56" of twelve hexadecimal digits, with whatever stands between them; `text` if it is none.
 [[nodiscard]] std::string mac_address(std::string_view text);
+
+/// Bytes of memory that settings tell in mebibytes; nothing if that is no number or beyond all reason.
+[[nodiscard]] std::optional<std::uint64_t> memory_in_mebibytes(std::string_view text) noexcept;
+
+/// The names of a machine's drives, each of them another one.
+class DriveNames {
+public:
+    /// `wanted`; where that is empty or taken, `word` and the first number from `number` on that makes a new one.
+    /// `number` never goes down.
+    [[nodiscard]] std::string unique(std::string wanted, std::string_view word, std::size_t number);
+
+    [[nodiscard]] std::size_t size() const noexcept { return taken_.size(); }
+
+private:
+    std::set<std::string> taken_;
+    std::map<std::string, std::size_t> next_; ///< by words: from where on numbers may be free
+};
 
 /// Error: `limit_exceeded` if `count` media or checkpoints, which `name` tells of, are more than Limits::machine_media.
 [[nodiscard]] Result<void> check_media(std::size_t count, std::string_view name, const Limits& limits);

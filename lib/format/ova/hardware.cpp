@@ -201,13 +201,11 @@ private:
 
     // "scsi0:1"; by its number among all where it does not say where it hangs, or where another one hangs there.
     void set_name(Drive& drive) {
-        if (!drive.controller.empty() && parse_number<std::uint32_t>(drive.port))
-            drive.name = fmt::format("{}:{}", drive.controller, drive.port);
-        if (!drive.name.empty() && names_.insert(drive.name).second) return;
-        for (std::size_t number = names_.size() + 1;
-             drive.name = fmt::format("drive{}", number), !names_.insert(drive.name).second; ++number) {
-        }
+        const bool placed = !drive.controller.empty() && parse_number<std::uint32_t>(drive.port);
+        drive.name = unique_name(placed ? fmt::format("{}:{}", drive.controller, drive.port) : "");
     }
+
+    std::string unique_name(std::string wanted) { return names_.unique(std::move(wanted), "drive", names_.size() + 1); }
 
     void set_medium(Drive& drive, const std::string& resource) {
         if (resource.empty()) return;
@@ -234,11 +232,7 @@ private:
     }
 
     void add_unattached(const OvfDisk& disk) {
-        Drive drive{.name = disk.id};
-        if (drive.name.empty() || !names_.insert(drive.name).second) {
-            drive.name.clear();
-            set_name(drive);
-        }
+        Drive drive{.name = unique_name(disk.id)};
         take(disk, drive);
         machine_.unattached.push_back(std::move(drive));
     }
@@ -257,7 +251,7 @@ private:
     std::map<std::string, const OvfDisk*> by_name_;
     std::set<std::pair<std::string, std::uint64_t>> numbers_; ///< of controllers, by their bus
     std::map<std::string, std::uint64_t> next_;
-    std::set<std::string> names_;    ///< of drives
+    DriveNames names_;
     std::set<std::string> attached_; ///< diskIds
 };
 

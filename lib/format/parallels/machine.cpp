@@ -11,14 +11,12 @@
 
 #include <algorithm>
 #include <array>
-#include <set>
 
 namespace fs = std::filesystem;
 
 namespace vdisk::parallels {
 namespace {
 
-constexpr std::uint64_t kMebibyte = 1U << 20;
 constexpr const char* kRoot = "ParallelsVirtualMachine";
 constexpr std::string_view kSnapshotsName = "Snapshots.xml";
 
@@ -78,17 +76,16 @@ private:
         Drive drive{.kind = kind};
         drive.controller = word_for(said(node, "InterfaceType"), kInterfaces);
         drive.port = said(node, "StackIndex");
-        set_name(drive, said(node, "Index"), word);
+        drive.name = name_of(said(node, "Index"), word);
         if (!is_set(node, "Enabled", true)) drive.facts["enabled"] = false;
         if (is_set(node, "Connected", true)) set_medium(drive, node);
         drives_.push_back(std::move(drive));
     }
 
     // As prlctl calls them: "hdd0".
-    void set_name(Drive& drive, const std::string& index, std::string_view word) {
-        drive.name = parse_number<std::uint32_t>(index) ? fmt::format("{}{}", word, index) : "";
-        for (std::size_t number = drives_.size(); drive.name.empty() || !names_.insert(drive.name).second; ++number)
-            drive.name = fmt::format("{}{}", word, number);
+    std::string name_of(const std::string& index, std::string_view word) {
+        const bool told = parse_number<std::uint32_t>(index).has_value();
+        return names_.unique(told ? fmt::format("{}{}", word, index) : "", word, drives_.size());
     }
 
     static void set_medium(Drive& drive, const pugi::xml_node& node) {
@@ -111,7 +108,7 @@ private:
     pugi::xml_node hardware_;
     std::size_t most_;
     std::vector<Drive> drives_;
-    std::set<std::string> names_;
+    DriveNames names_;
 };
 
 NetworkAdapter adapter_of(const pugi::xml_node& node) {
@@ -135,8 +132,7 @@ void describe(const pugi::xml_node& node, std::size_t most, Machine& machine) {
     machine.notes = said(general, "VmDescription");
     if (const std::string type = said(general, "OsType"); !type.empty())
         machine.system = fmt::format("Parallels' type {}, number {}", type, said(general, "OsNumber"));
-    if (const auto size = parse_up_to(std::uint64_t{1} << 40, said(hardware.child("Memory"), "RAM"), 10))
-        machine.memory = *size * kMebibyte;
+    machine.memory = memory_in_mebibytes(said(hardware.child("Memory"), "RAM"));
     machine.processors = parse_number<std::uint64_t>(said(hardware.child("Cpu"), "Number"));
     const pugi::xml_node bios = settings.child("Startup").child("Bios");
     if (bios) machine.firmware = is_set(bios, "EfiEnabled", false) ? "UEFI" : "BIOS";
@@ -144,10 +140,8 @@ void describe(const pugi::xml_node& node, std::size_t most, Machine& machine) {
     // Nothing says whose clock that is.
     if (const std::string created = said(identity, "VmCreationDate"); !created.empty())
         machine.facts["created as written"] = printable(created);
-    if (const std::string linked =
-            trimmed(said(identity, "LinkedVmUuid"), "{}").empty() ? "" : same_guid(said(identity, "LinkedVmUuid"));
-        !linked.empty())
-        machine.facts["linked clone of"] = printable(linked);
+    if (const std::string linked = said(identity, "LinkedVmUuid"); !trimmed(linked, "{}").empty())
+        machine.facts["linked clone of"] = printable(same_guid(linked));
     for (const pugi::xml_node& adapter : hardware.children("NetworkAdapter"))
         if (machine.adapters.size() <= most && is_set(adapter, "Enabled", true))
             machine.adapters.push_back(adapter_of(adapter));
@@ -222,17 +216,19 @@ private:
         const fs::path path = folder_ / "Snapshots" / (id + ".pvs");
         std::error_code error;
         if (!Uuid::parse(id) || !fs::exists(path, error)) return machine_.drives;
-        const auto file = context_.references->open_exact(path);
-        const auto text =
-            file.has_value() ? read_settings(*file.value(), context_.limits) : Result<std::string>(Error(file.error()));
+        auto drives = drives_in(path);
+        if (drives.has_value()) return std::move(drives).value();
+        machine_.problems.push_back(drives.error().what);
+        return machine_.drives;
+    }
+
+    Result<std::vector<Drive>> drives_in(const fs::path& path) {
+        VDISK_TRY(file, context_.references->open_exact(path));
+        VDISK_TRY(text, read_settings(*file, context_.limits));
         pugi::xml_document document;
-        if (text.has_error() || !document.load_buffer(text.value().data(), text.value().size()) ||
-            !document.child(kRoot)) {
-            machine_.problems.push_back(text.has_error() ? text.error().what
-                                                         : fmt::format("{}: is no whole XML", printable(utf8(path))));
-            return machine_.drives;
-        }
-        machine_.files.push_back(printable(utf8(path)));
+        if (!document.load_buffer(text.data(), text.size()) || !document.child(kRoot))
+            return fail(ErrorKind::corrupt, "{}: is no whole XML", file->name());
+        machine_.files.emplace_back(file->name());
         return Hardware(document.child(kRoot), context_.limits.machine_media).drives();
     }
 

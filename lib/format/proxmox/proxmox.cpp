@@ -16,7 +16,6 @@ namespace fs = std::filesystem;
 namespace vdisk::proxmox {
 namespace {
 
-constexpr std::uint64_t kMebibyte = 1U << 20;
 constexpr std::string_view kDigits = "0123456789";
 constexpr std::array kDiskKeys{"ide", "sata", "scsi", "virtio", "efidisk", "tpmstate", "unused"};
 
@@ -126,8 +125,7 @@ void describe(const Section& now, const fs::path& file, Machine& machine) {
     machine.system = now.text("ostype");
     machine.firmware = now.text("bios") == "ovmf" ? "UEFI" : "BIOS";
     const std::string memory = now.text("memory");
-    const auto mebibytes = memory.find('=') == std::string::npos ? memory : option(memory, "current");
-    if (const auto number = parse_up_to(std::uint64_t{1} << 40, mebibytes, 10)) machine.memory = *number * kMebibyte;
+    machine.memory = memory_in_mebibytes(memory.find('=') == std::string::npos ? memory : option(memory, "current"));
     const auto count = [&](const char* key) { return parse_up_to(1U << 16, now.text(key), 10).value_or(1); };
     machine.processors = count("sockets") * count("cores");
     if (const std::string efi = now.text("efidisk0"); !efi.empty()) // the guest may have turned it off

@@ -8,12 +8,10 @@
 #include <pugixml.hpp>
 
 #include <algorithm>
-#include <set>
 
 namespace vdisk::utm {
 namespace {
 
-constexpr std::uint64_t kMebibyte = 1U << 20;
 constexpr std::string_view kBinaryMagic = "bplist00";
 constexpr std::string_view kVersionKey = "ConfigurationVersion";
 
@@ -84,8 +82,8 @@ private:
         machine_.notes = text_of(information ? information : value_of(root_, "Info"), "Notes");
         for (const pugi::xml_node& place : {system_, root_})
             for (const char* key : {"MemorySize", "Memory"})
-                if (const auto size = parse_up_to(std::uint64_t{1} << 40, text_of(place, key), 10); size && *size > 0)
-                    machine_.memory = *size * kMebibyte;
+                if (const auto size = memory_in_mebibytes(text_of(place, key)); size && *size > 0)
+                    machine_.memory = size;
         machine_.processors = number_of(system_, "CPUCount");
         if (machine_.processors == 0U) machine_.processors.reset(); // as many as the host has
         const pugi::xml_node qemu = value_of(root_, "QEMU");
@@ -141,10 +139,10 @@ private:
         }
         if (kind == "cd") drive.kind = Drive::Kind::cdrom;
         if (lower(drive.controller) == "floppy") drive.kind = Drive::Kind::floppy;
-        set_name(drive);
+        // Newer layouts give drives no names.
+        drive.name = names_.unique(drive.name, "drive", machine_.drives.size());
         drive.file = image;
         if (!image.empty()) {
-            drive.where.paths.clear();
             for (const char* folder : folders) drive.where.paths.push_back(fmt::format("{}/{}", folder, image));
             if (!drive.is_removable()) drive.format = format_of(image);
             drive.search.objection = objection;
@@ -152,19 +150,12 @@ private:
         machine_.drives.push_back(std::move(drive));
     }
 
-    // Newer layouts give drives no names.
-    void set_name(Drive& drive) {
-        for (std::size_t number = machine_.drives.size(); drive.name.empty() || !names_.insert(drive.name).second;
-             ++number)
-            drive.name = fmt::format("drive{}", number);
-    }
-
     pugi::xml_node root_;
     pugi::xml_node system_;
     std::size_t images_ = 0;
     std::size_t most_; ///< images, and adapters; reading stops at the first one beyond
     Machine& machine_;
-    std::set<std::string> names_;
+    DriveNames names_;
 };
 
 bool names_version(std::string_view text) {
