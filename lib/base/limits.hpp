@@ -43,7 +43,8 @@ struct Limits {
     std::size_t registry_bytes = 8U << 20;
 
     /// Disks and other media that one machine may name, all its checkpoints together, and checkpoints: VirtualBox takes
-    /// 250 snapshots, of 30 disks each that is half of it. What is told of each takes some kilobytes.
+    /// 250 snapshots, of 30 disks each that is half of it. What is told of each takes some kilobytes. Of a cluster the
+    /// disks of all machines.
     std::size_t machine_media = 16384;
 
     /// Bytes of an SQLite database, and of its log: a cluster's whole configuration has some megabytes, and Proxmox

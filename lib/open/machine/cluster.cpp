@@ -77,9 +77,7 @@ Result<void> ClusterDisks::read(const SourcePtr& source) {
         VDISK_TRY(opened, machine_file(kPmxcfsFormat, std::move(machine), source, context_));
         machines_.push_back(std::move(opened));
         add(file, *machines_.back());
-        if (disks_.size() > context_.limits.search_files)
-            return fail(ErrorKind::limit_exceeded, "{}: names more than {} disks, the limit", source->name(),
-                        context_.limits.search_files);
+        VDISK_CHECK(check_media(disks_.size(), source->name(), context_.limits));
     }
     return ok();
 }

@@ -7,7 +7,7 @@
 namespace vdisk::cluster {
 
 /// Opens a `config.db`. Errors: those of proxmox::read_cluster() and machine_file(); `limit_exceeded` for more than
-/// Limits::search_files disks altogether.
+/// Limits::machine_media disks altogether.
 [[nodiscard]] Result<std::shared_ptr<const DiskFile>> open(SourcePtr source, const OpenContext& context);
 
 } // namespace vdisk::cluster

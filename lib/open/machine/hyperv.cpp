@@ -3,7 +3,6 @@
 
 #include "base/checked.hpp"
 #include "base/parse.hpp"
-#include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
 #include "open/machine/hyperv_relations.hpp"
@@ -47,10 +46,14 @@ public:
         VDISK_TRY(from, describe(source, context_.limits));
         describe_to_all(from);
         machine_.drives = drives_of(from);
-        drives_ = machine_.drives.size();
-        if (drives_ > context_.limits.search_files) return std::move(machine_); // machine_file() refuses it
+        media_ = machine_.drives.size();
+        if (media_ > context_.limits.machine_media) return std::move(machine_); // machine_file() refuses it
         add(std::move(from), machine_.drives, source->name());
         for (const fs::path& folder : folders()) read_folder(folder);
+        if (not_all_)
+            machine_.problems.push_back(fmt::format("not all checkpoints are told: the limit is {} configurations, and "
+                                                    "{} of them and their disks",
+                                                    context_.limits.search_files, context_.limits.machine_media));
         tell_checkpoints();
         machine_.sort_checkpoints();
         return std::move(machine_);
@@ -99,11 +102,8 @@ private:
     void read_folder(const fs::path& folder) {
         const auto wanted = [](const fs::path& path) { return NearbyFiles::has_extension(path, {".vmcx", ".xml"}); };
         for (const fs::path& path : NearbyFiles::files_in(folder, wanted)) {
-            if (std::max(seen_.size(), drives_) > context_.limits.search_files) {
-                machine_.problems.push_back(fmt::format("{}: not all configurations are looked at, the limit is {}",
-                                                        printable(utf8(folder)), context_.limits.search_files));
-                return;
-            }
+            not_all_ = not_all_ || seen_.size() > context_.limits.search_files;
+            if (not_all_) return;
             const auto file = context_.references->open_exact(path);
             if (file.has_error() || !seen_.insert(file.value()->identity()).second) continue;
             if (context_.file && file.value()->identity() == context_.file->identity()) continue;
@@ -116,8 +116,11 @@ private:
     void add_checkpoint(hyperv::Machine from, std::string_view file) {
         std::vector<Drive> drives = drives_of(from);
         std::erase_if(drives, [](const Drive& drive) { return drive.is_removable(); });
-        drives_ += drives.size();
-        if (drives_ <= context_.limits.search_files) add(std::move(from), std::move(drives), file);
+        const std::size_t more = drives.size() + 1;
+        not_all_ = not_all_ || media_ + more > context_.limits.machine_media;
+        if (not_all_) return;
+        media_ += more;
+        add(std::move(from), std::move(drives), file);
     }
 
     // The machine is the first.
@@ -150,7 +153,8 @@ private:
 
     const OpenContext& context_;
     Machine machine_;
-    std::size_t drives_ = 0; ///< of all configurations
+    std::size_t media_ = 0; ///< drives of all configurations, and checkpoints
+    bool not_all_ = false;  ///< there are more than the limits let in
     std::vector<Configuration> all_;
     std::vector<std::string> files_; ///< of each configuration
     std::set<FileIdentity> seen_;
