@@ -6,6 +6,7 @@
 #include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
+#include "disk/xml.hpp"
 
 #include <pugixml.hpp>
 
@@ -216,9 +217,7 @@ private:
         const pugi::xml_node snapshot = document.child("domainsnapshot");
         const std::string uuid = snapshot.child("domain").child("uuid").child_value();
         if (!snapshot || (uuid != machine_.id && !uuid.empty())) return;
-        if (!parsed)
-            machine_.problems.push_back(fmt::format("{}: XML breaks off at offset {}: {}", printable(utf8(path)),
-                                                    parsed.offset, parsed.description()));
+        if (!parsed) machine_.problems.push_back(fmt::format("{}: {}", printable(utf8(path)), xml_damage(parsed)));
         machine_.files.push_back(printable(utf8(path)));
         machine_.checkpoints.push_back(state_of(snapshot, context_.limits.machine_media));
         media_ += 1 + machine_.checkpoints.back().drives.size();
@@ -251,8 +250,7 @@ Result<Machine> read(const ByteSource& source, const OpenContext& context) {
     const pugi::xml_node domain = domain_in(document);
     if (!domain) return fail(ErrorKind::not_this_format, "{}: has no domain element", source.name());
     Machine machine;
-    if (!parsed)
-        machine.problems.push_back(fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description()));
+    if (!parsed) machine.problems.push_back(xml_damage(parsed));
     describe(domain, machine);
     machine.drives = drives_of(domain, context.limits.machine_media);
     VDISK_CHECK(check_media(machine.drives.size(), source.name(), context.limits));

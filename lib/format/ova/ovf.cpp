@@ -2,6 +2,7 @@
 #include "format/ova/ovf.hpp"
 
 #include "base/parse.hpp"
+#include "disk/xml.hpp"
 #include "format/ova/elements.hpp"
 #include "format/ova/hardware.hpp"
 
@@ -62,7 +63,7 @@ Result<Ovf> Ovf::parse(std::string_view xml, std::string_view source, const Limi
     const pugi::xml_node envelope = child(document, "Envelope");
     if (!envelope) return fail(ErrorKind::not_this_format, "{}: has no Envelope element", source);
     Ovf ovf;
-    if (!parsed) ovf.damage = fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description());
+    ovf.damage = xml_damage(parsed);
     std::map<std::string, pugi::xml_node> files;
     for (const pugi::xml_node& file : children(child(envelope, "References"), "File"))
         files.emplace(attribute(file, "id"), file);

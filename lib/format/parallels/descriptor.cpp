@@ -3,6 +3,7 @@
 
 #include "base/parse.hpp"
 #include "base/text.hpp"
+#include "disk/xml.hpp"
 
 #include <pugixml.hpp>
 
@@ -144,9 +145,7 @@ Result<Descriptor> Descriptor::parse(const ByteSource& source, const Limits& lim
     const pugi::xml_parse_result parsed = document.load_buffer(bytes.data(), bytes.size());
     const pugi::xml_node root = document.child("Parallels_disk_image");
     if (!root) return fail(ErrorKind::not_this_format, "{}: has no Parallels_disk_image element", source.name());
-    if (!parsed)
-        return fail(ErrorKind::corrupt, "{}: XML breaks off at offset {}: {}", source.name(), parsed.offset,
-                    parsed.description());
+    if (!parsed) return fail(ErrorKind::corrupt, "{}: {}", source.name(), xml_damage(parsed));
     auto descriptor = read_document(root);
     if (descriptor.has_error()) return std::move(descriptor).error().in(source.name());
     std::size_t files = descriptor.value().shots.size();

@@ -5,6 +5,7 @@
 #include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "disk/nearby_files.hpp"
+#include "disk/xml.hpp"
 #include "format/parallels/bundle.hpp"
 
 #include <pugixml.hpp>
@@ -174,9 +175,7 @@ private:
         pugi::xml_document document;
         const pugi::xml_parse_result parsed = document.load_buffer(text.data(), text.size());
         machine_.files.emplace_back(file->name());
-        if (!parsed)
-            machine_.problems.push_back(
-                fmt::format("{}: XML breaks off at offset {}: {}", file->name(), parsed.offset, parsed.description()));
+        if (!parsed) machine_.problems.push_back(fmt::format("{}: {}", file->name(), xml_damage(parsed)));
         std::vector<Pending> pending;
         push(pending, document.child("ParallelsSavedStates"), "");
         while (!pending.empty()) {
@@ -251,8 +250,7 @@ Result<Machine> read_machine(const ByteSource& source, const OpenContext& contex
     const pugi::xml_node root = document.child(kRoot);
     if (!root) return fail(ErrorKind::not_this_format, "{}: has no {} element", source.name(), kRoot);
     Machine machine;
-    if (!parsed)
-        machine.problems.push_back(fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description()));
+    if (!parsed) machine.problems.push_back(xml_damage(parsed));
     describe(root, context.limits.machine_media, machine);
     machine.drives = Hardware(root, context.limits.machine_media).drives();
     VDISK_CHECK(check_media(machine.drives.size() + machine.adapters.size(), source.name(), context.limits));

@@ -4,6 +4,7 @@
 #include "base/parse.hpp"
 #include "base/system/path.hpp"
 #include "base/text.hpp"
+#include "disk/xml.hpp"
 
 #include <pugixml.hpp>
 
@@ -186,8 +187,7 @@ Result<Machine> read(const ByteSource& source, const OpenContext& context) {
     if (!value_of(root, kVersionKey))
         return fail(ErrorKind::not_this_format, "{}: has no {}", source.name(), kVersionKey);
     Machine machine;
-    if (!parsed)
-        machine.problems.push_back(fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description()));
+    if (!parsed) machine.problems.push_back(xml_damage(parsed));
     Reader reader(root, context.limits.machine_media, machine);
     reader.read(context.file ? std::filesystem::absolute(context.file->path()) : std::filesystem::path(source.name()));
     VDISK_CHECK(check_media(reader.media(), source.name(), context.limits));

@@ -2,6 +2,7 @@
 #include "format/vbox/machine.hpp"
 
 #include "base/parse.hpp"
+#include "disk/xml.hpp"
 
 #include <pugixml.hpp>
 
@@ -186,7 +187,7 @@ Result<Machine> Machine::parse(const ByteSource& source, const std::filesystem::
     if (!root) return fail(ErrorKind::not_this_format, "{}: has no VirtualBox element", source.name());
 
     Machine machine;
-    if (!parsed) machine.damage = fmt::format("XML breaks off at offset {}: {}", parsed.offset, parsed.description());
+    machine.damage = xml_damage(parsed);
     machine.file = file;
     machine.folder = file.parent_path();
     if (root.child("MachineEncrypted"))
