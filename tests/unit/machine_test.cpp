@@ -204,6 +204,17 @@ BOOST_AUTO_TEST_CASE(a_row_of_more_columns_than_sqlite_has_is_damage) {
     BOOST_TEST(problems_with(32768) == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(drives_of_one_name_get_others) {
+    DriveNames names;
+    BOOST_TEST(names.unique("hdd1", "hdd", 0) == "hdd1");
+    BOOST_TEST(names.unique("", "hdd", 1) == "hdd2");
+    BOOST_TEST(names.unique("hdd1", "hdd", 2) == "hdd3");
+    BOOST_TEST(names.unique("hdd4", "hdd", 3) == "hdd4");
+    BOOST_TEST(names.unique("hdd4", "hdd", 4) == "hdd5");
+    BOOST_TEST(names.unique("", "cdrom", 5) == "cdrom5");
+    BOOST_TEST(names.size() == 6U);
+}
+
 BOOST_AUTO_TEST_CASE(checkpoints_are_sorted_into_a_tree_whatever_their_parents_are) {
     Machine machine;
     for (const auto& [name, parent] : std::initializer_list<std::pair<const char*, const char*>>{
