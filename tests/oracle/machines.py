@@ -394,6 +394,18 @@ class Machines(harness.FolderTest):
                 hyperv_machine.WRITERS[form](machine, hyperv_machine.keys("M", "web01", "Virtual Machines", files, hyperv_machine.logical_id("M")))
                 self.assertNotIn("checkpoints", json.loads(run(VDISK, "info", "--json", machine)))
 
+    def test_a_hyperv_machine_of_many_drives_keeps_its_checkpoints_or_says_that_it_does_not(self):
+        for drives, told in ((4200, True), (16382, False)):
+            with self.subTest(drives):
+                for folder, id, kind, files in (("Virtual Machines", "M", "Virtual Machines", [f"{number}.vhdx" for number in range(drives)]),
+                                                ("Snapshots", "S", "Snapshots", ["a.vhdx"])):
+                    (self.host / folder).mkdir(parents=True, exist_ok=True)
+                    hyperv_machine.write_xml(self.host / folder / f"{id}.xml", hyperv_machine.keys(id, id, kind, files, hyperv_machine.logical_id("M")))
+                status, out, said = outcome(VDISK, "info", "--json", self.host / "Virtual Machines/M.xml")
+                self.assertNotEqual(status, 2, said)
+                self.assertEqual(len(json.loads(out).get("checkpoints", [])), told)
+                self.assertEqual("not all checkpoints are told" in out.decode() + said, not told)
+
     def test_what_hyperv_says_of_tpm_and_encryption(self):
         machine = self.folder / "m.vmcx"
         for told, tpm, encrypted in ((hyperv_machine.security(True, True, True), True, "saved states and migration; the machine is shielded"),
