@@ -14,8 +14,9 @@ cd build-coverage
 VDISK_SANDBOX=off
 export VDISK_SANDBOX
 [ -f Makefile ] || ../configure --quiet CXXFLAGS="-O0 --coverage -fprofile-update=atomic" CFLAGS="-O0" LDFLAGS="--coverage" --disable-hardening --enable-batches
-make -s -j"$jobs"
-make -s -j"$jobs" check TESTS=
+# gcov wants the sources where they are.
+make -s -j"$jobs" PREFIX_CXXFLAGS=
+make -s -j"$jobs" check TESTS= PREFIX_CXXFLAGS=
 find . -name '*.gcda' -delete
 
 table() { # FILE: of what ran until now
