@@ -19,7 +19,7 @@ enum Column : std::size_t { kInode, kParent, kVersion, kWriter, kTime, kType, kN
 constexpr std::int64_t kFile = 8;
 constexpr std::string_view kTree = "tree";
 constexpr std::string_view kStorages = "storage.cfg";
-constexpr std::size_t kMostInodes = 256 * 1024; ///< pmxcfs' own limit
+constexpr std::size_t kMostInodes = std::size_t{256} * 1024; ///< pmxcfs' own limit
 
 struct Entry {
     std::int64_t parent = 0;
