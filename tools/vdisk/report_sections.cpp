@@ -69,7 +69,9 @@ private:
         const auto drive = drive_of(disk);
         const std::string name = printable(disk.name);
         before[{drive, name}] = before[{drive, printable(disk.id)}] = index;
-        if (drive && name.starts_with(*drive + '@')) before[{drive, name.substr(drive->size() + 1)}] = index;
+        if (!drive || !name.starts_with(*drive + '@')) return;
+        const std::string checkpoint = name.substr(drive->size() + 1);
+        before[{drive, checkpoint}] = index;
     }
 
     std::string list(const std::vector<std::size_t>& indices, std::size_t depth) const {
