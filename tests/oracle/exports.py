@@ -157,7 +157,9 @@ class E01(ExportTest):
         verified = run("ewfverify", "-q", "-d", "sha256", "disk.E01", cwd=self.folder).decode()
         self.assertIn("SUCCESS", verified)
         self.assertIn(hashes["SHA256"], verified)
-        self.assertEqual(run("img_cat", "-i", "ewf", "disk.E01", cwd=self.folder) if harness.have("img_cat") else raw.read_bytes(), raw.read_bytes())
+        # Not by img_cat: Debian 13's crashes with any E01.
+        run("ewfexport", "-q", "-u", "-f", "raw", "-t", "back", "disk.E01", cwd=self.folder)
+        self.assertEqual((self.folder / "back.raw").read_bytes(), raw.read_bytes())
 
 
 if __name__ == "__main__":
