@@ -51,6 +51,8 @@ class Untouched(tsk.TreeTest):
     @unittest.skipUnless(harness.have("ewfacquirestream"), "ewf-tools are missing")
     def test_e01(self):
         run("ewfacquirestream", "-q", "-t", self.folder / "disk", stdin=self.raw.read_bytes())
+        if tsk.without_plugin("img_stat", self.folder / "disk.E01")[0] < 0:
+            self.skipTest("this system's Sleuth Kit crashes with any E01, as Debian 13's does")
         self.check_disk(self.folder / "disk.E01")
         self.check_disk("-i", "ewf", self.folder / "disk.E01")
 

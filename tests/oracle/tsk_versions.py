@@ -3,6 +3,7 @@
 """The Sleuth Kit of each release of Debian with this build's plugin: 4.11.1, 4.12.1, 4.14 and what is newest. They come as packages,
 which are unpacked into VDISK_LIBTSK_CACHE, or into the build folder."""
 import gzip
+import re
 import shutil
 import unittest
 
@@ -96,6 +97,8 @@ class Versions(tsk.TreeTest):
         self.assertEqual(status, 0, said)
         print(f"{name}: {version.decode().strip()}")
         listed = self.ended(suite, "img_stat", "-i", "list")[2]
+        if re.search(r"version `(GLIBC|GLIBCXX|CXXABI)_[0-9.]+' not found", listed):
+            self.skipTest(f"the C or C++ library of Debian {name} is older than the one that the plugin was built for")
         inode = tsk.files_of(self.ended(suite, "fls", "-r", "-p", "-o", tsk.PART, self.raw, plugin=False)[1]).popitem()[1]
         for kind, image in self.images.items():
             self.assertIn(f"\t{kind} (", listed)
