@@ -80,6 +80,8 @@ whole() { # LABEL FILE BASELINE-SECONDS NAME
         printf "   %s %.2f s: %.1f x   (alone: %.1f x)\n", $NF, $(NF - 1), $(NF - 1) / best, $2 / best }'
 }
 
+in_megabytes() { awk '{ printf "%-12s", $1; for (i = 2; i <= NF; ++i) printf " %8.0f", $i / 1e6; printf "\n" }'; }
+
 run() {
     most=$(nproc)
     counts=$(i=1; while [ $i -lt "$most" ]; do echo $i; i=$((i * 2)); done; echo "$most")
@@ -113,7 +115,13 @@ run() {
     for file in zlib.qcow2 zstd.qcow2 disk.raw.zst disk.raw.gz; do
         line=$file
         for threads in 1 2 8 16; do line="$line $(seconds peak_rss program read_bench vdisk "$folder/$file" data "$threads")"; done
-        echo "$line" | awk '{ printf "%-12s", $1; for (i = 2; i <= NF; ++i) printf " %8.0f", $i / 1e6; printf "\n" }'
+        echo "$line" | in_megabytes
+    done
+    echo "the same, with so many readers at random at once:"
+    for file in zlib.qcow2 disk.raw.zst disk.raw.gz; do
+        line=$file
+        for threads in 1 2 8 16; do line="$line $(seconds peak_rss program read_bench vdisk "$folder/$file" random "$threads" 600 "$threads")"; done
+        echo "$line" | in_megabytes
     done
 }
 

@@ -2,7 +2,6 @@
 #include "io/expanded_blocks.hpp"
 
 #include "base/processors.hpp"
-#include "base/system/memory.hpp"
 
 #include <algorithm>
 #include <exception>
@@ -17,24 +16,6 @@ namespace {
 constexpr std::size_t kMostQueued = 1024;
 
 } // namespace
-
-BlockMemory::BlockMemory(std::size_t size, std::size_t heap_most)
-    : bytes_(size > heap_most ? system::reserve_zeros(size) : new std::byte[size]), size_(size),
-      pages_(size > heap_most) {
-    if (bytes_ == nullptr) throw std::bad_alloc();
-    if (pages_) system::expect_all_used(bytes_, size);
-}
-
-BlockMemory::~BlockMemory() {
-    if (!pages_) delete[] bytes_;
-    else if (bytes_ != nullptr) system::release_zeros(bytes_, size_);
-}
-
-void BlockMemory::resize(std::size_t size) {
-    bytes_ = system::resize_zeros(bytes_, std::exchange(size_, 0), size);
-    if (bytes_ == nullptr) throw std::bad_alloc();
-    size_ = size;
-}
 
 std::shared_ptr<Block> BlockPool::take(std::size_t size) {
     std::unique_ptr<Block> block(new Block(0));

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/limits.hpp"
+#include "io/block_memory.hpp"
 #include "io/lru_cache.hpp"
 
 #include <condition_variable>
@@ -34,34 +35,6 @@ struct BlockKeyHash {
         const std::uint64_t all = key.offset ^ (key.owner * 0xD6E8FEB86659FD93ULL) ^ (key.stored << 48);
         return static_cast<std::size_t>(all ^ all >> 32); // of which 32 bits may be all that is left
     }
-};
-
-/// Memory for bytes that are whatever they were until their maker fills them: clearing them first costs a twentieth of
-/// expanding. Of the C library, which keeps what it is given back for the next one, or pages of the system.
-class BlockMemory {
-public:
-    /// Pages where `size` is more than `heap_most`.
-    BlockMemory(std::size_t size, std::size_t heap_most);
-    BlockMemory(BlockMemory&& other) noexcept
-        : bytes_(std::exchange(other.bytes_, nullptr)), size_(std::exchange(other.size_, 0)), pages_(other.pages_) {}
-    BlockMemory& operator=(BlockMemory&& other) noexcept {
-        std::swap(bytes_, other.bytes_);
-        std::swap(size_, other.size_);
-        std::swap(pages_, other.pages_);
-        return *this;
-    }
-    ~BlockMemory();
-
-    [[nodiscard]] std::byte* data() const noexcept { return bytes_; }
-    [[nodiscard]] std::size_t size() const noexcept { return size_; }
-    [[nodiscard]] bool pages() const noexcept { return pages_; }
-    /// Makes pages more or fewer.
-    void resize(std::size_t size);
-
-private:
-    std::byte* bytes_;
-    std::size_t size_;
-    bool pages_;
 };
 
 class Block {
@@ -102,7 +75,7 @@ private:
     std::optional<BlockMemory> take_spare(std::size_t size);
     void give_back(BlockMemory memory) noexcept;
 
-    static constexpr std::size_t kHeapMost = 1U << 20;
+    static constexpr std::size_t kHeapMost = 128U << 10; ///< what many threads free, the C library keeps
     const std::size_t most_;
     mutable std::mutex mutex_; // guards what follows
     std::vector<BlockMemory> spare_;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/memory_source.hpp"
 #include "io/stream/indexed_stream.hpp"
+#include "io/stream/stream_pass.hpp"
 #include "io/stream/zstd_blocks.hpp"
+#include "model.hpp"
 #include "packed_file.hpp"
 #include "zlib_stream.hpp"
 
@@ -897,6 +899,39 @@ BOOST_AUTO_TEST_CASE(many_windows_overflow_into_a_file_and_read_back) {
     for (const WindowRange& range : ranges)
         BOOST_TEST((read_bytes(store, range.offset, range.length, "window").value() == bytes));
     BOOST_TEST(read_bytes(store, 800, 1000, "two of them").has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_file_is_read_forward_from_any_place_and_to_its_end) {
+    const Bytes bytes = sample(3 * kPackedReadAhead + 5);
+    const MemorySource file(bytes, "file");
+    PackedInput input(file);
+    const auto gives = [&](std::uint64_t offset, std::size_t count) {
+        const std::size_t there = std::min(count, bytes.size() - std::min<std::size_t>(offset, bytes.size()));
+        const auto got = input.at(offset, count);
+        return got.has_value() && std::ranges::equal(got.value(), std::span(bytes).subspan(offset, there));
+    };
+    for (const std::size_t step : {std::size_t{1}, kPackedReadAhead - 1, kPackedReadAhead, kPackedReadAhead + 1})
+        for (std::size_t at = 0; at <= bytes.size(); at += std::max<std::size_t>(step, 99991))
+            for (const std::size_t count : {std::size_t{0}, std::size_t{1}, step, step + 1})
+                BOOST_REQUIRE_MESSAGE(gives(at, count), fmt::format("{} bytes at {}", count, at));
+    BOOST_TEST(gives(7, 100)); // backwards
+    BOOST_TEST(gives(bytes.size(), 1));
+    BOOST_TEST(gives(0, bytes.size() + 1));
+    BOOST_TEST(input.some(bytes.size()).value().empty());
+    BOOST_TEST((input.some(bytes.size() - 1).value().front() == bytes.back()));
+}
+
+BOOST_AUTO_TEST_CASE(what_could_not_be_read_of_a_file_is_an_error_as_often_as_it_is_asked_for) {
+    const Bytes bytes = sample(2 * kPackedReadAhead);
+    test::FaultySource file(test::memory(bytes), kPackedReadAhead + 10, kPackedReadAhead + 20);
+    PackedInput input(file);
+    BOOST_TEST(input.at(0, 100).has_value());
+    for (int i = 0; i < 3; ++i) {
+        BOOST_TEST(input.at(kPackedReadAhead - 5, 100).has_error());
+        BOOST_TEST(input.some(kPackedReadAhead).has_error());
+    }
+    file.broken = false;
+    BOOST_TEST((input.at(kPackedReadAhead, 100).value()[99] == bytes[kPackedReadAhead + 99]));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

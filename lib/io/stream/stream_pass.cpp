@@ -9,28 +9,36 @@
 namespace vdisk {
 
 Result<void> PackedInput::fill(std::uint64_t offset, std::size_t count) {
-    const std::uint64_t end = start_ + buffer_.size();
     const std::uint64_t left = source_.size() - std::min(offset, source_.size());
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(count, kPackedReadAhead), left));
-    std::size_t kept = 0;
-    if (offset >= start_ && offset < end) {
-        kept = std::min(static_cast<std::size_t>(end - offset), wanted);
-        std::copy_n(buffer_.end() - static_cast<std::ptrdiff_t>(end - offset), kept, buffer_.begin());
-    }
-    buffer_.resize(wanted);
+    const bool has_some = offset >= start_ && offset < end();
+    const std::span<const std::byte> kept =
+        has_some ? from(offset).first(std::min<std::uint64_t>(end() - offset, wanted)) : std::span<const std::byte>();
+    if (!memory_ || memory_->size() < wanted) {
+        BlockMemory larger(wanted, 0);
+        std::ranges::copy(kept, larger.data());
+        memory_.emplace(std::move(larger));
+    } else std::ranges::copy(kept, memory_->data());
     start_ = offset;
-    return read_exact(source_, offset + kept, std::span(buffer_).subspan(kept));
+    filled_ = 0; // unless all of it can be read
+    VDISK_CHECK(read_exact(source_, offset + kept.size(), std::span(memory_->data(), wanted).subspan(kept.size())));
+    filled_ = wanted;
+    return ok();
+}
+
+std::span<const std::byte> PackedInput::from(std::uint64_t offset) const noexcept {
+    return std::span<const std::byte>(memory_->data(), filled_).subspan(static_cast<std::size_t>(offset - start_));
 }
 
 Result<std::span<const std::byte>> PackedInput::at(std::uint64_t offset, std::size_t count) {
-    if (offset < start_ || offset + count > start_ + buffer_.size()) VDISK_CHECK(fill(offset, count));
-    const auto skipped = static_cast<std::size_t>(offset - start_);
-    return std::span<const std::byte>(buffer_).subspan(skipped, std::min(count, buffer_.size() - skipped));
+    if (!memory_ || offset < start_ || offset + count > end()) VDISK_CHECK(fill(offset, count));
+    const auto rest = from(offset);
+    return rest.first(std::min(count, rest.size()));
 }
 
 Result<std::span<const std::byte>> PackedInput::some(std::uint64_t offset) {
-    if (offset < start_ || offset >= start_ + buffer_.size()) VDISK_CHECK(fill(offset, 1));
-    return std::span<const std::byte>(buffer_).subspan(static_cast<std::size_t>(offset - start_));
+    if (!memory_ || offset < start_ || offset >= end()) VDISK_CHECK(fill(offset, 1));
+    return from(offset);
 }
 
 Result<std::size_t> SpanSource::read_at(std::uint64_t offset, std::span<std::byte> out) const {

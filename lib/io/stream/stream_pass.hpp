@@ -3,7 +3,11 @@
 #pragma once
 
 #include "base/limits.hpp"
+#include "io/block_memory.hpp"
 #include "io/stream/stream_index.hpp"
+
+#include <optional>
+#include <span>
 
 namespace vdisk {
 
@@ -69,9 +73,13 @@ public:
 
 private:
     Result<void> fill(std::uint64_t offset, std::size_t count);
+    [[nodiscard]] std::uint64_t end() const noexcept { return start_ + filled_; }
+    [[nodiscard]] std::span<const std::byte> from(std::uint64_t offset) const noexcept;
 
     const ByteSource& source_;
-    std::vector<std::byte> buffer_;
+    std::optional<BlockMemory>
+        memory_;             ///< pages: what many threads allocate and free, the C library does not give back
+    std::size_t filled_ = 0; ///< bytes of it, which stand in the file from start_ on
     std::uint64_t start_ = 0;
 };
 
