@@ -7,6 +7,7 @@ that are built already, with their .changes file."""
 import hashlib
 import os
 import pathlib
+import platform
 import re
 import shlex
 import shutil
@@ -20,7 +21,7 @@ from harness import SOURCE, outcome, run
 
 TARBALL = harness.BUILD / os.environ.get("VDISK_TARBALL", "no tarball")
 TOOLS = ("dpkg-buildpackage", "dh", "lintian", "debootstrap")
-RELEASE = "bookworm"
+RELEASE = platform.freedesktop_os_release().get("VERSION_CODENAME", "none")  # this machine's
 USED_PROGRAMS = ["sleuthkit", "nbdkit", "libnbd-bin"]  # what README.md's examples start, besides our own
 BINARY_PACKAGES = {"libvdisk1", "libvdisk-dev", "vdisk-tools", "tsk-vdisk", "nbdkit-plugin-vdisk", "python3-vdisk"}
 # What the package manager keeps of its own work; devices and mounts.
