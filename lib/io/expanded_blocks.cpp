@@ -29,16 +29,17 @@ std::shared_ptr<Block> BlockPool::take(std::size_t size) {
 
 BlockMemory BlockPool::take_memory(std::size_t size) {
     auto spare = take_spare(size);
-    if (spare) spare->resize(size);
+    // Pages that are there need not be cleared again: runs are of many lengths, none of them much shorter than another.
+    if (spare && (spare->size() < size || spare->size() > 2 * size)) spare->resize(size);
     BlockMemory memory = spare ? std::move(*spare) : BlockMemory(size, kHeapMost);
     const std::lock_guard lock(mutex_);
-    alive_ += size;
+    alive_ += memory.size();
     peak_ = std::max(peak_, alive_);
     return memory;
 }
 
-// Memory to be made as large as `size`, which is not counted until it is. Gives up what waits besides, where there
-// would be too much.
+// Memory to be made as large as `size` where it is not, which is not counted until it is. Gives up what waits besides,
+// where there would be too much.
 std::optional<BlockMemory> BlockPool::take_spare(std::size_t size) {
     constexpr std::size_t kMostSpare = 256; // of more than kHeapMost each
     std::optional<BlockMemory> taken;
@@ -126,8 +127,8 @@ BlockPtr ExpandedBlocks::find(const BlockKey& key) {
 }
 
 void ExpandedBlocks::put(const BlockKey& key, BlockPtr block) {
-    const std::size_t size = block->size();
-    cache_.put(key, std::move(block), size);
+    const std::size_t taken = block->taken();
+    cache_.put(key, std::move(block), taken);
 }
 
 void ExpandedBlocks::demote(const BlockKey& key) {
@@ -202,7 +203,7 @@ Result<BlockPtr> ExpandedBlocks::expand(const BlockKey& key, const Job& job) {
     try {
         BlockCache::Reservation room(cache_, key, job.bytes);
         VDISK_TRY(block, job.expand());
-        cache_.put(key, block, block->size(), &room);
+        cache_.put(key, block, block->taken(), &room);
         return block;
     } catch (const std::exception& error) { // the standard library's: no memory
         return fail(ErrorKind::io, "decompressing: {}", error.what());

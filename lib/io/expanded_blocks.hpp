@@ -44,6 +44,8 @@ public:
     [[nodiscard]] std::byte* data() noexcept { return memory_.data(); }
     [[nodiscard]] const std::byte* data() const noexcept { return memory_.data(); }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    /// Bytes of memory, which may be more.
+    [[nodiscard]] std::size_t taken() const noexcept { return memory_.size(); }
     /// All of it, to be filled.
     [[nodiscard]] std::span<std::byte> room() noexcept { return {memory_.data(), size_}; }
     /// Leaves out what is behind the first `size` (<= size()) bytes.

@@ -104,15 +104,18 @@ BOOST_AUTO_TEST_CASE(memory_of_large_blocks_is_used_again_and_counted) {
         std::ranges::fill(block.room(), std::byte{1});
         return block.data()[block.size() - 1] == std::byte{1};
     };
-    auto first = pool->take(kLarge);
+    auto first = pool->take(kLarge - 70'000);
     BOOST_TEST(fill(*first));
     first.reset();
-    for (const std::size_t size : {kLarge - 5, kLarge + 70'000, 5 * kLarge / 6, kLarge}) { // the same, resized
+    for (const std::size_t size :
+         {kLarge - 70'005, kLarge, 5 * kLarge / 6, kLarge, kLarge / 2}) { // the same, grown once
         const auto again = pool->take(size);
         BOOST_TEST(again->size() == size);
+        BOOST_TEST(again->taken() == pool->peak());
         BOOST_TEST(fill(*again));
     }
-    BOOST_TEST(pool->peak() == kLarge + 70'000);
+    BOOST_TEST(pool->peak() == kLarge);
+    BOOST_TEST(pool->take(kLarge / 2 - 1)->taken() == kLarge / 2 - 1); // cut: it would be more than twice as large
     auto one = pool->take(kLarge);
     auto two = pool->take(kLarge);
     auto three = pool->take(kLarge);

@@ -5,20 +5,21 @@
 #include <zlib.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace vdisk {
 
 Result<void> PackedInput::fill(std::uint64_t offset, std::size_t count) {
     const std::uint64_t left = source_.size() - std::min(offset, source_.size());
     const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(std::max(count, kPackedReadAhead), left));
-    const bool has_some = offset >= start_ && offset < end();
-    const std::span<const std::byte> kept =
-        has_some ? from(offset).first(std::min<std::uint64_t>(end() - offset, wanted)) : std::span<const std::byte>();
+    std::span<const std::byte> kept;
+    if (offset >= start_ && offset < end())
+        kept = from(offset).first(static_cast<std::size_t>(std::min<std::uint64_t>(end() - offset, wanted)));
     if (!memory_ || memory_->size() < wanted) {
         BlockMemory larger(wanted, 0);
         std::ranges::copy(kept, larger.data());
         memory_.emplace(std::move(larger));
-    } else std::ranges::copy(kept, memory_->data());
+    } else if (!kept.empty()) std::memmove(memory_->data(), kept.data(), kept.size());
     start_ = offset;
     filled_ = 0; // unless all of it can be read
     VDISK_CHECK(read_exact(source_, offset + kept.size(), std::span(memory_->data(), wanted).subspan(kept.size())));

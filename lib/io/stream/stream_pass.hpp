@@ -56,7 +56,7 @@ public:
 };
 
 /// Bytes of a file that are read at once.
-constexpr std::size_t kPackedReadAhead = 1U << 20;
+constexpr std::size_t kPackedReadAhead = 512U << 10;
 
 /// Reads a file forward in large pieces.
 class PackedInput {
