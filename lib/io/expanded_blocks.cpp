@@ -54,13 +54,14 @@ std::optional<BlockMemory> BlockPool::take_spare(std::size_t size) {
         return last;
     };
     if (size > kHeapMost && !spare_.empty()) taken.emplace(take_last());
-    while (!spare_.empty() && alive_ + size > most_) dropped.push_back(take_last());
+    while (!spare_.empty() && alive_ + size + beside_ > most_) dropped.push_back(take_last());
     return taken;
 }
 
 void BlockPool::give_back(BlockMemory memory) noexcept {
     const std::lock_guard lock(mutex_);
-    if (memory.pages() && alive_ <= most_ && spare_.size() < spare_.capacity()) spare_.push_back(std::move(memory));
+    if (memory.pages() && alive_ + beside_ <= most_ && spare_.size() < spare_.capacity())
+        spare_.push_back(std::move(memory));
     else alive_ -= memory.size();
 }
 

@@ -64,10 +64,26 @@ private:
 /// them does. Thread-safe; usable in a child of fork().
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
 public:
-    /// Memory waits to be used again as long as it has, with all blocks that there are, no more than `most` bytes.
+    /// Memory waits to be used again as long as it has, with all blocks that there are and what is taken beside them,
+    /// no more than `most` bytes.
     explicit BlockPool(std::size_t most) : most_(most) {}
 
     [[nodiscard]] std::shared_ptr<Block> take(std::size_t size);
+
+    /// As long as it lives something else takes `bytes`: who makes a block.
+    class Beside {
+    public:
+        Beside(std::shared_ptr<BlockPool> pool, std::size_t bytes) : pool_(std::move(pool)), bytes_(bytes) {
+            pool_->beside_ += bytes_;
+        }
+        ~Beside() { pool_->beside_ -= bytes_; }
+        Beside(const Beside&) = delete;
+        Beside& operator=(const Beside&) = delete;
+
+    private:
+        const std::shared_ptr<BlockPool> pool_;
+        const std::size_t bytes_;
+    };
 
     /// The most bytes that all blocks and what waits had at once.
     [[nodiscard]] std::size_t peak() const;
@@ -79,6 +95,7 @@ private:
 
     static constexpr std::size_t kHeapMost = 128U << 10; ///< what many threads free, the C library keeps
     const std::size_t most_;
+    std::atomic<std::size_t> beside_{0};
     mutable std::mutex mutex_; // guards what follows
     std::vector<BlockMemory> spare_;
     std::size_t alive_ = 0; // bytes of all, spare_ among them

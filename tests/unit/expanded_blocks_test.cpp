@@ -132,4 +132,21 @@ BOOST_AUTO_TEST_CASE(memory_of_large_blocks_is_used_again_and_counted) {
     BOOST_TEST(pool->peak() == 3 * kLarge);
 }
 
+BOOST_AUTO_TEST_CASE(memory_that_something_else_takes_does_not_wait_to_be_used_again) {
+    constexpr std::size_t kLarge = 6U << 20;
+    const auto pool = std::make_shared<BlockPool>(2 * kLarge);
+    const auto waits = [&] {
+        pool->take(kLarge).reset();
+        return pool->take(kLarge / 2 + 1)->taken() == kLarge;
+    };
+    BOOST_TEST(waits());
+    {
+        const BlockPool::Beside exactly(pool, kLarge);
+        BOOST_TEST(waits());
+        const BlockPool::Beside one_more(pool, 1);
+        BOOST_TEST(!waits());
+    }
+    BOOST_TEST(waits());
+}
+
 BOOST_AUTO_TEST_SUITE_END()

@@ -41,7 +41,7 @@ bool is_alone(const std::vector<Segment>& segments, std::size_t number) {
 IndexedStream::IndexedStream(Parts parts)
     : parts_(std::move(parts)), room_(find_room()),
       blocks_({.cache_bytes = room_.memory, .helpers = room_.helpers, .at_once = room_.at_once, .few = true}) {
-    pool_ = std::make_shared<BlockPool>(room_.blocks); // its guard is locked while the cache's is
+    pool_ = std::make_shared<BlockPool>(room_.memory); // its guard is locked while the cache's is
     for (std::size_t policy = 0; policy < kUnverifiedPolicies; ++policy)
         for (std::size_t i = 0; i < parts_.index.segments.size(); ++i)
             if (refused(parts_.index.segments[i], static_cast<Unverified>(policy)) != nullptr)
@@ -63,7 +63,7 @@ std::size_t IndexedStream::work_for(const Segment& segment, bool alone) const {
 IndexedStream::Room IndexedStream::find_room() const {
     const StreamIndex& index = parts_.index;
     const Limits& limits = parts_.limits;
-    Room room{.blocks = limits.stream_cache_bytes, .memory = limits.stream_cache_bytes};
+    Room room{.memory = limits.stream_cache_bytes};
     std::uint64_t work = 0; // of one decoder
     for (std::size_t i = 0; i < index.segments.size(); ++i) {
         const Segment& segment = index.segments[i];
@@ -82,7 +82,6 @@ IndexedStream::Room IndexedStream::find_room() const {
     room.helpers = static_cast<std::size_t>(decoders - 1);
     const std::uint64_t blocks = (decoders + kBlocksBeside) * room.unit;
     room.ahead = decoders * room.unit;
-    room.blocks = static_cast<std::size_t>(blocks);
     room.memory = std::max(room.memory, static_cast<std::size_t>(blocks + decoders * work));
     return room;
 }
@@ -100,7 +99,10 @@ void IndexedStream::prepare(std::uint64_t offset, std::uint64_t length) const {
         const bool alone = is_alone(index.segments, run->first);
         const std::size_t bytes = static_cast<std::size_t>(whole.length) + work_for(whole, alone);
         const auto decode_segment = [this, at = run->first] { return expand(at); };
-        const auto decode_run = [this, run = *run] { return expand_run(run); };
+        const auto decode_run = [this, run = *run, work = work_for(whole, alone)] {
+            const BlockPool::Beside decoder(pool_, work);
+            return expand_run(run);
+        };
         if (alone) blocks_.prepare(segment_key(run->first), decode_segment, bytes);
         else if (!has_reader(whole)) blocks_.prepare(run_key(run->first), decode_run, bytes);
     }
@@ -197,6 +199,7 @@ Result<IndexedStream::Decoded> IndexedStream::decoded(std::size_t number) const 
 
 Result<BlockPtr> IndexedStream::expand(std::size_t number) const {
     const std::vector<Segment>& segments = parts_.index.segments;
+    const BlockPool::Beside decoder(pool_, work_for(segments[number], is_alone(segments, number)));
     auto made = !is_alone(segments, number)                     ? expand_in_run(number)
                 : segments[number].kind == Segment::Kind::whole ? expand_whole(segments[number])
                                                                 : expand_run({number, number});
@@ -250,6 +253,7 @@ Result<BlockPtr> IndexedStream::expand_in_run(std::size_t number) const {
     }
     VDISK_TRY(bytes, advance_to(*taken, number));
     const std::size_t others = decoders_beside();
+    taken->waiting = std::make_unique<BlockPool::Beside>(pool_, work_for(taken->run, false));
     const std::lock_guard lock(readers_mutex_);
     drop_readers(others);
     readers_.push_back(std::move(*taken));
@@ -273,6 +277,7 @@ std::optional<IndexedStream::PlacedReader> IndexedStream::take_reader(const Segm
     std::optional<PlacedReader> taken;
     if (waiting != readers_.end()) {
         taken.emplace(std::move(*waiting));
+        taken->waiting.reset();
         readers_.erase(waiting);
     } else drop_readers(others);
     return taken;

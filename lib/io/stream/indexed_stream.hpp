@@ -61,8 +61,7 @@ private:
         std::size_t at_once = 1; ///< decoders at work, and those that wait in a run for the next read
         std::uint64_t ahead = 0; ///< bytes ahead of a reader in order
         std::uint64_t unit = 0;  ///< of the longest run or segment that is decoded as one
-        std::size_t blocks = 0;  ///< bytes of blocks, those that wait to be used again among them
-        std::size_t memory = 0;  ///< bytes of all blocks and of the decoders at work
+        std::size_t memory = 0;  ///< bytes of all blocks, of what waits to be one again, and of the decoders at work
     };
 
     // Segments that are decoded from one start.
@@ -84,6 +83,7 @@ private:
         std::uint64_t at = 0; ///< plain offset of what it gives next
         std::unique_ptr<SegmentReader> reader;
         std::vector<std::byte> window;
+        std::unique_ptr<BlockPool::Beside> waiting; ///< while nobody decodes
     };
 
     const Error* refused(const Segment& segment, Unverified unverified) const;
