@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/claims.hpp"
 
+#include "base/zeros.hpp"
+
 #include <algorithm>
 
 namespace vdisk {
@@ -115,8 +117,7 @@ Result<void> Leaks::look(std::uint64_t offset, std::uint64_t length, HostRanges&
         for (std::uint64_t i = 0; i < taken; i += unit_) {
             const auto piece = std::span(bytes).subspan(static_cast<std::size_t>(i),
                                                         static_cast<std::size_t>(std::min(unit_, taken - i)));
-            if (std::ranges::any_of(piece, [](std::byte byte) { return byte != std::byte{0}; }))
-                found.add(at + i, piece.size());
+            if (!all_zeros(piece)) found.add(at + i, piece.size());
         }
     }
     return ok();

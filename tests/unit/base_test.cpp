@@ -7,6 +7,7 @@
 #include "base/system/path.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
+#include "base/zeros.hpp"
 #include "io/lru_cache.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -36,6 +37,18 @@ BOOST_AUTO_TEST_CASE(a_range_fits_only_if_its_end_does) {
     BOOST_TEST(!fits(1, 10, 10));
     BOOST_TEST(!fits(kMost, 2, 10));
     BOOST_TEST(!fits(2, kMost, 10));
+}
+
+BOOST_AUTO_TEST_CASE(bytes_are_all_zeros_unless_one_of_them_is_not) {
+    std::array<std::byte, 100> bytes{};
+    for (std::size_t size = 0; size <= bytes.size(); ++size) BOOST_TEST(all_zeros(std::span(bytes).first(size)));
+    for (std::size_t at = 0; at < bytes.size(); ++at) {
+        bytes[at] = std::byte{0x80};
+        BOOST_TEST(all_zeros(std::span(bytes).first(at)));
+        BOOST_TEST(!all_zeros(std::span(bytes).first(at + 1)));
+        BOOST_TEST(!all_zeros(bytes));
+        bytes[at] = std::byte{0};
+    }
 }
 
 BOOST_AUTO_TEST_CASE(a_mistyped_word_is_near_the_one_that_was_meant) {

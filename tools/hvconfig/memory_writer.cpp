@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hvconfig/memory_writer.hpp"
 
-#include <boost/endian/buffers.hpp>
+#include "base/zeros.hpp"
 
-#include <algorithm>
+#include <boost/endian/buffers.hpp>
 
 namespace vdisk::tools {
 namespace {
@@ -24,13 +24,10 @@ static_assert(sizeof(LimeHeader) == 32);
 
 // Writes pages of zeros as holes.
 Result<void> write_sparse(Output& output, std::span<const std::byte> bytes) {
-    const auto is_zero = [](std::span<const std::byte> page) {
-        return std::all_of(page.begin(), page.end(), [](std::byte byte) { return byte == std::byte{0}; });
-    };
     while (!bytes.empty()) {
-        const bool zero = is_zero(bytes.first(kPage));
+        const bool zero = all_zeros(bytes.first(kPage));
         std::size_t length = kPage;
-        while (length < bytes.size() && is_zero(bytes.subspan(length, kPage)) == zero) length += kPage;
+        while (length < bytes.size() && all_zeros(bytes.subspan(length, kPage)) == zero) length += kPage;
         if (zero) VDISK_CHECK(output.skip(length));
         else VDISK_CHECK(output.write(bytes.first(length)));
         bytes = bytes.subspan(length);

@@ -2,6 +2,7 @@
 #include "vdisk/qcow2_output.hpp"
 
 #include "base/checked.hpp"
+#include "base/zeros.hpp"
 #include "common/pieces.hpp"
 #include "format/qcow2/entries.hpp"
 #include "format/qcow2/header.hpp"
@@ -9,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstring>
 #include <system_error>
 #include <zlib.h>
 #include <zstd.h>
@@ -43,10 +43,6 @@ static_assert(sizeof(WrittenHeader) == 120);
 
 std::uint64_t clusters_for(std::uint64_t bytes) {
     return div_ceil(bytes, kCluster);
-}
-
-bool is_zero(std::span<const std::byte> bytes) {
-    return bytes.front() == std::byte{0} && std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }
 
 // Empty if that would not be smaller.
@@ -88,7 +84,7 @@ void pack(Codec codec, ClusterPacker::Batch& batch) {
     batch.zeros.resize(clusters);
     for (std::size_t i = 0; i < clusters; ++i) {
         const auto bytes = std::span(batch.bytes).subspan(i * kCluster, kCluster);
-        batch.zeros[i] = is_zero(bytes);
+        batch.zeros[i] = all_zeros(bytes);
         if (batch.zeros[i]) continue;
         auto packed = packed_and_proven(codec, bytes);
         if (packed.has_error()) {

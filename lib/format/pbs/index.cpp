@@ -2,6 +2,7 @@
 #include "format/pbs/index.hpp"
 
 #include "base/digest.hpp"
+#include "base/zeros.hpp"
 
 #include <boost/endian/buffers.hpp>
 
@@ -36,10 +37,6 @@ constexpr std::array<unsigned char, 8> kDynamicMagic{0x1c, 0x91, 0x4e, 0xa5, 0x1
 constexpr std::uint64_t kLeastChunk = 512;
 constexpr std::uint64_t kMostSize = std::numeric_limits<std::int64_t>::max();
 
-bool all_zero(std::span<const std::byte> bytes) {
-    return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
-}
-
 Result<void> check_sizes(const IndexHeader& header, std::string_view name, const Limits& limits) {
     if (header.size == 0 || header.size > kMostSize)
         return fail_at(64, ErrorKind::corrupt, "{}: size is {}", name, header.size);
@@ -57,7 +54,7 @@ Result<void> find_size(const ByteSource& file, IndexHeader& header) {
     LostPieces lost; // what can't be read may be digests
     const auto take = [&](std::uint64_t first, std::span<const Digest> digests) -> Result<void> {
         for (std::size_t i = 0; i < digests.size(); ++i)
-            if (!all_zero(digests[i])) written = first + i + 1;
+            if (!all_zeros(digests[i])) written = first + i + 1;
         return ok();
     };
     VDISK_CHECK(for_each_piece<Digest>(file, IndexHeader::kBytes, header.entries, lost, take));
@@ -106,8 +103,8 @@ Result<IndexHeader> IndexHeader::read(const ByteSource& file, const Limits& limi
     IndexHeader header{.uuid = {raw.uuid},
                        .created = raw.ctime.value(),
                        .checksum = raw.csum,
-                       .checksum_written = !all_zero(raw.csum),
-                       .reserved_used = !all_zero(raw.reserved)};
+                       .checksum_written = !all_zeros(raw.csum),
+                       .reserved_used = !all_zeros(raw.reserved)};
     if (raw.magic == kDynamicMagic) header.kind = Kind::dynamic;
     else if (raw.magic != kFixedMagic)
         return fail(ErrorKind::not_this_format, "{}: has not the magic of an index", file.name());
@@ -149,13 +146,13 @@ Result<IndexSurvey> IndexSurvey::of(const ByteSource& file, const IndexHeader& h
     Ends ends(file.name(), header.most_chunk);
     const auto take_digests = [&](std::uint64_t /*first*/, std::span<const Digest> digests) -> Result<void> {
         hasher.add(std::as_bytes(digests));
-        for (const Digest& digest : digests) survey.never_written += all_zero(digest) ? 1U : 0U;
+        for (const Digest& digest : digests) survey.never_written += all_zeros(digest) ? 1U : 0U;
         return ok();
     };
     const auto take_entries = [&](std::uint64_t first, std::span<const RawEntry> entries) -> Result<void> {
         hasher.add(std::as_bytes(entries));
         for (const RawEntry& entry : entries) {
-            survey.never_written += all_zero(entry.digest) ? 1U : 0U;
+            survey.never_written += all_zeros(entry.digest) ? 1U : 0U;
             VDISK_CHECK(ends.take(first++, entry.end.value()));
         }
         return ok();

@@ -2,6 +2,7 @@
 #include "format/qcow2/consistency.hpp"
 
 #include "base/text.hpp"
+#include "base/zeros.hpp"
 #include "format/qcow2/bitmaps.hpp"
 #include "format/qcow2/encryption.hpp"
 #include "format/qcow2/entries.hpp"
@@ -89,11 +90,10 @@ Result<void> check_backing(const Header& header, const ByteSource& file, Contrad
     const std::uint64_t first = std::min(header.extensions_end, offset);
     const std::uint64_t end = std::min({header.cluster_size(), offset + size + 1, file.size()});
     VDISK_TRY(bytes, read_bytes(file, first, end - first, "backing file name"));
-    const auto is_zero = [](std::byte byte) { return byte == std::byte{0}; };
-    if (!std::ranges::all_of(std::span(bytes).first(static_cast<std::size_t>(offset - first)), is_zero))
+    if (!all_zeros(std::span(bytes).first(static_cast<std::size_t>(offset - first))))
         add(found, 8, "backing_file_offset is {}, but the name '{}' starts before it", offset,
             printable(*header.backing_file));
-    if (first + bytes.size() > offset + size && !is_zero(bytes.back()))
+    if (first + bytes.size() > offset + size && bytes.back() != std::byte{0})
         add(found, 16, "backing_file_size is {}, but the name '{}' goes on behind it", size,
             printable(*header.backing_file));
     return ok();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "format/vhdx/block_table.hpp"
 
+#include "base/zeros.hpp"
+
 #include <algorithm>
 
 namespace vdisk::vhdx {
@@ -112,6 +114,7 @@ Result<void> visit_entries(const BlockTable& table, const ByteSource& file, std:
     const std::uint64_t count = std::min<std::uint64_t>(most_bytes, table.region.length) / kEntryBytes;
     const std::uint64_t in_chunk = table.metadata.chunk_ratio() + 1;
     const auto take = [&](std::uint64_t first, std::span<const little_uint64_buf_t> entries) -> Result<void> {
+        if (all_zeros(std::as_bytes(entries))) return ok();
         for (std::size_t i = 0; i < entries.size(); ++i) {
             if (entries[i].value() == 0) continue;
             const std::uint64_t chunk = (first + i) / in_chunk;

@@ -2,6 +2,7 @@
 #include "format/vma/scan.hpp"
 
 #include "base/text.hpp"
+#include "base/zeros.hpp"
 #include "format/vma/search.hpp"
 
 #include <algorithm>
@@ -249,8 +250,7 @@ Result<bool> Scanner::next_extent() {
 }
 
 Result<Scanner::Trouble> Scanner::trouble_of(const RawExtent& extent, std::uint64_t at, std::string wrong) {
-    const auto bytes = std::as_bytes(std::span(&extent, 1));
-    const bool zeros = std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+    const bool zeros = all_zeros(std::as_bytes(std::span(&extent, 1)));
     VDISK_TRY(header, judge_.is_header(extent));
     return Trouble{.kind = header  ? Trouble::Kind::damaged
                            : zeros ? Trouble::Kind::blank

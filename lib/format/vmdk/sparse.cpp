@@ -2,6 +2,7 @@
 #include "format/vmdk/sparse.hpp"
 
 #include "base/parse.hpp"
+#include "base/zeros.hpp"
 #include "disk/table_pieces.hpp"
 
 #include <algorithm>
@@ -132,8 +133,7 @@ Result<void> HeaderReader::take_descriptor(const RawHostedHeader& raw) {
     if (!offset || *length == 0) return wrong("the descriptor's place", raw.descriptor_offset.value());
     VDISK_TRY(bytes, read_bytes(file_, *offset, *length, "embedded descriptor"));
     // QEMU leaves room for one, and no text, in each extent of a disk in several files.
-    if (std::ranges::any_of(bytes, [](std::byte each) { return each != std::byte{0}; }))
-        sparse_.descriptor.emplace(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    if (!all_zeros(bytes)) sparse_.descriptor.emplace(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     claim(raw.descriptor_offset.value(), raw.descriptor_size.value());
     return ok();
 }
