@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "disk/cluster_file.hpp"
 
+#include "base/zeros.hpp"
+
 #include <algorithm>
 #include <set>
 
@@ -53,7 +55,7 @@ public:
     [[nodiscard]] std::uint64_t named_tables() const noexcept { return named_.size(); }
 
 private:
-    // Calls `take(number, value)` for each of the `count` entries at `offset` that can be read and may be.
+    // Calls `take(number, value)` for each of the `count` entries at `offset` that can be read, may be and is not 0.
     template<class Take> Result<void> for_each_entry(std::uint64_t offset, std::uint64_t count, const Take& take) {
         const std::uint64_t room = (budget_.table_bytes - read_) / tables_.entry_bytes;
         if (count > room) cut_ = true;
@@ -61,9 +63,11 @@ private:
         read_ += bytes;
         return for_each_piece<std::byte>(file_, offset, bytes, lost,
                                          [&](std::uint64_t first, std::span<const std::byte> piece) -> Result<void> {
-                                             std::uint64_t number = first / tables_.entry_bytes;
-                                             for (const std::uint64_t value : tables_.numbers(piece))
-                                                 take(number++, value);
+                                             if (all_zeros(piece)) return ok();
+                                             const std::uint64_t number = first / tables_.entry_bytes;
+                                             for (std::uint64_t i = 0; i < piece.size() / tables_.entry_bytes; ++i)
+                                                 if (const std::uint64_t value = tables_.entry_in(piece, i); value != 0)
+                                                     take(number + i, value);
                                              return ok();
                                          });
     }
@@ -84,7 +88,7 @@ private:
         const std::uint64_t bytes = count * tables_.entry_bytes;
         claim(*tables_.directory, bytes, bytes, Claim::kStructure);
         return for_each_entry(*tables_.directory, count, [&](std::uint64_t number, std::uint64_t value) {
-            if (value != 0) take_table({number, value});
+            take_table({number, value});
         });
     }
 

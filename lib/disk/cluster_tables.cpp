@@ -4,6 +4,7 @@
 #include <boost/endian/conversion.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace vdisk {
@@ -33,19 +34,15 @@ bool ClusterTables::is_place_of_table(std::uint64_t offset, std::uint64_t file_s
     return offset % table_alignment == 0 && fits(offset, entry_bytes, file_size);
 }
 
-std::vector<std::uint64_t> ClusterTables::numbers(std::span<const std::byte> bytes) const {
-    std::vector<std::uint64_t> numbers(static_cast<std::size_t>(bytes.size() / entry_bytes));
-    for (std::size_t i = 0; i < numbers.size(); ++i) {
-        const std::byte* const at = bytes.data() + i * entry_bytes;
-        numbers[i] = entry_bytes == 4 ? number_at<std::uint32_t>(at, order) : number_at<std::uint64_t>(at, order);
-    }
-    return numbers;
+std::uint64_t ClusterTables::entry_in(std::span<const std::byte> bytes, std::uint64_t index) const noexcept {
+    const std::byte* const at = bytes.data() + index * entry_bytes;
+    return entry_bytes == 4 ? number_at<std::uint32_t>(at, order) : number_at<std::uint64_t>(at, order);
 }
 
-Result<std::vector<std::uint64_t>> ClusterLayout::entries(std::uint64_t offset, std::uint64_t count) const {
-    std::vector<std::byte> bytes(static_cast<std::size_t>(count * tables_.entry_bytes));
-    VDISK_CHECK(cache_.read(offset, bytes));
-    return tables_.numbers(bytes);
+Result<std::uint64_t> ClusterLayout::entry_at(std::uint64_t offset) const {
+    std::array<std::byte, 8> bytes{};
+    VDISK_CHECK(cache_.read(offset, std::span(bytes).first(static_cast<std::size_t>(tables_.entry_bytes))));
+    return tables_.entry_in(bytes, 0);
 }
 
 Result<Mapping> ClusterLayout::map(GuestOffset at, std::uint64_t wanted) const {
@@ -59,8 +56,7 @@ Result<Mapping> ClusterLayout::map_piece(GuestOffset at, std::uint64_t wanted) c
     const std::uint64_t number = at.value / tables_.table_covers();
     const std::uint64_t left =
         std::min(tables_.table_covers() - at.value % tables_.table_covers(), tables_.disk_size - at.value);
-    VDISK_TRY(entry, entries(*tables_.directory + number * tables_.entry_bytes, 1));
-    const std::uint64_t table = entry.front();
+    VDISK_TRY(table, entry_at(*tables_.directory + number * tables_.entry_bytes));
     const auto broken = [&](std::string_view why) {
         return Extent::unreadable(
             left, fail_at(at.value, ErrorKind::corrupt, "{}: L1 entry {} is {:#x}: {}", name(), number, table, why));
@@ -86,11 +82,36 @@ Result<Mapping> ClusterLayout::map_in_table(std::uint64_t table, GuestOffset at,
                                           "{}: table entry at offset {} lies past the end of the file at {}", name(),
                                           place, size));
     const std::uint64_t end = div_ceil(at.value + wanted, tables_.cluster_size);
-    const std::uint64_t most = CachedTable::kBlockBytes / tables_.entry_bytes;
-    VDISK_TRY(found, entries(place, std::min({end - first, tables_.table_entries - index, there, most})));
-    Mapping run = decode(found.front(), first).without_start(at.value % tables_.cluster_size);
-    for (std::size_t i = 1; i < found.size(); ++i)
-        if (!run.absorb(decode(found[i], first + i))) break;
+    const std::uint64_t wanted_entries = std::min({end - first, tables_.table_entries - index, there});
+    const std::uint64_t within = place % CachedTable::kBlockBytes;
+    const std::uint64_t in_block = (CachedTable::kBlockBytes - within) / tables_.entry_bytes;
+    if (in_block == 0) { // half of the entry is in the next block
+        VDISK_TRY(entry, entry_at(place));
+        return run_of(at, 1, [entry = entry](std::uint64_t) { return entry; });
+    }
+    VDISK_TRY(block, cache_.block_at(place));
+    const std::uint64_t in_file = block->size() > within ? (block->size() - within) / tables_.entry_bytes : 0;
+    if (in_file == 0) // it has become shorter
+        return fail_at(place, ErrorKind::truncated, "{}: table entry at offset {} is not there", name(), place);
+    const std::span<const std::byte> bytes(block->data() + within, static_cast<std::size_t>(block->size() - within));
+    return run_of(at, std::min({wanted_entries, in_block, in_file}),
+                  [&](std::uint64_t i) { return tables_.entry_in(bytes, i); });
+}
+
+// The run from `at` over `count` entries at most, of which `entry_of(i)` gives the one that is `i` clusters behind.
+template<class EntryOf>
+Mapping ClusterLayout::run_of(GuestOffset at, std::uint64_t count, const EntryOf& entry_of) const {
+    const std::uint64_t first = at.value / tables_.cluster_size;
+    std::uint64_t before = entry_of(0);
+    Mapping cluster = decode(before, first);
+    Mapping run = cluster.without_start(at.value % tables_.cluster_size);
+    for (std::uint64_t i = 1; i < count; ++i) {
+        const std::uint64_t entry = entry_of(i);
+        // Of a disk that is empty for the most part most entries are alike.
+        if (entry != before || tables_.bytes_of(first + i) != cluster.length()) cluster = decode(entry, first + i);
+        if (!run.absorb(cluster)) break;
+        before = entry;
+    }
     return run;
 }
 

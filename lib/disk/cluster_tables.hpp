@@ -44,7 +44,7 @@ struct ClusterTables {
     std::uint64_t usual_alignment = 1;        ///< of tables and clusters that are not compressed, by every known writer
     Codec codec = Codec::deflate;             ///< of compressed clusters
     bool enciphered = false;                  ///< the stored ones
-    std::function<ClusterEntry(std::uint64_t entry)> decode;
+    std::function<ClusterEntry(std::uint64_t entry)> decode; ///< 0 is absent
 
     [[nodiscard]] std::uint64_t table_bytes() const noexcept { return table_entries * entry_bytes; }
     /// Bytes of the disk that one table maps.
@@ -60,8 +60,8 @@ struct ClusterTables {
     /// Whether a table can lie at `offset`, which the directory names: aligned, and with its first entry in the file.
     [[nodiscard]] bool is_place_of_table(std::uint64_t offset, std::uint64_t file_size) const noexcept;
 
-    /// The entries in bytes of a table.
-    [[nodiscard]] std::vector<std::uint64_t> numbers(std::span<const std::byte> bytes) const;
+    /// The entry number `index` in bytes of a table, which must have it.
+    [[nodiscard]] std::uint64_t entry_in(std::span<const std::byte> bytes, std::uint64_t index) const noexcept;
 };
 
 /// What can't be believed of an image's tables.
@@ -83,7 +83,8 @@ public:
 private:
     Result<Mapping> map_piece(GuestOffset at, std::uint64_t wanted) const;
     Result<Mapping> map_in_table(std::uint64_t table, GuestOffset at, std::uint64_t wanted) const;
-    Result<std::vector<std::uint64_t>> entries(std::uint64_t offset, std::uint64_t count) const;
+    Result<std::uint64_t> entry_at(std::uint64_t offset) const;
+    template<class EntryOf> Mapping run_of(GuestOffset at, std::uint64_t count, const EntryOf& entry_of) const;
     Mapping decode(std::uint64_t entry, std::uint64_t number) const;
     Mapping packed(const ClusterEntry& entry, std::uint64_t number) const;
     std::string_view name() const noexcept { return cache_.source().name(); }
