@@ -152,16 +152,20 @@ private:
     std::uint64_t at_ = 0;
 };
 
-// Whether a deflate block may begin `bit` bits into the bytes: one with tables of its own, or a stored one. Of other
+// kBlockHeaderMost bytes.
+struct BlockStart {
+    std::uint64_t low;
+    std::uint64_t high;
+};
+
+// Whether a deflate block may begin `bit` bits into them: one with tables of its own, or a stored one. Of other
 // bytes one in some thousands looks so.
-bool may_be_block(std::span<const std::byte> bytes, unsigned bit) noexcept {
-    std::uint64_t low = little(bytes, 0, 8);
-    const std::uint64_t high = little(bytes, 8, 8);
+bool may_be_block(const BlockStart& bits, unsigned bit) noexcept {
     const auto at = [&](unsigned from, unsigned count) {
         from += bit;
-        const std::uint64_t value = from >= 64  ? high >> (from - 64)
-                                    : from == 0 ? low
-                                                : low >> from | high << (64 - from);
+        const std::uint64_t value = from >= 64  ? bits.high >> (from - 64)
+                                    : from == 0 ? bits.low
+                                                : bits.low >> from | bits.high << (64 - from);
         return static_cast<unsigned>(value & ((1U << count) - 1));
     };
     constexpr unsigned kStored = 0;
@@ -656,8 +660,9 @@ Result<bool> GzipPass::resume_at(std::span<const std::byte> bytes, std::uint64_t
     if (is_member(bytes) && offset > search_->from) return resume_member(offset, bytes);
     if (!member_ || offset == 0 || offset >= search_->from + kBlockSearched || bytes.size() < kBlockHeaderMost)
         return false;
+    const BlockStart start{little(bytes, 0, 8), little(bytes, 8, 8)};
     for (unsigned bit = 0; bit < 8; ++bit) {
-        if (!may_be_block(bytes, bit)) continue;
+        if (!may_be_block(start, bit)) continue;
         VDISK_TRY(resumed, resume_block(offset, bit));
         if (resumed) return true;
     }
