@@ -87,6 +87,11 @@ bool is_missing(const Drive& drive, const References& gate) {
     return drive.problem.empty() && !drive.where.paths.empty() && gate.places(drive.where, drive.search).empty();
 }
 
+struct Looked {
+    Result<Medium> medium;
+    bool missing = false; ///< nothing is there
+};
+
 // What drives that have the same medium agree in.
 using Key = std::tuple<std::string, std::string, std::string, std::string, std::string>;
 
@@ -119,7 +124,7 @@ private:
     void add_earlier(const MachineState& state, const Drive& drive);
     void add_unattached(const Drive& drive);
     void add(Disk disk, const Drive& drive);
-    const Result<Medium>& medium_of(const Drive& drive);
+    const Looked& medium_of(const Drive& drive);
     ParentLink link_to(const Drive& drive) const;
 
     const Format& format_;
@@ -128,7 +133,7 @@ private:
     OpenContext context_;
     std::vector<Disk> disks_;
     std::vector<const Drive*> drives_; ///< of the disk with the same index
-    std::map<Key, Result<Medium>> media_;
+    std::map<Key, Looked> media_;
     std::size_t chain_files_; ///< while it is made: of how many files chains may still tell
 };
 
@@ -178,7 +183,7 @@ void MachineFile::add(Disk disk, const Drive& drive) {
     disk.facts["image"] = printable(drive.file);
     if (!drive.snapshot.empty()) disk.facts["image snapshot"] = printable(drive.snapshot);
     disk.facts.update(drive.facts);
-    const Result<Medium>& medium = medium_of(drive);
+    const auto& [medium, missing] = medium_of(drive);
     if (medium.has_value()) {
         disk.facts["format"] = medium.value().format;
         disk.facts["found at"] = printable(medium.value().path);
@@ -192,19 +197,19 @@ void MachineFile::add(Disk disk, const Drive& drive) {
         disk.sector_size = medium.value().sector_size;
     } else {
         disk.facts["unreadable"] = medium.error().what;
-        if (is_missing(drive, *context_.references)) disk.facts["missing"] = true;
+        if (missing) disk.facts["missing"] = true;
     }
     disks_.push_back(std::move(disk));
     drives_.push_back(&drive);
 }
 
 // Checkpoints share most images.
-const Result<Medium>& MachineFile::medium_of(const Drive& drive) {
+const Looked& MachineFile::medium_of(const Drive& drive) {
     Key key = key_of(drive);
-    const auto known = media_.find(key);
-    return (known != media_.end() ? known
-                                  : media_.emplace(std::move(key), look_at(drive, context_, chain_files_)).first)
-        ->second;
+    if (const auto known = media_.find(key); known != media_.end()) return known->second;
+    Looked looked{look_at(drive, context_, chain_files_)};
+    looked.missing = looked.medium.has_error() && is_missing(drive, *context_.references);
+    return media_.emplace(std::move(key), std::move(looked)).first->second;
 }
 
 ParentLink MachineFile::link_to(const Drive& drive) const {
@@ -216,7 +221,7 @@ ParentLink MachineFile::link_to(const Drive& drive) const {
 
 Result<Layer> MachineFile::layer(std::size_t index) const {
     const Drive& drive = *drives_[index];
-    const auto& medium = media_.at(key_of(drive));
+    const auto& medium = media_.at(key_of(drive)).medium;
     if (medium.has_error())
         return Error(medium.error()).in(fmt::format("{}: drive '{}'", name_, printable(drive.name)));
     // No bytes of its own: the disk is the image's.
