@@ -11,7 +11,7 @@ namespace vdisk::vma {
 namespace {
 
 using Bytes = std::vector<std::byte>;
-using BlobResult = std::optional<std::string>;
+using Blob = std::optional<std::string_view>;
 
 constexpr std::size_t kStep = 64U << 10;
 // What Proxmox calls the configuration of the machine; beside it there may be that of its firewall.
@@ -63,21 +63,21 @@ class Blobs {
 public:
     explicit Blobs(std::span<const std::byte> buffer) : buffer_(buffer) {}
 
-    // Nothing if the blob is not all inside the buffer.
-    BlobResult at(std::uint32_t pointer) const {
+    // Nothing if the blob is not all inside the buffer, where it stays.
+    Blob at(std::uint32_t pointer) const {
         boost::endian::little_uint16_buf_t length;
         if (!fits(pointer, sizeof length, buffer_.size())) return std::nullopt;
         std::memcpy(&length, buffer_.data() + pointer, sizeof length);
         const std::size_t start = pointer + sizeof length;
         if (!fits(start, length.value(), buffer_.size())) return std::nullopt;
-        return std::string(reinterpret_cast<const char*>(buffer_.data()) + start, length.value());
+        return std::string_view(reinterpret_cast<const char*>(buffer_.data()) + start, length.value());
     }
 
     // As at(), for names: they end in a NUL, which is taken off.
-    BlobResult name_at(std::uint32_t pointer) const {
-        BlobResult name = at(pointer);
+    Blob name_at(std::uint32_t pointer) const {
+        Blob name = at(pointer);
         if (!name || name->empty() || name->back() != '\0') return std::nullopt;
-        name->pop_back();
+        name->remove_suffix(1);
         return name;
     }
 
@@ -89,17 +89,18 @@ void add_device(Header& header, std::size_t id, const RawDevice& raw, const Blob
     const std::uint32_t pointer = raw.name.value();
     const std::uint64_t size = raw.size.value();
     if (pointer == 0 && size == 0) return;
-    const BlobResult name = pointer == 0 ? std::nullopt : blobs.name_at(pointer);
-    if (!name)
+    const Blob found = pointer == 0 ? std::nullopt : blobs.name_at(pointer);
+    const std::string name(found.value_or(""));
+    if (!found)
         header.remarks.push_back(fmt::format("device {}: its name at {} of the blob buffer is damaged", id, pointer));
     if (id == 0) {
         header.remarks.push_back("the device table's entry 0, which is no device, is in use");
     } else if (size == 0 || size > kMaxDeviceSize) {
         header.remarks.push_back(
-            fmt::format("device {} '{}': its size of {} bytes is impossible", id, shown_name(name.value_or("")), size));
-        header.sizeless.push_back({.id = static_cast<std::uint8_t>(id), .name = name.value_or(""), .listed = false});
+            fmt::format("device {} '{}': its size of {} bytes is impossible", id, shown_name(name), size));
+        header.sizeless.push_back({.id = static_cast<std::uint8_t>(id), .name = name, .listed = false});
     } else {
-        header.devices.push_back({.id = static_cast<std::uint8_t>(id), .name = name.value_or(""), .size = size});
+        header.devices.push_back({.id = static_cast<std::uint8_t>(id), .name = name, .size = size});
     }
 }
 
@@ -107,8 +108,8 @@ void add_configuration(Header& header, std::size_t slot, std::uint32_t name_poin
                        const Blobs& blobs) {
     if (name_pointer == 0 && data_pointer == 0) return;
     Configuration config;
-    const BlobResult name = name_pointer == 0 ? std::nullopt : blobs.name_at(name_pointer);
-    const BlobResult data = data_pointer == 0 ? std::nullopt : blobs.at(data_pointer);
+    const Blob name = name_pointer == 0 ? std::nullopt : blobs.name_at(name_pointer);
+    const Blob data = data_pointer == 0 ? std::nullopt : blobs.at(data_pointer);
     config.name = name.value_or("");
     config.data = data.value_or("");
     config.is_main = config.name == kMainConfiguration;
