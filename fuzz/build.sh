@@ -25,6 +25,6 @@ for corpus in "$source"/tests/fuzz/corpus/*; do
     [ ! -d "$source/tests/fixtures/${target#fuzz_}" ] || folders+=("tests/fixtures/${target#fuzz_}")
     (cd "$source" && find "${folders[@]}" -type f -size -257k | zip -q -@ "$OUT/${target}_seed_corpus.zip")
     [ ! -f "$source/tests/fuzz/$target.dict" ] || cp "$source/tests/fuzz/$target.dict" "$OUT"
-    printf '[libfuzzer]\nmax_len = %s\ntimeout = 20\nrss_limit_mb = 2048\n' "$("$source/tests/fuzz/longest.sh" "$target")" >"$OUT/$target.options"
+    printf '[libfuzzer]\nmax_len = %s\ntimeout = 20\nrss_limit_mb = 2048\nentropic_feature_frequency_threshold = 4\n' "$("$source/tests/fuzz/longest.sh" "$target")" >"$OUT/$target.options"
 done
 rm "$OUT/fuzz_targets"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/// One fuzz target for each format: opens arbitrary bytes as that format and reads what it gives. The last bytes of the
-/// input choose where; what is read in one piece, in many, again, and through another set of caches must agree. All in
-/// one thread: what threads do to one another, the tests under the thread sanitizer see.
+/// One fuzz target for each format: opens arbitrary bytes as that format and does one of the Parts that can be done
+/// with it. The last bytes of the input choose where it is read; what is read in one piece, in many, again, and through
+/// another set of caches must agree. All in one thread: what threads do to one another, the tests under the thread
+/// sanitizer see.
 #pragma once
 
 #include "disk/audit.hpp"
@@ -166,15 +167,41 @@ inline Range choose_range(std::uint64_t size, Choices& choices) {
     return {edge - std::min<std::uint64_t>(edge, length / 2), length};
 }
 
-inline void check_reads(const Image& image, const Image& other, Choices& choices) {
-    for (int i = 0; i < 3; ++i) {
+/// What can be done with a file once it is open.
+enum class Part : std::uint8_t {
+    tell,    ///< what is told of it, the texts and bitmaps kept in it
+    audit,   ///< its bookkeeping and checksums
+    read,    ///< its disks and machine states, in pieces and again
+    compare, ///< its disks, opened once more with hardly any caches
+    map,     ///< where on its disks what lies
+};
+constexpr std::size_t kParts = 5;
+constexpr int kRanges = 3; // of each disk
+
+inline void check_reads(const Image& image, Choices& choices) {
+    for (int i = 0; i < kRanges; ++i) {
         const auto [offset, length] = choose_range(image.size(), choices);
         const Read whole = read(image, offset, length);
         require(read_in_pieces(image, offset, length,
                                1 + static_cast<std::size_t>(choices.next(2)) % 70000 + length / 64) == whole);
-        require(read(image, offset, length) == whole && read(other, offset, length) == whole);
+        require(read(image, offset, length) == whole);
+    }
+}
+
+inline void check_against(const Image& image, const Image& other, Choices& choices) {
+    for (int i = 0; i < kRanges; ++i) {
+        const auto [offset, length] = choose_range(image.size(), choices);
+        require(read(image, offset, length) == read(other, offset, length));
+        choices.next(2); // what check_reads() takes
+    }
+}
+
+inline void check_places(const Image& image, Choices& choices) {
+    for (int i = 0; i < kRanges; ++i) {
+        const std::uint64_t offset = choose_range(image.size(), choices).offset;
         check_extents(image, offset);
         check_map(image, offset);
+        choices.next(2);
     }
 }
 
@@ -189,62 +216,96 @@ inline void check_saved_state(const DiskFile& file, std::size_t index, const Ope
     check_extents(*image, start);
 }
 
-/// What reads the whole file: its bookkeeping, its checksums, the texts and bitmaps kept in it.
-inline void check_whole_file(const DiskFile& file) {
+inline void check_look(const Format& format, const ByteSource& source) {
+    const auto look = FirstLook::at(source);
+    if (look.has_error()) return;
+    for (const Signature& signature : format.signatures) (void)look.value().look_for(signature);
+    if (format.probe != nullptr) (void)format.probe(look.value().head(), source);
+}
+
+inline void check_bookkeeping(const DiskFile& file) {
     if (const auto report = file.audit({}); report.has_value()) (void)describe(report.value());
     if (const auto report = file.verify({}); report.has_value()) (void)describe(report.value());
-    (void)file.configurations();
-    const Facts facts = file.facts();
-    if (!facts.is_object() || !facts.contains("bitmaps")) return;
+}
+
+inline void check_bitmap(const DiskFile& file, const std::string& name) {
+    const auto bitmap = file.bitmap(name);
+    if (bitmap.has_error()) return;
+    std::uint64_t ranges = 0;
+    std::uint64_t end = 0;
+    (void)bitmap.value().visit([&](const DirtyRange& range) -> Result<void> {
+        require(range.length > 0 && range.offset.value >= end);
+        end = range.offset.value + range.length;
+        if (++ranges > 1000) return fail(ErrorKind::cancelled, "enough");
+        return ok();
+    });
+}
+
+inline void check_what_is_told(const OpenedFile& file) {
+    const Facts facts = describe(file);
+    (void)to_text(facts);
+    (void)file.disks->configurations();
     for (const Facts& listed : facts["bitmaps"].elements()) {
         const std::string* name = listed["name"].text();
-        const auto bitmap = file.bitmap(name == nullptr ? "" : *name);
-        if (bitmap.has_error()) continue;
-        std::uint64_t ranges = 0;
-        std::uint64_t end = 0;
-        (void)bitmap.value().visit([&](const DirtyRange& range) -> Result<void> {
-            require(range.length > 0 && range.offset.value >= end);
-            end = range.offset.value + range.length;
-            if (++ranges > 1000) return fail(ErrorKind::cancelled, "enough");
-            return ok();
-        });
+        check_bitmap(*file.disks, name == nullptr ? "" : *name);
+    }
+}
+
+constexpr std::size_t kMostDisks = 4; // of a file
+
+/// `check`: what is done with each disk that can be had. `input` chooses, from its end.
+template<class Check>
+void for_each_disk(const DiskFile& file, const OpenContext& opened, Input input, const Check& check) {
+    Choices choices(input);
+    for (std::size_t i = 0; i < std::min(file.disks().size(), kMostDisks); ++i)
+        if (const ImagePtr image = open_image(file, i, opened)) check(*image, choices);
+}
+
+using OpenedBefore = Result<std::shared_ptr<const DiskFile>>;
+
+/// `before`: what came of opening `source` with `opened`.
+inline void check_with_other_caches(const Format& format, const SourcePtr& source, Input input,
+                                    const OpenContext& opened, const OpenedBefore& before) {
+    Limits without_caches = small_limits();
+    without_caches.metadata_cache_bytes = 4 * 4096;
+    without_caches.cluster_cache_bytes = 1;
+    const OpenContext uncached = context(without_caches);
+    const auto again = format.open(source, uncached);
+    require(before.has_value() == again.has_value());
+    if (before.has_error()) return;
+    const DiskFile& file = *before.value();
+    const DiskFile& other = *again.value();
+    require(file.disks().size() == other.disks().size());
+    Choices choices(input);
+    for (std::size_t i = 0; i < std::min(file.disks().size(), kMostDisks); ++i) {
+        const ImagePtr image = open_image(file, i, opened);
+        const ImagePtr second = open_image(other, i, uncached);
+        require((image == nullptr) == (second == nullptr));
+        if (image) check_against(*image, *second, choices);
     }
 }
 
 /// `source`: what is opened; it need not outlive the call. `input`: what chooses.
-inline void run(const Format& format, const SourcePtr& source, Input input) {
-    Choices choices(input);
-    Limits without_caches = small_limits();
-    without_caches.metadata_cache_bytes = 4 * 4096;
-    without_caches.cluster_cache_bytes = 1;
+inline void run(const Format& format, const SourcePtr& source, Input input, const Parts& parts) {
     const OpenContext opened = context(small_limits());
-    const OpenContext uncached = context(without_caches);
-    if (const auto look = FirstLook::at(*source); look.has_value()) {
-        for (const Signature& signature : format.signatures) (void)look.value().look_for(signature);
-        if (format.probe != nullptr) (void)format.probe(look.value().head(), *source);
-    }
-    const auto file = format.open(source, opened);
-    const auto other = format.open(source, uncached);
-    require(file.has_value() == other.has_value());
-    if (file.has_error()) {
-        require(!file.error().what.empty());
+    if (parts.has(Part::tell)) check_look(format, *source);
+    const auto opening = format.open(source, opened);
+    if (parts.has(Part::compare)) check_with_other_caches(format, source, input, opened, opening);
+    if (opening.has_error()) {
+        require(!opening.error().what.empty());
         return;
     }
-    (void)to_text(describe(OpenedFile{opened, source, file.value()}));
-    check_whole_file(*file.value());
-    const std::size_t disks = file.value()->disks().size();
-    require(disks == other.value()->disks().size());
-    for (std::size_t i = 0; i < std::min<std::size_t>(disks, 4); ++i) {
-        const ImagePtr image = open_image(*file.value(), i, opened);
-        const ImagePtr second = open_image(*other.value(), i, uncached);
-        require((image == nullptr) == (second == nullptr));
-        if (image) check_reads(*image, *second, choices);
-        check_saved_state(*file.value(), i, opened);
-    }
+    const DiskFile& file = *opening.value();
+    if (parts.has(Part::tell)) check_what_is_told({opened, source, opening.value()});
+    if (parts.has(Part::audit)) check_bookkeeping(file);
+    if (parts.has(Part::map)) for_each_disk(file, opened, input, check_places);
+    if (!parts.has(Part::read)) return;
+    for_each_disk(file, opened, input, check_reads);
+    for (std::size_t i = 0; i < std::min(file.disks().size(), kMostDisks); ++i) check_saved_state(file, i, opened);
 }
 
 inline void run(const Format& format, Input input) {
-    run(format, std::make_shared<const SpanSource>(input), input);
+    run(format, std::make_shared<const SpanSource>(input), input, Parts(input, kParts));
 }
 
 } // namespace vdisk::fuzz

@@ -64,6 +64,7 @@ const Bytes& expanded(vdisk::fuzz::Input& input) {
 } // namespace
 
 void vdisk::fuzz::vhdx(Input input) {
+    const Parts parts(input, kParts);
     const Bytes& file = expanded(input);
-    run(kVhdxFormat, std::make_shared<const SpanSource>(file), input);
+    run(kVhdxFormat, std::make_shared<const SpanSource>(file), input, parts);
 }

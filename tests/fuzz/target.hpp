@@ -5,7 +5,9 @@
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <span>
+#include <string_view>
 
 namespace vdisk::fuzz {
 
@@ -20,6 +22,29 @@ inline void require(bool condition) {
 inline bool same(Input one, Input other) {
     return one.size() == other.size() && (one.empty() || std::memcmp(one.data(), other.data(), one.size()) == 0);
 }
+
+/// What a target does is in parts, of which an input has one, as all its bytes choose: each part is then done for its
+/// share of the inputs, and any change may lead to another one. An input of which all is wanted, as where a corpus is
+/// rerun, has all of them: VDISK_FUZZ_PARTS=all.
+class Parts {
+public:
+    Parts(Input input, std::size_t count) : all_(wants_all()), chosen_(all_ ? 0 : digest(input) % count) {}
+    template<class Part> [[nodiscard]] bool has(Part part) const noexcept {
+        return all_ || static_cast<std::size_t>(part) == chosen_;
+    }
+
+private:
+    static bool wants_all() {
+        static const bool all = std::getenv("VDISK_FUZZ_PARTS") != nullptr;
+        return all;
+    }
+    static std::size_t digest(Input input) {
+        return std::hash<std::string_view>()({reinterpret_cast<const char*>(input.data()), input.size()});
+    }
+
+    bool all_;
+    std::size_t chosen_;
+};
 
 // Each in a source of its own, which says what it takes.
 void doors(Input input);

@@ -65,11 +65,13 @@ const Target* chosen = nullptr;
 } // namespace vdisk::fuzz
 
 /// What of the address sanitizer costs time and finds nothing here: an execution frees some kilobytes, so they are
-/// still in a small quarantine when they are touched; and stacks of allocations need few frames. For a finding that
-/// needs more: ASAN_OPTIONS=malloc_context_size=30.
+/// still in a small quarantine when they are touched; stacks of allocations need few frames; what fills memory that was
+/// not written to with the same bytes each time hides that it is read; and memory that is given back is wanted again.
+/// For a finding that needs more: ASAN_OPTIONS=malloc_context_size=30.
 extern "C" const char* __asan_default_options();
 extern "C" const char* __asan_default_options() {
-    return "quarantine_size_mb=16:thread_local_quarantine_size_kb=256:malloc_context_size=6";
+    return "quarantine_size_mb=16:thread_local_quarantine_size_kb=256:malloc_context_size=6:max_malloc_fill_size=0:"
+           "allocator_release_to_os_interval_ms=-1";
 }
 
 /// Called once before all inputs. Ends the program, with all names, if none of them is asked for.
