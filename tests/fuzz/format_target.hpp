@@ -30,7 +30,7 @@ inline Limits small_limits() {
     limits.metadata_cache_bytes = 64U << 10;
     limits.cluster_cache_bytes = 256U << 10;
     limits.machine_media = 64;
-    limits.audit_findings = 16;
+    limits.audit_findings = 4;
     limits.finding_ranges = 4;
     limits.audit_bytes = 256U << 10;
     limits.audit_ranges = 1024;

@@ -27,14 +27,14 @@ void spoil(Bytes& file, test::Chosen& places) {
 }
 
 // What a disk's bytes are, or that they can't be read.
-using Answer = std::optional<Bytes>;
+using Answer = fuzz::Read;
 
 Answer answer_of(const ByteSource& disk, const fuzz::Piece& piece) {
     Bytes out(piece.length);
     const auto got = disk.read_at(piece.offset, out);
-    if (got.has_error()) return std::nullopt;
+    if (got.has_error()) return {};
     out.resize(got.value());
-    return out;
+    return {.good = true, .bytes = std::move(out)};
 }
 
 struct DiskClosed {
@@ -45,9 +45,9 @@ using DiskHandle = std::unique_ptr<vdisk_disk, DiskClosed>;
 Answer answer_of(const vdisk_disk& disk, const fuzz::Piece& piece) {
     Bytes out(piece.length);
     const std::int64_t got = vdisk_read(&disk, out.data(), out.size(), piece.offset);
-    if (got < 0) return std::nullopt;
+    if (got < 0) return {};
     out.resize(static_cast<std::size_t>(got));
-    return out;
+    return {.good = true, .bytes = std::move(out)};
 }
 
 // `file` must outlive the disk. Null where it does not open.
@@ -142,9 +142,9 @@ public:
 
     void check(const fuzz::Piece& piece) const {
         const Answer answer = answer_of(*made_, piece);
-        fuzz::require(answer.has_value() && answer_of(*kept_, piece) == answer);
-        fuzz::require(answer->size() == std::min<std::uint64_t>(piece.length, plain_.size() - piece.offset) &&
-                      std::memcmp(answer->data(), plain_.data() + piece.offset, answer->size()) == 0);
+        fuzz::require(answer.good && answer_of(*kept_, piece) == answer);
+        fuzz::require(answer.bytes.size() == std::min<std::uint64_t>(piece.length, plain_.size() - piece.offset) &&
+                      std::memcmp(answer.bytes.data(), plain_.data() + piece.offset, answer.bytes.size()) == 0);
     }
     std::uint64_t size() const { return plain_.size(); }
 

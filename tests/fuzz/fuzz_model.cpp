@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A sound image, its parents below it, and what is read of it: the bytes that were put in. The first bytes choose where
 // to read, the others what is in the image.
+#include "base/zeros.hpp"
 #include "io/memory_source.hpp"
 #include "model_image.hpp"
 
@@ -44,8 +45,7 @@ void check_extents_of(const Image& image, const test::Bytes& disk) {
         fuzz::require(extent.kind != Extent::Kind::unreadable);
         const auto bytes =
             std::span(disk).subspan(static_cast<std::size_t>(at), static_cast<std::size_t>(extent.length));
-        fuzz::require(extent.kind != Extent::Kind::zero ||
-                      std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; }));
+        fuzz::require(extent.kind != Extent::Kind::zero || all_zeros(bytes));
         at += extent.length;
     }
 }
