@@ -163,14 +163,14 @@ void SavedMemory::add_region(std::uint64_t number, KeyId key) {
     if (memory_blocks_[number].size() > 1)
         return lose(fmt::format("there are {} keys of that name", memory_blocks_[number].size()));
     if (!storage_->key(key).entry.faults.empty()) return lose("its key is damaged");
+    const std::uint64_t size = storage_->value_size(key);
+    if (size != sizeof(RegionRecord) && size != kOldRegionBytes)
+        return lose(fmt::format("it has {} bytes and not {}", size, sizeof(RegionRecord)));
     const auto bytes = storage_->value(key);
     if (bytes.has_error()) return lose(bytes.error().what);
-    if (bytes.value().size() != sizeof(RegionRecord) && bytes.value().size() != kOldRegionBytes)
-        return lose(fmt::format("it has {} bytes and not {}", bytes.value().size(), sizeof(RegionRecord)));
     RegionRecord record{};
     std::memcpy(&record, bytes.value().data(), bytes.value().size());
-    if (auto why = judge_size(number, bytes.value().size(), record.version.value(),
-                              record.first_index.value() / kPagesPerBlock))
+    if (auto why = judge_size(number, size, record.version.value(), record.first_index.value() / kPagesPerBlock))
         return lose(std::move(*why));
     if (record.first_index.value() % kPagesPerBlock != 0)
         return lose(fmt::format("it begins at page {} inside a RamBlock", record.first_index.value()));

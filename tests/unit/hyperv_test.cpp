@@ -9,6 +9,7 @@
 #include "io/memory_source.hpp"
 
 #include "hyperv_builder.hpp"
+#include "model.hpp"
 
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
@@ -343,6 +344,25 @@ BOOST_AUTO_TEST_CASE(xpress_expands_the_examples_of_its_specification) {
                abc);
 }
 
+BOOST_AUTO_TEST_CASE(xpress_matches_have_every_length_that_can_be_written) {
+    for (const std::uint32_t length : {3U, 9U, 10U, 11U, 24U, 25U, 26U, 279U, 280U, 281U, 65538U, 65539U, 70000U}) {
+        // A letter, and a match with it.
+        const std::uint32_t rest = length - 3;
+        std::vector<std::byte> packed = bytes({0xff, 0xff, 0xff, 0x7f, 0x61});
+        const auto put = [&](std::uint32_t value, std::size_t size) {
+            for (std::size_t i = 0; i < size; ++i) packed.push_back(static_cast<std::byte>(value >> 8 * i));
+        };
+        put(std::min(rest, 7U), 2);
+        if (rest >= 7) put(std::min(rest - 7, 15U), 1);
+        if (rest >= 22) put(std::min(rest - 22, 255U), 1);
+        if (rest >= 277) put(rest > 65535 ? 0 : rest, 2);
+        if (rest > 65535) put(rest, 4);
+        std::vector<std::byte> out(1 + length);
+        BOOST_TEST(expand_xpress(packed, out).has_value(), length);
+        BOOST_TEST((out == std::vector<std::byte>(1 + length, std::byte{0x61})), length);
+    }
+}
+
 BOOST_AUTO_TEST_CASE(xpress_fills_its_output_or_fails) {
     const auto abc = bytes({0xff, 0xff, 0xff, 0x1f, 0x61, 0x62, 0x63, 0x17, 0x00, 0x0f, 0xff, 0x26, 0x01});
     for (std::size_t length = 0; length < abc.size(); ++length) {
@@ -466,21 +486,6 @@ BOOST_AUTO_TEST_CASE(a_cut_file_keeps_the_memory_before_the_cut) {
 }
 
 BOOST_AUTO_TEST_CASE(a_page_that_can_not_be_read_costs_itself_where_nothing_is_compressed) {
-    // Reads that touch some bytes fail.
-    class BadSector final : public ByteSource {
-    public:
-        BadSector(std::vector<std::byte> bytes, std::uint64_t at) : bytes_(std::move(bytes), "bad"), at_(at) {}
-        std::uint64_t size() const noexcept override { return bytes_.size(); }
-        std::string_view name() const noexcept override { return bytes_.name(); }
-        Result<std::size_t> read_at(std::uint64_t offset, std::span<std::byte> out) const override {
-            if (offset <= at_ && at_ < offset + out.size()) return fail(ErrorKind::io, "bad sector");
-            return bytes_.read_at(offset, out);
-        }
-
-    private:
-        MemorySource bytes_;
-        std::uint64_t at_;
-    };
     const BuiltFile file = saved_blocks();
     for (const bool plain : {true, false}) {
         // Where the block's eleventh page lies: its bytes are noise, so they stand there only.
@@ -488,7 +493,9 @@ BOOST_AUTO_TEST_CASE(a_page_that_can_not_be_read_costs_itself_where_nothing_is_c
         const KeyId key = find_key(*whole, plain ? "/savedstate/RamBlock0" : "/savedstate/RamBlock1");
         const std::uint64_t bad = whole->key(key).entry.pointer->offset + 10 * (kPageBytes + (plain ? 0 : 4)) + 100;
         const auto memory =
-            SavedMemory::open(Storage::open(std::make_shared<BadSector>(file.bytes, bad)).value()).value();
+            SavedMemory::open(
+                Storage::open(std::make_shared<test::FaultySource>(test::memory(file.bytes), bad, bad + 1)).value())
+                .value();
         std::vector<MemoryLoss> losses;
         const auto runs = rebuilt(memory, losses);
         const std::uint64_t start = plain ? 0 : kBlockBytes;
@@ -499,6 +506,27 @@ BOOST_AUTO_TEST_CASE(a_page_that_can_not_be_read_costs_itself_where_nothing_is_c
         BOOST_TEST(losses[0].length == (plain ? kPageBytes : kBlockBytes - before * kPageBytes));
         BOOST_TEST(runs.at(start) == before * kPageBytes);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_region_that_can_not_be_read_is_lost_and_one_of_another_length_is_not_read) {
+    Forest forest;
+    const std::size_t saved = forest.add({"savedstate"});
+    forest.add({"RamMemoryBlock0", 7, region(256, 0, 0)}, saved);
+    forest.add({"RamMemoryBlock1", 7, fill(2, 9)}, saved);
+    const BuiltFile file = HypervBuilder({.file_object_from = 8}).build(forest);
+    const auto whole = Storage::open(std::make_shared<MemorySource>(file.bytes, "whole")).value();
+    std::vector<std::string> told;
+    for (const std::string_view name : {"/savedstate/RamMemoryBlock0", "/savedstate/RamMemoryBlock1"}) {
+        const std::uint64_t place = whole->key(find_key(*whole, name)).entry.pointer->offset;
+        const auto source = std::make_shared<test::FaultySource>(test::memory(file.bytes), place, place + 1);
+        const auto memory = SavedMemory::open(Storage::open(source).value());
+        BOOST_TEST_REQUIRE(memory.has_value());
+        for (const MemoryLoss& loss : memory.value().losses()) told.push_back(loss.what + ": " + loss.why);
+    }
+    BOOST_TEST_REQUIRE(told.size() == 3U);
+    BOOST_TEST(told[0].starts_with("RamMemoryBlock0: broken on purpose"));
+    BOOST_TEST(told[1].starts_with("RamMemoryBlock1: it has "));
+    BOOST_TEST(told[2] == told[1]);
 }
 
 // A record as versions before 3 have it.
@@ -558,6 +586,31 @@ BOOST_AUTO_TEST_CASE(a_file_without_saved_memory_is_refused) {
     const auto memory = SavedMemory::open(open_built(HypervBuilder().build(small_forest())));
     BOOST_REQUIRE(memory.has_error());
     BOOST_TEST((memory.error().kind == ErrorKind::usage));
+}
+
+BOOST_AUTO_TEST_CASE(a_child_is_found_by_its_name_in_any_case) {
+    Forest forest;
+    const std::size_t top = forest.add({"top"});
+    for (const char* const name : {"First", "second"}) forest.add({name}, top);
+    const StoragePtr storage = open_built(HypervBuilder().build(forest));
+    const KeyId parent = find_key(*storage, "/top");
+    BOOST_TEST(find_child(*storage, parent, "first") == find_key(*storage, "/top/First"));
+    BOOST_TEST(find_child(*storage, parent, "SECOND") == find_key(*storage, "/top/second"));
+    BOOST_TEST(find_child(*storage, parent, "firs") == kNoKey);
+}
+
+BOOST_AUTO_TEST_CASE(the_drives_of_a_machine_in_xml_are_read_up_to_a_limit) {
+    const std::string_view text = "<configuration><ide><controller0><drive0><pathname>a.vhd</pathname></drive0>"
+                                  "<drive1><pathname>b.vhd</pathname></drive1></controller0></ide></configuration>";
+    Limits limits;
+    limits.machine_media = 2;
+    const auto machine = describe_xml(text, "m.xml", limits);
+    BOOST_TEST_REQUIRE(machine.has_value());
+    BOOST_TEST_REQUIRE(machine.value().drives.size() == 2U);
+    BOOST_TEST(machine.value().drives[0].location == "controller0/drive0");
+    BOOST_TEST(machine.value().drives[1].location == "controller0/drive1");
+    limits.machine_media = 1;
+    BOOST_TEST((describe_xml(text, "m.xml", limits).error().kind == ErrorKind::limit_exceeded));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
