@@ -157,6 +157,17 @@ class Bitmaps(harness.FolderTest):
         report = json.loads(run(harness.VDISK, "bitmap", "--json", self.image, "since", status=1))
         self.assertEqual([(row["offset"], row["length"]) for row in report["ranges"] if row["state"] == "unknown"], [(2 * MIB, 2 * MIB)])
 
+    def test_bits_behind_the_end_of_the_disk_mean_nothing(self):
+        self.create(3 * MIB + 512, "-o", "cluster_size=512")
+        self.add("since", "-g", "512") # a table entry covers 2 MiB
+        run("qemu-io", "-c", f"write {3 * MIB} 512", self.image)
+        file = self.image.read_bytes()
+        table = struct.unpack(">Q", file[self.directory():self.directory() + 8])[0]
+        data = struct.unpack(">Q", file[table + 8:table + 16])[0]
+        self.assertEqual(file[data + 256], 1)
+        self.patch(data + 256, b"\xff")
+        self.assertEqual(self.ours("since"), [(3 * MIB, 512)])
+
     def test_unknown_kinds_are_refused(self):
         self.create(8 * MIB)
         self.add("since")

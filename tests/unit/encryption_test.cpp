@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/text.hpp"
 #include "codec/key_derivation.hpp"
+#include "disk/passphrase.hpp"
 #include "image/encryption.hpp"
 #include "io/memory_source.hpp"
 
@@ -236,6 +237,28 @@ BOOST_AUTO_TEST_CASE(one_cipher_serves_many_threads) {
         threads.clear();
         BOOST_TEST(wrong == 0);
     }
+}
+
+BOOST_AUTO_TEST_CASE(a_refused_passphrase_is_told_by_what_an_editor_may_have_put_there) {
+    const auto told = [](std::string_view passphrase) {
+        Passphrase given{.file = "file"};
+        for (const char each : passphrase) given.bytes.push_back(static_cast<std::byte>(each));
+        const auto refused = try_passphrase(
+            given, "opens nothing", [](auto) -> Result<std::shared_ptr<const SectorCipher>> { return nullptr; });
+        return refused.error().what;
+    };
+    const std::string refused = "the passphrase of file opens nothing";
+    const std::string newline = ", neither as it is nor without the newline ";
+    BOOST_TEST(told("x") == refused);
+    BOOST_TEST(told("") == refused + "; it is empty");
+    BOOST_TEST(told("\xEF\xBB") == refused);
+    for (const char* const begun : {"\xEF\xBB\xBF", "\xEF\xBB\xBFx"})
+        BOOST_TEST(told(begun) == refused + "; it begins with a byte order mark");
+    for (const char* const begun : {"\xFF\xFE", "\xFE\xFF", "\xFE\xFFx\n"})
+        BOOST_TEST(told(begun) == refused + "; it is UTF-16");
+    for (const char* const ended : {"\n", "x\n"}) BOOST_TEST(told(ended) == refused + newline + "at its end");
+    for (const char* const ended : {"\r\n", "x\r\n"})
+        BOOST_TEST(told(ended) == refused + newline + "or the CR LF at its end");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

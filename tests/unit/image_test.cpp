@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "image/joined_layout.hpp"
 #include "image/sequence.hpp"
 #include "image/uniform_layout.hpp"
 #include "model.hpp"
@@ -442,6 +443,19 @@ BOOST_AUTO_TEST_CASE(a_compressed_cluster_that_is_lost_in_part_is_an_unreadable_
     const auto layout = std::make_shared<const UniformLayout>(extent);
     const auto source = std::make_shared<const HoledSource>(8192, 1000, 2100);
     BOOST_TEST((extents_of(*image_of(layout, {source})).front().first == Extent::Kind::unreadable));
+}
+
+BOOST_AUTO_TEST_CASE(a_piece_of_a_disk_ends_where_the_next_begins_whatever_its_layout_has) {
+    const auto longer = std::make_shared<const UniformLayout>(Extent::stored(1000, HostOffset{0}));
+    const JoinedLayout joined(
+        {{.length = 300, .layout = longer}, {.length = 700, .layout = longer, .first_source = 1}});
+    BOOST_TEST(joined.disk_size() == 1000U);
+    for (const std::uint64_t at : {0U, 1U, 299U, 300U, 301U, 999U}) {
+        const Extent found = *required(joined.map(GuestOffset{at}, 1000)).own();
+        BOOST_TEST(found.length == (at < 300 ? 300 - at : 1000 - at));
+        BOOST_TEST(found.source == (at < 300 ? 0U : 1U));
+        BOOST_TEST(found.host.value == (at < 300 ? at : at - 300));
+    }
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -261,6 +261,7 @@ BOOST_AUTO_TEST_CASE(drives_of_an_ovf_hang_where_their_controllers_are) {
     BOOST_TEST(read.machine.drives[2].problem == "the descriptor has no 'disk/gone'");
     BOOST_TEST((read.machine.drives[3].kind == Drive::Kind::cdrom));
     BOOST_TEST((read.machine.drives[4].kind == Drive::Kind::floppy));
+    BOOST_TEST(read.machine.drives[6].facts.dump() == R"({"disk id":"new","new disk without content":true})");
     BOOST_TEST(drives_told(read.machine.unattached) == "left=d.vmdk ");
 }
 

@@ -5,6 +5,7 @@
 #include "open/known_files.hpp"
 #include "open/open.hpp"
 #include "open/registry.hpp"
+#include "open/report.hpp"
 #include "qcow2_builder.hpp"
 #include "special_files.hpp"
 #include "temporary_folder.hpp"
@@ -142,6 +143,23 @@ BOOST_AUTO_TEST_CASE(a_layout_that_is_given_replaces_a_lost_header) {
                             "format=vdi,block-size=3,map-offset=512,data-offset=512,size=4096",
                             "format=vdi,block-size=4096,map-offset=512,data-offset=512,size=99999999999999"})
         BOOST_TEST(open_disk(fmt::format("{}#{}", lost.string(), bad), {}).has_error(), bad);
+}
+
+BOOST_AUTO_TEST_CASE(facts_are_told_as_lines_that_show_what_is_in_what) {
+    Facts facts = Facts::object();
+    facts["a"]["b"] = true;
+    facts["none"] = Facts::array();
+    for (const char* const name : {"x", "y"}) {
+        Facts element = Facts::object();
+        element["name"] = name;
+        element["more"]["deep"] = "d";
+        facts["list"].push_back(element);
+    }
+    facts["list"].push_back("word");
+    BOOST_TEST(to_text(facts) == "a:\n  b: yes\nlist:\n"
+                                 "  - name: x\n    more:\n      deep: d\n"
+                                 "  - name: y\n    more:\n      deep: d\n"
+                                 "  - word\n");
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -148,6 +148,12 @@ BOOST_AUTO_TEST_CASE(a_header_that_was_zeroed_is_no_end) {
     BOOST_TEST(members(one_block).damage == "");
 }
 
+BOOST_AUTO_TEST_CASE(an_extended_header_without_records_is_told_by_its_place) {
+    const auto found = members(Tar().add("sound", "x").add("x", "no record", 'x').add("behind", "").end());
+    BOOST_TEST(found.list.size() == 1U);
+    BOOST_TEST(found.damage.find("the extended header at offset 1024 holds no records") != std::string::npos);
+}
+
 BOOST_AUTO_TEST_CASE(headers_without_end_are_followed_to_a_limit) {
     Limits few;
     few.search_files = 3;

@@ -101,6 +101,15 @@ BOOST_AUTO_TEST_CASE(a_plain_index_reads_as_its_disk) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(parts_of_chunks_are_read_as_they_are_without_a_cache) {
+    Random random(2);
+    const PbsStore store;
+    const Bytes disk = small_disk(random);
+    const OpenedDisk whole = opened(store.write_index(store.store(disk, kChunk)));
+    const Layer layer = required(whole.file.disks->layer(0));
+    check_against_model(*layer.sources.front(), disk, kChunk, random);
+}
+
 BOOST_AUTO_TEST_CASE(zeros_are_known_by_their_digest_where_their_file_is_missing) {
     Random random(2);
     const PbsStore store;
@@ -562,6 +571,14 @@ BOOST_AUTO_TEST_CASE(verify_reads_a_chunk_once_and_tells_each_range_of_a_damaged
     BOOST_TEST(reads_as(*opened(path).image, disk, 0, disk.size()));
     flip(store.chunk(index.digests[0]), 100);
     BOOST_TEST(count(verified(), "lost") == 2U);
+}
+
+BOOST_AUTO_TEST_CASE(a_blob_of_more_bytes_than_its_content_can_have_is_not_read) {
+    const auto refused = [](std::uint64_t bytes) {
+        return vdisk::pbs::read_blob(*memory(Bytes(bytes)), nullptr, 100).error().kind;
+    };
+    BOOST_TEST((refused(vdisk::pbs::most_stored(100)) == ErrorKind::not_this_format));
+    BOOST_TEST((refused(vdisk::pbs::most_stored(100) + 1) == ErrorKind::limit_exceeded));
 }
 
 BOOST_AUTO_TEST_CASE(a_key_has_the_fingerprint_that_proxmox_prints) {

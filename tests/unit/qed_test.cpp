@@ -131,6 +131,14 @@ BOOST_AUTO_TEST_CASE(a_lost_entry_is_a_doubt) {
     BOOST_TEST(kInMemory.audit(file).leaked_bytes() == 4096U);
 }
 
+BOOST_AUTO_TEST_CASE(what_a_table_refers_to_that_can_not_be_read_is_not_told_as_lost) {
+    Bytes file = small_disk().build();
+    const std::uint64_t table = small_disk().entry_of(file, 0);
+    const auto parsed =
+        required(kInMemory.parse(std::make_shared<const FaultySource>(memory(file), table, table + 4096)));
+    BOOST_TEST(required(parsed->layer(0)).remarks.size() == 1U); // of the table itself
+}
+
 BOOST_AUTO_TEST_CASE(tables_in_one_place_are_none) {
     QedBuilder disk{.disk_size = std::uint64_t{1024} * 4096};
     disk.store(0, Bytes(4096, std::byte{1}));

@@ -175,6 +175,13 @@ BOOST_AUTO_TEST_CASE(a_damaged_header_is_a_doubt_where_the_log_was_ever_used) {
     BOOST_TEST(!kInMemory.doubts(clean));
     clean[65536 + 100] ^= std::byte{1};
     BOOST_TEST(kInMemory.doubts(clean));
+    // A log that is as long as may be is looked at, a longer one is not.
+    for (const std::uint64_t most : {kMiB, kMiB - 1}) {
+        OpenContext context = kInMemory.context();
+        context.limits.log_bytes = most;
+        const auto opened = required(kVhdxFormat.open(memory(clean), context));
+        BOOST_TEST(kInMemory.doubts(*opened) == (most == kMiB));
+    }
 }
 
 BOOST_AUTO_TEST_CASE(one_sound_region_table_is_enough) {
@@ -308,6 +315,11 @@ BOOST_AUTO_TEST_CASE(a_partially_present_block_needs_its_bitmap) {
     const Bytes file = pair.child.build();
     BOOST_TEST(count(kInMemory.audit(file), "stale-sectors") == 1U);
     BOOST_TEST(kInMemory.audit(file).leaked_bytes() == kMiB - 512);
+    Pair both({});
+    both.child.store(1, Bytes(kMiB, std::byte{9}), 7);
+    both.child.mark(kSectorsOfBlock);
+    both.child.mark(kSectorsOfBlock + 1);
+    BOOST_TEST(kInMemory.audit(both.child.build()).leaked_bytes() == 2 * kMiB - 3 * 512);
     pair.child.table.erase(pair.child.ratio());
     BOOST_TEST(read_some(*kInMemory.image_of(pair.child.build()), 0, 1).has_error());
     BOOST_TEST(count(kInMemory.audit(pair.child.build()), "no-bitmap") == 1U);
@@ -376,6 +388,18 @@ BOOST_AUTO_TEST_CASE(a_torn_entry_is_not_replayed_and_told) {
     put_little(old, entry + 4096 + 4092, 5, 4);
     VhdxBuilder::sum(old, entry, 2 * 4096);
     check_small(old);
+}
+
+BOOST_AUTO_TEST_CASE(what_other_logs_and_rounds_left_behind_the_last_entry_is_no_torn_one) {
+    for (const VhdxLogEntry& left : {VhdxLogEntry{.page = 2, .sequence = 6, .tail = 2, .log = 8},
+                                     VhdxLogEntry{.page = 2, .sequence = 3, .tail = 2}}) {
+        VhdxBuilder disk = dirty_disk();
+        disk.entries.push_back(left);
+        Bytes file = disk.build();
+        file[VhdxBuilder::kLogAt + 2 * 4096 + 4] ^= std::byte{1};
+        check_small(file);
+        BOOST_TEST(kInMemory.remarks(file).size() == 1U);
+    }
 }
 
 BOOST_AUTO_TEST_CASE(entries_of_other_rounds_are_not_replayed) {

@@ -465,8 +465,13 @@ BOOST_AUTO_TEST_CASE(zeros_of_an_extent_whose_data_can_not_be_placed_are_known) 
         BOOST_TEST(image->read_at(block * kBlock, out).has_value() == (block % 5 == 4), "block " << block);
     const auto report = file.value()->audit({}).value();
     std::uint64_t lost = 0;
-    for (const Finding& finding : report.findings())
-        if (finding.kind == "lost") lost += finding.place.length;
+    for (const Finding& finding : report.findings()) {
+        if (finding.kind != "lost") continue;
+        lost += finding.place.length;
+        const std::uint64_t first = finding.place.guest->value;
+        const std::string range = fmt::format("bytes {} to {} (1 clusters)", first, first + finding.place.length - 1);
+        BOOST_TEST(finding.text.find(range) != std::string::npos, finding.text);
+    }
     BOOST_TEST(lost == 38 * kBlock);
     // What no disk shows can be had from the archive.
     BOOST_TEST(report.leaked_bytes() == 38 * kBlock - 1);
@@ -747,6 +752,19 @@ std::filesystem::path index_in(const IndexCache& cache) {
 
 } // namespace
 
+BOOST_AUTO_TEST_CASE(what_is_kept_is_opened_without_a_pass) {
+    const TemporaryFolder folder;
+    const Large large(folder);
+    const IndexCache cache(folder.path() / "cache");
+    (void)large.open(cache);
+    OpenContext impatient = context();
+    impatient.file = FileSource::open(large.path, FileKinds::regular_only).value();
+    impatient.progress = [](std::uint64_t, std::uint64_t) { return false; };
+    BOOST_TEST((open_archive(impatient.file, impatient).error().kind == ErrorKind::cancelled));
+    impatient.index_cache = cache;
+    BOOST_TEST(open_archive(impatient.file, impatient).has_value());
+}
+
 BOOST_AUTO_TEST_CASE(a_cache_file_damaged_anywhere_costs_a_new_pass) {
     const TemporaryFolder folder;
     const Large large(folder);
@@ -1020,6 +1038,58 @@ BOOST_AUTO_TEST_CASE(a_damaged_table_entry_costs_the_name_or_the_device_only) {
     BOOST_TEST((huge->disks()[1].name == "drive-scsi0" && huge->disks()[1].size == 161 * kCluster));
     const auto longer = image_of(*open_archive(fixture("damaged/d20-device-size-too-big.vma")).value(), 0);
     BOOST_TEST(!readable(*longer, 161));
+}
+
+BOOST_AUTO_TEST_CASE(findings_that_no_pass_has_written_are_none) {
+    using vma::Findings;
+    Findings some;
+    some.add(static_cast<vma::Oddity>(0), 7, "seven");
+    const std::string sound = some.to_json();
+    BOOST_TEST_REQUIRE(Findings::from_json(sound).has_value());
+    BOOST_TEST(Findings::from_json(sound)->to_json() == sound);
+    const std::string kept = R"([0,7,"seven"])";
+    BOOST_TEST_REQUIRE(sound.find(kept) != std::string::npos);
+    for (const char* const wrong :
+         {R"(["0",7,"seven"])", R"([99,7,"seven"])", R"([0,"7","seven"])", R"([0,7,8])", R"([0,7])", "[]", "0"}) {
+        std::string text = sound;
+        BOOST_TEST(!Findings::from_json(text.replace(text.find(kept), kept.size(), wrong)).has_value(), wrong);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(parts_of_a_map_that_are_not_in_order_or_not_on_the_device_are_refused) {
+    using Parts = vma::ClusterMap::Parts;
+    const auto sound = [](const Parts& parts) { return vma::ClusterMap::from_parts(parts, 10).has_value(); };
+    const auto run = [](std::uint32_t first, std::uint16_t mask = 1) { return vma::Run(first, mask, 0); };
+    BOOST_TEST(sound({.runs = {run(0), run(9)}}));
+    for (const auto& runs : {std::vector{run(1), run(0)}, {run(1), run(1)}, {run(10)}, {run(0, 0)}})
+        BOOST_TEST(!sound({.runs = runs}));
+    BOOST_TEST(sound({.duplicates = {run(3), run(3), run(9, 0)}}));
+    for (const auto& copies : {std::vector{run(1), run(0)}, {run(10)}}) BOOST_TEST(!sound({.duplicates = copies}));
+    BOOST_TEST(sound({.lost = {{0, 4}, {5, 9}}}));
+    for (const auto& lost : {std::vector<vma::Range>{{0, 4}, {4, 9}}, {{2, 1}}, {{9, 10}}})
+        BOOST_TEST(!sound({.lost = lost}));
+    BOOST_TEST(sound({.lost = {{2, 3}}, .partial = {{.cluster = 2, .mask = 1}, {.cluster = 3, .mask = 1}}}));
+    for (const auto& partial : {std::vector<vma::PartialCluster>{{.cluster = 2, .mask = 1}, {.cluster = 2, .mask = 1}},
+                                {{.cluster = 2}},
+                                {{.cluster = 4, .mask = 1}}})
+        BOOST_TEST(!sound({.lost = {{2, 3}}, .partial = partial}));
+    constexpr std::uint64_t kMost = vma::Run::kMostUnits;
+    BOOST_TEST(sound({.zeros = {{0, 4, 1}, {5, 9, kMost}}}));
+    for (const auto& zeros :
+         {std::vector<vma::ZeroRun>{{0, 4, 1}, {4, 9, 1}}, {{2, 1, 1}}, {{9, 10, 1}}, {{0, 1, kMost + 1}}})
+        BOOST_TEST(!sound({.zeros = zeros}));
+}
+
+BOOST_AUTO_TEST_CASE(lost_clusters_end_before_one_of_which_the_zeros_are_known) {
+    vma::ClusterMapBuilder builder;
+    builder.add_stored(vma::Run(0, 1, 0));
+    builder.add_partial({.cluster = 4, .mask = 1, .units = 1});
+    const vma::ClusterMap map = required(builder.finish(8, 1U << 20));
+    BOOST_TEST(map.find(1).last == 3U);
+    BOOST_TEST((map.find(1).partial == nullptr));
+    BOOST_TEST(map.find(4).last == 4U);
+    BOOST_TEST((map.find(4).partial != nullptr));
+    BOOST_TEST(map.find(5).last == 7U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
