@@ -156,9 +156,9 @@ struct Limits {
 
     /// Bytes of memory for a compressed stream's decoded segments, five of the usual 8 MiB, and so many more for each
     /// thread where several decode ahead, their decoders included: what one decodes as one has at most
-    /// stream_decode_bytes. With all else that a process takes, 64 MiB and 16 MiB a thread.
+    /// stream_decode_bytes. With all else that a process and a thread take, 64 MiB and 16 MiB a thread.
     std::size_t stream_cache_bytes = 40U << 20;
-    std::size_t stream_thread_bytes = 16U << 20;
+    std::size_t stream_thread_bytes = 31U << 19;
 };
 
 } // namespace vdisk

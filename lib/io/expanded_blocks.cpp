@@ -60,7 +60,7 @@ std::optional<BlockMemory> BlockPool::take_spare(std::size_t size) {
 
 void BlockPool::give_back(BlockMemory memory) noexcept {
     const std::lock_guard lock(mutex_);
-    if (memory.pages() && alive_ + beside_ <= most_ && spare_.size() < spare_.capacity())
+    if (memory.pages() && alive_ - memory.size() + beside_ <= most_ && spare_.size() < spare_.capacity())
         spare_.push_back(std::move(memory));
     else alive_ -= memory.size();
 }

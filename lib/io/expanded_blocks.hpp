@@ -64,8 +64,8 @@ private:
 /// them does. Thread-safe; usable in a child of fork().
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
 public:
-    /// Memory waits to be used again as long as it has, with all blocks that there are and what is taken beside them,
-    /// no more than `most` bytes.
+    /// Memory waits to be used again while all blocks, what waits already and what is taken beside them have no more
+    /// than `most` bytes: with the block that is given back it may be more, as it was until then.
     explicit BlockPool(std::size_t most) : most_(most) {}
 
     [[nodiscard]] std::shared_ptr<Block> take(std::size_t size);

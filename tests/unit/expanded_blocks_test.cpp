@@ -141,7 +141,7 @@ BOOST_AUTO_TEST_CASE(memory_that_something_else_takes_does_not_wait_to_be_used_a
     };
     BOOST_TEST(waits());
     {
-        const BlockPool::Beside exactly(pool, kLarge);
+        const BlockPool::Beside exactly(pool, 2 * kLarge);
         BOOST_TEST(waits());
         const BlockPool::Beside one_more(pool, 1);
         BOOST_TEST(!waits());
