@@ -253,7 +253,6 @@ Result<BlockPtr> IndexedStream::expand_in_run(std::size_t number) const {
     }
     VDISK_TRY(bytes, advance_to(*taken, number));
     const std::size_t others = decoders_beside();
-    taken->waiting = std::make_unique<BlockPool::Beside>(pool_, work_for(taken->run, false));
     const std::lock_guard lock(readers_mutex_);
     drop_readers(others);
     readers_.push_back(std::move(*taken));
@@ -277,7 +276,6 @@ std::optional<IndexedStream::PlacedReader> IndexedStream::take_reader(const Segm
     std::optional<PlacedReader> taken;
     if (waiting != readers_.end()) {
         taken.emplace(std::move(*waiting));
-        taken->waiting.reset();
         readers_.erase(waiting);
     } else drop_readers(others);
     return taken;

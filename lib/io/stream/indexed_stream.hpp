@@ -83,7 +83,6 @@ private:
         std::uint64_t at = 0; ///< plain offset of what it gives next
         std::unique_ptr<SegmentReader> reader;
         std::vector<std::byte> window;
-        std::unique_ptr<BlockPool::Beside> waiting; ///< while nobody decodes
     };
 
     const Error* refused(const Segment& segment, Unverified unverified) const;
