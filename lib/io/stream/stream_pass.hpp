@@ -77,9 +77,8 @@ private:
     [[nodiscard]] std::span<const std::byte> from(std::uint64_t offset) const noexcept;
 
     const ByteSource& source_;
-    std::optional<BlockMemory>
-        memory_;             ///< pages: what many threads allocate and free, the C library does not give back
-    std::size_t filled_ = 0; ///< bytes of it, which stand in the file from start_ on
+    std::optional<BlockMemory> memory_; ///< pages: of what threads free the C library would keep much
+    std::size_t filled_ = 0;            ///< bytes of it, which stand in the file from start_ on
     std::uint64_t start_ = 0;
 };
 
