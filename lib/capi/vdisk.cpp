@@ -2,6 +2,7 @@
 #include "capi/vdisk.h"
 
 #include "base/text.hpp"
+#include "base/zeros.hpp"
 #include "capi/boundary.hpp"
 #include "config.h"
 #include "open/open.hpp"
@@ -96,8 +97,7 @@ Result<vdisk_open_options> known_options(const vdisk_open_options* given) {
     std::memcpy(&known, given, std::min(size, sizeof known));
     // What a later version's program asks for must not be passed over.
     const auto bytes = std::span(reinterpret_cast<const std::byte*>(given), size);
-    if (std::ranges::any_of(bytes.subspan(std::min(size, sizeof known)),
-                            [](std::byte byte) { return byte != std::byte{0}; }))
+    if (!all_zeros(bytes.subspan(std::min(size, sizeof known))))
         return fail(ErrorKind::unsupported, "vdisk_open_options has an option that libvdisk {} does not know",
                     PACKAGE_VERSION);
     return known;

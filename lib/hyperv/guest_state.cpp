@@ -4,6 +4,7 @@
 #include "base/checked.hpp"
 #include "base/parse.hpp"
 #include "base/text.hpp"
+#include "base/zeros.hpp"
 #include "hyperv/checksum.hpp"
 #include "io/memory_source.hpp"
 
@@ -122,14 +123,10 @@ constexpr std::array<std::string_view, 19> kNames{"FILE_TABLE",
                                                   "TPM_NVRAM_BACKUP",
                                                   "PROVISIONING_MARKER"};
 
-bool is_zero(std::span<const std::byte> bytes) {
-    return std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
-}
-
 // What both versions' headers have in common. `record` has passed through read_struct().
 template<class Record> GuestStateHeader header_of(const Record& record, std::uint64_t offset) {
     GuestStateHeader header{.offset = offset};
-    header.blank = is_zero(std::as_bytes(std::span(&record, 1)));
+    header.blank = all_zeros(std::as_bytes(std::span(&record, 1)));
     header.version = record.version.value();
     header.sequence = record.sequence.value();
     header.signature_good = std::string_view(record.signature.data(), record.signature.size()) == kGuestStateSignature;
@@ -155,7 +152,7 @@ Result<GuestStateHeader> read_state_header(const ByteSource& source, std::uint64
     header.algorithm = record.algorithm.value();
     header.reprovisioned = (record.markers.value() & kReprovisioned) != 0;
     for (std::size_t i = 0; i < header.key_nonces.size(); ++i)
-        if (!is_zero(record.keys[i].key)) header.key_nonces[i] = hex(record.keys[i].nonce);
+        if (!all_zeros(record.keys[i].key)) header.key_nonces[i] = hex(record.keys[i].nonce);
     return header;
 }
 
@@ -165,7 +162,7 @@ GuestStateFile file_of(const StateFileRecord& record, unsigned id, std::uint64_t
                         .allocated = record.blocks.value() * kBlock,
                         .size = record.size.value()};
     const std::uint32_t attributes = record.attributes.value();
-    const bool marked = !is_zero(record.nonce) || !is_zero(record.tag); // before there were attributes
+    const bool marked = !all_zeros(record.nonce) || !all_zeros(record.tag); // before there were attributes
     file.encrypted = (attributes & (kEncrypted | kAuthenticated)) != 0 || marked;
     if (marked) file.nonce = hex(record.nonce);
     if (record.block.value() < kFirstBlock)

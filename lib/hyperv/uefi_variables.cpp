@@ -2,11 +2,11 @@
 // The records of BIOS_NVRAM. Source: OpenVMM, hcl_compat_uefi_nvram_storage; times and attributes: UEFI specification.
 #include "base/parse.hpp"
 #include "base/utf16.hpp"
+#include "base/zeros.hpp"
 #include "hyperv/guest_state.hpp"
 
 #include <boost/endian/buffers.hpp>
 
-#include <algorithm>
 #include <cstring>
 
 namespace vdisk::hyperv {
@@ -80,7 +80,7 @@ UefiVariables parse_uefi_variables(std::span<const std::byte> bytes) {
     std::size_t at = 0;
     while (at < bytes.size()) {
         const auto rest = bytes.subspan(at);
-        if (std::ranges::all_of(rest, [](std::byte byte) { return byte == std::byte{0}; })) break;
+        if (all_zeros(rest)) break;
         if (rest.size() < sizeof(VariableRecord)) {
             found.fault = fmt::format("{} bytes at offset {} are too few for a variable", rest.size(), at);
             break;

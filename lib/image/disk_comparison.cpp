@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "image/disk_comparison.hpp"
 
+#include "base/zeros.hpp"
+
 #include <algorithm>
 #include <array>
 
@@ -21,7 +23,7 @@ bool same_cluster(const PackedCluster& a, const PackedCluster& b) noexcept {
 }
 
 bool is_proven(const PackedCluster& cluster) noexcept {
-    return std::ranges::any_of(cluster.digest, [](std::byte b) { return b != std::byte{0}; });
+    return !all_zeros(cluster.digest);
 }
 
 // Of clusters that are proven by their digests, wherever they lie.

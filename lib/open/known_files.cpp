@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "open/known_files.hpp"
 
+#include "base/zeros.hpp"
+
 #include <algorithm>
 #include <array>
 
@@ -134,8 +136,7 @@ std::string in_words(const KnownFile& known) {
 
 std::string_view plain_words(const FirstLook& look) noexcept {
     if (look.size() == 0U) return "is empty";
-    const bool zeros = std::ranges::all_of(look.head(), [](std::byte byte) { return byte == std::byte{}; });
-    return zeros ? "begins with nothing but zeros" : "";
+    return all_zeros(look.head()) ? "begins with nothing but zeros" : "";
 }
 
 } // namespace vdisk

@@ -4,6 +4,7 @@
 #include "base/checked.hpp"
 #include "base/parse.hpp"
 #include "base/text.hpp"
+#include "base/zeros.hpp"
 
 #include <algorithm>
 #include <array>
@@ -67,8 +68,7 @@ bool checksum_holds(const RawTarHeader& header) {
 }
 
 bool is_zero(const RawTarHeader& header) {
-    const auto bytes = std::as_bytes(std::span(&header, 1));
-    return std::ranges::all_of(bytes, [](std::byte each) { return each == std::byte{0}; });
+    return all_zeros(std::as_bytes(std::span(&header, 1)));
 }
 
 // Of a header that only says something about others.
